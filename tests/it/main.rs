@@ -1,0 +1,3 @@
+//! Every test that needs a real counterpart or a real process; `tests/fleet` starts those.
+#[path = "../fleet/mod.rs"]
+mod fleet;
