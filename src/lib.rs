@@ -1,1 +1,3 @@
-
+#![doc = "failoverd."]
+pub mod model;
+pub mod ports;

@@ -1,0 +1,241 @@
+//! What one attempt of a probe saw.
+
+use std::fmt;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Three-valued health. `Unknown` means that we could not look; it never counts as `Down`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// It answered as it should.
+    Up,
+    /// It did not answer, or answered wrongly.
+    Down,
+    /// We could not look.
+    Unknown,
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+/// What one attempt saw.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Observation {
+    /// The target answered as it should.
+    Up {
+        /// From the start of the attempt to the answer.
+        latency: Duration,
+        /// What the target said of itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        facts: Option<Box<Facts>>,
+    },
+    /// The target did not answer, or answered wrongly.
+    Down {
+        /// Why.
+        cause: Cause,
+        /// What the target said of itself, where it said anything.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        facts: Option<Box<Facts>>,
+    },
+    /// We could not look: our own socket, resolver, credentials, or our own lateness.
+    Unknown {
+        /// Why.
+        cause: Cause,
+    },
+}
+
+impl Observation {
+    /// Up without facts.
+    pub fn up(latency: Duration) -> Self {
+        Self::Up { latency, facts: None }
+    }
+
+    /// Down for a cause.
+    pub fn down(kind: CauseKind, detail: impl Into<String>) -> Self {
+        Self::Down { cause: Cause::new(kind, detail), facts: None }
+    }
+
+    /// Unknown for a cause.
+    pub fn unknown(kind: CauseKind, detail: impl Into<String>) -> Self {
+        Self::Unknown { cause: Cause::new(kind, detail) }
+    }
+
+    /// The health that this observation speaks for.
+    pub fn health(&self) -> Health {
+        match self {
+            Self::Up { .. } => Health::Up,
+            Self::Down { .. } => Health::Down,
+            Self::Unknown { .. } => Health::Unknown,
+        }
+    }
+
+    /// Why it is not Up.
+    pub fn cause(&self) -> Option<&Cause> {
+        match self {
+            Self::Up { .. } => None,
+            Self::Down { cause, .. } | Self::Unknown { cause } => Some(cause),
+        }
+    }
+
+    /// What the target said of itself.
+    pub fn facts(&self) -> Option<&Facts> {
+        match self {
+            Self::Up { facts, .. } | Self::Down { facts, .. } => facts.as_deref(),
+            Self::Unknown { .. } => None,
+        }
+    }
+}
+
+/// Why an attempt did not see Up. The detail is for people and holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// The kind, for machines (a metric label).
+    pub kind: CauseKind,
+    /// One line for people.
+    pub detail: String,
+}
+
+impl Cause {
+    /// A cause with its detail; the detail is cut to 300 characters, so that a foreign answer
+    /// cannot flood the journal.
+    pub fn new(kind: CauseKind, detail: impl Into<String>) -> Self {
+        let mut detail: String = detail.into();
+        if let Some((end, _)) = detail.char_indices().nth(300) {
+            detail.truncate(end);
+            detail.push('…');
+        }
+        Self { kind, detail }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.detail.is_empty() { write!(f, "{}", self.kind) } else { write!(f, "{}: {}", self.kind, self.detail) }
+    }
+}
+
+macro_rules! cause_kinds {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal,)+) => {
+        /// The kinds of causes. Each is written in `snake_case` in metrics and records.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        #[serde(rename_all = "snake_case")]
+        pub enum CauseKind {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl CauseKind {
+            /// As written in metrics and records.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+    };
+}
+
+cause_kinds! {
+    /// The target refused the connection.
+    ConnectionRefused = "connection_refused",
+    /// The connection was cut after it stood.
+    ConnectionReset = "connection_reset",
+    /// No route, network or host unreachable (as the network said it).
+    Unreachable = "unreachable",
+    /// The deadline of the attempt passed.
+    Timeout = "timeout",
+    /// The name does not exist.
+    NameNotFound = "name_not_found",
+    /// The name server failed (SERVFAIL, REFUSED).
+    NameServerFailure = "name_server_failure",
+    /// The name server's answer is not the expected one.
+    WrongAnswer = "wrong_answer",
+    /// The TLS handshake or the certificate failed.
+    Tls = "tls",
+    /// The HTTP status is not in the set.
+    HttpStatus = "http_status",
+    /// The body is not as expected.
+    HttpBody = "http_body",
+    /// The answer was right, but slower than `max_latency`.
+    Slow = "slow",
+    /// The answer could not be understood.
+    Protocol = "protocol",
+    /// The target refused our credentials.
+    AuthenticationFailed = "authentication_failed",
+    /// A primary where a replica was expected, or the other way round.
+    WrongRole = "wrong_role",
+    /// The replica is further behind than `max_lag`.
+    LagTooHigh = "lag_too_high",
+    /// The query failed.
+    QueryFailed = "query_failed",
+    /// Our side: no socket, no descriptor, no memory.
+    LocalResource = "local_resource",
+    /// Our side: the resolver did not answer.
+    LocalResolver = "local_resolver",
+    /// Our side: a secret could not be read.
+    LocalCredentials = "local_credentials",
+    /// Our side: the anchors do not answer either.
+    Isolated = "isolated",
+    /// Our side: the loop stood still while the attempt ran.
+    Stalled = "stalled",
+}
+
+impl fmt::Display for CauseKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Which copy of the data a target is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Takes writes.
+    Primary,
+    /// Follows a primary.
+    Replica,
+}
+
+/// What a target said of itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Primary or replica.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// How far behind its primary a replica is. `None` while it does not stream: what it has not
+    /// received it cannot count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<Lag>,
+    /// A replica: does it stream from its primary? A primary: does any replica stream from it?
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streaming: Option<bool>,
+    /// A primary: does each commit wait for a standby (`sync_state` of `sync` or `quorum`, and
+    /// `synchronous_commit` at least `on`)? Then an acknowledged write is on the standby.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synchronous: Option<bool>,
+    /// The replication position in bytes (PostgreSQL LSN, Redis offset).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// What tells one cluster from another (PostgreSQL's system identifier, Redis' replication id).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+}
+
+/// Replication lag.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lag {
+    /// Age of the newest transaction that the replica has, while the primary has newer ones;
+    /// zero when it has everything.
+    pub time: Duration,
+    /// Bytes that the replica has not applied, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}

@@ -1,0 +1,29 @@
+//! The vocabulary: one type per word of the design, and nothing that acts.
+//!
+//! Lives here: names, times, health, votes, verdicts, conditions, plans, journal records, and the
+//! checked settings that the brain decides by. Does not live here: I/O, decisions, parsing of the
+//! configuration file. Imports nothing of ours.
+
+pub mod condition;
+pub mod health;
+pub mod ids;
+pub mod notice;
+pub mod plan;
+pub mod policy;
+pub mod record;
+pub mod settings;
+pub mod step;
+pub mod time;
+pub mod vote;
+
+pub use condition::{Condition, Subject, Truth, Weighted};
+pub use health::{Cause, CauseKind, Facts, Health, Lag, Observation, Role};
+pub use ids::*;
+pub use notice::{Importance, Notice, NoticeKind};
+pub use plan::{ActionSpec, EffectKind, OnError, Plan, Repeat, Retry, Step, Work};
+pub use policy::{Decision, HoldReason, Mode, OnNoAnswer, Severity, Trigger};
+pub use record::{Entry, Record, RunResult, StepEnd};
+pub use settings::{ProbeSettings, ReplicationPair, ScenarioSettings, Settings};
+pub use step::{Applied, CallOutcome, Observed, Phase, StepCall, Verified};
+pub use time::{HumanDuration, MonoTime, Now, WallTime};
+pub use vote::{Inconclusive, Verdict, Vote, VoteEvidence};

@@ -1,0 +1,66 @@
+//! Messages to people.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{IncidentId, RunId, ScenarioName};
+use super::policy::Severity;
+use super::time::WallTime;
+
+/// How loud a notice is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Importance {
+    /// Somebody may want to read it.
+    Info,
+    /// Somebody has to look now.
+    Page,
+}
+
+/// What a notice is about; also the metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeKind {
+    /// An incident opened.
+    IncidentOpened,
+    /// An incident closed.
+    IncidentClosed,
+    /// The daemon holds although the condition holds.
+    Holding,
+    /// Alert-only: it would have acted.
+    WouldAct,
+    /// A person is asked.
+    ApprovalAsked,
+    /// A run began.
+    RunStarted,
+    /// A run needs a person.
+    RunParked,
+    /// A run ended.
+    RunEnded,
+    /// We cannot see.
+    Blind,
+    /// The daemon itself is in doubt (storage, clock).
+    Daemon,
+}
+
+/// One message, before it is put into the words of a route.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Notice {
+    /// What about.
+    pub kind: NoticeKind,
+    /// How loud.
+    pub importance: Importance,
+    /// When it was decided.
+    pub at: WallTime,
+    /// Of which scenario.
+    pub scenario: Option<ScenarioName>,
+    /// Its severity.
+    pub severity: Option<Severity>,
+    /// Of which incident.
+    pub incident: Option<IncidentId>,
+    /// Of which run.
+    pub run: Option<RunId>,
+    /// One line.
+    pub subject: String,
+    /// The rest, for people.
+    pub body: String,
+}

@@ -1,0 +1,268 @@
+//! Modes, severities, decisions and the named reasons for not acting.
+
+use std::fmt;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::ids::{ProbeName, RunId};
+use super::time::{HumanDuration, WallTime};
+
+/// Who pulls the trigger. The order is from the freest to the most careful.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// The daemon acts by itself.
+    Auto,
+    /// A person is asked; on no answer the scenario's `on_no_answer` holds.
+    #[default]
+    Approve,
+    /// Everything but acting.
+    AlertOnly,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Auto => "auto",
+            Self::Approve => "approve",
+            Self::AlertOnly => "alert-only",
+        })
+    }
+}
+
+/// What happens when nobody answered until the last moment to decide.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnNoAnswer {
+    /// Fail over.
+    Failover,
+    /// Do nothing, and go on paging.
+    #[default]
+    Hold,
+}
+
+/// How bad it is, in the words of the owner: `P0`, `SEV-1`, `critical`, …
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Severity(pub String);
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// What policy says now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Not yet, or not at all; the reason says which, and until when.
+    Hold(HoldReason),
+    /// Alert-only: this is where it would have acted.
+    Alert,
+    /// A person is asked.
+    AskApproval {
+        /// The last moment to decide.
+        until: WallTime,
+    },
+    /// Carry out the plan.
+    Act,
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hold(reason) => write!(f, "hold: {reason}"),
+            Self::Alert => f.write_str("alert only: it would act now"),
+            Self::AskApproval { until } => write!(f, "waiting for approval until {until}"),
+            Self::Act => f.write_str("act"),
+        }
+    }
+}
+
+/// Why the daemon does not act. Each has a stable name ([`HoldReason::name`]) for metrics.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "reason")]
+pub enum HoldReason {
+    /// The condition has not held for `confirm_for` yet.
+    Confirming {
+        /// When it will have.
+        until: WallTime,
+    },
+    /// The condition cannot be told from what we see.
+    Inconclusive {
+        /// In one line.
+        why: String,
+    },
+    /// An `unless` holds, or cannot be told.
+    Vetoed {
+        /// The condition.
+        condition: String,
+    },
+    /// A `requires` does not hold, or cannot be told: there is nothing healthy to fail over to.
+    StandbyUnhealthy {
+        /// The condition.
+        condition: String,
+    },
+    /// The standby's lag was never measured, or too long before the outage.
+    LagUnknown {
+        /// The probe that measures it.
+        probe: ProbeName,
+    },
+    /// The predicted loss is above the RPO.
+    LagAboveRpo {
+        /// The probe that measured it.
+        probe: ProbeName,
+        /// What would be lost.
+        predicted: HumanDuration,
+        /// What may be lost.
+        rpo: HumanDuration,
+    },
+    /// The daemon has just started.
+    StartupGrace {
+        /// Until when.
+        until: WallTime,
+    },
+    /// A person paused the daemon.
+    Paused {
+        /// Who.
+        by: String,
+    },
+    /// The last run of this service ended too recently.
+    CoolDown {
+        /// Until when.
+        until: WallTime,
+    },
+    /// Too many failovers within the window.
+    FailoverLimit {
+        /// When the oldest leaves the window.
+        until: WallTime,
+    },
+    /// A run is active; at most one at a time.
+    RunActive {
+        /// Which.
+        run: RunId,
+    },
+    /// This incident has had its run.
+    AlreadyRun {
+        /// Which.
+        run: RunId,
+    },
+    /// Nobody answered, and `on_no_answer = "hold"`.
+    NoAnswer,
+    /// A person said no.
+    Denied {
+        /// Who.
+        by: String,
+    },
+    /// The clock jumped or the loop stood still.
+    Tilt {
+        /// Until when.
+        until: WallTime,
+    },
+    /// The scenario names no plan.
+    NoPlan,
+    /// The journal, the lease or the clock is in doubt.
+    StateInDoubt {
+        /// What.
+        what: String,
+    },
+}
+
+impl HoldReason {
+    /// A stable name for metrics and programs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Confirming { .. } => "confirming",
+            Self::Inconclusive { .. } => "inconclusive",
+            Self::Vetoed { .. } => "vetoed",
+            Self::StandbyUnhealthy { .. } => "standby_unhealthy",
+            Self::LagUnknown { .. } => "lag_unknown",
+            Self::LagAboveRpo { .. } => "lag_above_rpo",
+            Self::StartupGrace { .. } => "startup_grace",
+            Self::Paused { .. } => "paused",
+            Self::CoolDown { .. } => "cool_down",
+            Self::FailoverLimit { .. } => "failover_limit",
+            Self::RunActive { .. } => "run_active",
+            Self::AlreadyRun { .. } => "already_run",
+            Self::NoAnswer => "no_answer",
+            Self::Denied { .. } => "denied",
+            Self::Tilt { .. } => "tilt",
+            Self::NoPlan => "no_plan",
+            Self::StateInDoubt { .. } => "state_in_doubt",
+        }
+    }
+
+    /// Does a person have to look? A hold that time alone ends does not page.
+    pub fn pages(&self) -> bool {
+        !matches!(
+            self,
+            Self::Confirming { .. } | Self::StartupGrace { .. } | Self::RunActive { .. } | Self::AlreadyRun { .. }
+        )
+    }
+}
+
+impl fmt::Display for HoldReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Confirming { until } => write!(f, "confirming until {until}"),
+            Self::Inconclusive { why } => write!(f, "inconclusive: {why}"),
+            Self::Vetoed { condition } => write!(f, "vetoed: {condition}"),
+            Self::StandbyUnhealthy { condition } => write!(f, "nothing healthy to fail over to: {condition}"),
+            Self::LagUnknown { probe } => write!(f, "replication lag unknown (probe {probe})"),
+            Self::LagAboveRpo { probe, predicted, rpo } => {
+                write!(f, "would lose {predicted} of data, above the RPO of {rpo} (probe {probe})")
+            }
+            Self::StartupGrace { until } => write!(f, "start-up grace until {until}"),
+            Self::Paused { by } => write!(f, "paused by {by}"),
+            Self::CoolDown { until } => write!(f, "cool-down until {until}"),
+            Self::FailoverLimit { until } => write!(f, "failover limit reached until {until}"),
+            Self::RunActive { run } => write!(f, "run {run} is active"),
+            Self::AlreadyRun { run } => write!(f, "run {run} was carried out for this incident"),
+            Self::NoAnswer => f.write_str("nobody answered, and on_no_answer is \"hold\""),
+            Self::Denied { by } => write!(f, "denied by {by}"),
+            Self::Tilt { until } => write!(f, "tilt until {until}: the clock jumped or the loop stalled"),
+            Self::NoPlan => f.write_str("the scenario names no plan"),
+            Self::StateInDoubt { what } => write!(f, "state in doubt: {what}"),
+        }
+    }
+}
+
+/// What started a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// The quorum and the policy.
+    Automatic,
+    /// A person answered the question.
+    Approved {
+        /// Who.
+        by: String,
+        /// The loss that was allowed, in seconds of data.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        allow_data_loss: Option<Duration>,
+    },
+    /// Nobody answered, and `on_no_answer = "failover"`.
+    NoAnswer,
+    /// A person asked for it (`failoverd failover`, SIGUSR1).
+    Manual {
+        /// Who.
+        by: String,
+        /// The loss that was allowed, in seconds of data.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        allow_data_loss: Option<Duration>,
+    },
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Automatic => f.write_str("automatic"),
+            Self::Approved { by, .. } => write!(f, "approved by {by}"),
+            Self::NoAnswer => f.write_str("no answer in time"),
+            Self::Manual { by, .. } => write!(f, "by hand: {by}"),
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The journal's records: everything decided and done, in the order in which it was.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::ids::{Epoch, IncidentId, PlanHash, RunId, ScenarioName, ServiceName, StepName};
+use super::plan::Plan;
+use super::policy::{Decision, Mode, Severity, Trigger};
+use super::step::Applied;
+use super::time::{HumanDuration, WallTime};
+use super::vote::VoteEvidence;
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// From 1, without gaps.
+    pub seq: u64,
+    /// When it was decided.
+    pub at: WallTime,
+    /// What.
+    pub entry: Entry,
+}
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Entry {
+    /// The daemon began.
+    DaemonStarted {
+        /// Its version.
+        version: String,
+    },
+    /// The mode was set by hand, or given back to the configuration (`None`).
+    ModeSet {
+        /// The mode.
+        mode: Option<Mode>,
+        /// By whom.
+        by: String,
+    },
+    /// Nothing new is started until `Resumed`.
+    Paused {
+        /// By whom.
+        by: String,
+    },
+    /// The pause is over.
+    Resumed {
+        /// By whom.
+        by: String,
+    },
+    /// A scenario's condition began to hold.
+    IncidentOpened {
+        /// The incident.
+        incident: IncidentId,
+        /// The scenario.
+        scenario: ScenarioName,
+        /// Its severity.
+        severity: Severity,
+        /// The first bad observation.
+        outage_start: WallTime,
+        /// The votes that made it.
+        votes: Vec<VoteEvidence>,
+    },
+    /// A person has seen it.
+    IncidentAcknowledged {
+        /// The incident.
+        incident: IncidentId,
+        /// Who.
+        by: String,
+    },
+    /// The decision changed.
+    Decided {
+        /// The incident.
+        incident: IncidentId,
+        /// To what.
+        decision: Decision,
+    },
+    /// A person was asked.
+    ApprovalAsked {
+        /// The incident.
+        incident: IncidentId,
+        /// What would be carried out.
+        plan_hash: PlanHash,
+        /// The epoch that it would run under.
+        epoch: Epoch,
+        /// The last moment to answer.
+        until: WallTime,
+    },
+    /// A person answered.
+    ApprovalAnswered {
+        /// The incident.
+        incident: IncidentId,
+        /// Who.
+        by: String,
+        /// Yes or no.
+        approved: bool,
+        /// What it was given for.
+        plan_hash: PlanHash,
+        /// The epoch that it was given for.
+        epoch: Epoch,
+        /// The loss of data that the person allowed.
+        allow_data_loss: Option<HumanDuration>,
+    },
+    /// The condition holds no longer.
+    IncidentClosed {
+        /// The incident.
+        incident: IncidentId,
+        /// In one line.
+        why: String,
+    },
+    /// A run began; its plan is pinned here.
+    RunStarted {
+        /// The run.
+        run: RunId,
+        /// For this incident, where there is one.
+        incident: Option<IncidentId>,
+        /// For this scenario.
+        scenario: ScenarioName,
+        /// Under this epoch, which this record grants.
+        epoch: Epoch,
+        /// What started it.
+        trigger: Trigger,
+        /// The votes at that instant (S4).
+        votes: Vec<VoteEvidence>,
+        /// The first bad observation.
+        outage_start: WallTime,
+        /// The recovery-time objective that the run is measured against.
+        rto: HumanDuration,
+        /// The loss of data predicted at that instant; `None` where it is unknown.
+        predicted_loss: Option<HumanDuration>,
+        /// The hash of the plan.
+        plan_hash: PlanHash,
+        /// The plan.
+        plan: Box<Plan>,
+    },
+    /// The primary answered at the last look, or a person said abort.
+    RunAborting {
+        /// The run.
+        run: RunId,
+        /// By whom or what.
+        by: String,
+        /// Are the steps that were done undone?
+        compensate: bool,
+    },
+    /// The intent: from here the outside may have been changed.
+    StepIntent {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: StepName,
+        /// From 1.
+        attempt: u32,
+        /// Under this epoch.
+        epoch: Epoch,
+        /// The service that is promoted by it.
+        promotes: Option<ServiceName>,
+        /// What stood before.
+        before: Value,
+    },
+    /// What the apply came to.
+    StepApplied {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: StepName,
+        /// From 1.
+        attempt: u32,
+        /// The outcome.
+        outcome: Applied,
+    },
+    /// The step waits for a person.
+    StepParked {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: StepName,
+        /// Why.
+        reason: String,
+    },
+    /// A person said how a parked step goes on.
+    StepUnparked {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: StepName,
+        /// Who.
+        by: String,
+    },
+    /// The step is over.
+    StepEnded {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: StepName,
+        /// How.
+        end: StepEnd,
+        /// From its start to here.
+        took: Duration,
+    },
+    /// The intent to undo a step.
+    CompensationIntent {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: StepName,
+        /// Under this epoch.
+        epoch: Epoch,
+    },
+    /// What undoing a step came to.
+    CompensationEnded {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: StepName,
+        /// The outcome.
+        outcome: Applied,
+    },
+    /// The run is over. Cool-down starts here.
+    RunEnded {
+        /// The run.
+        run: RunId,
+        /// How.
+        result: RunResult,
+    },
+    /// An operator's command, for the audit, whether it was carried out or refused.
+    Command {
+        /// Who.
+        by: String,
+        /// What.
+        command: String,
+        /// What came of it.
+        result: String,
+    },
+}
+
+/// How a step ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepEnd {
+    /// It is as it should be, and was seen to be.
+    Done {
+        /// What was seen.
+        evidence: String,
+        /// It was so before the step did anything.
+        already: bool,
+    },
+    /// It failed, and `on_error` lets the run go on or makes it undo.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// It was left out.
+    Skipped {
+        /// By whom or what.
+        by: String,
+    },
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunResult {
+    /// All of it was done.
+    Done,
+    /// It was aborted before its point of no return; what could be undone was.
+    Aborted,
+}
+
+impl fmt::Display for RunResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Done => "done",
+            Self::Aborted => "aborted",
+        })
+    }
+}

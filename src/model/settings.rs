@@ -1,0 +1,124 @@
+//! The checked settings that the brain decides by. `config` makes them out of text.
+
+use serde::{Deserialize, Serialize};
+
+use super::condition::Condition;
+use super::ids::{FailureDomain, PlanName, ProbeName, RegionName, ScenarioName, ServiceName, VantageId};
+use super::plan::Plan;
+use super::policy::{Mode, OnNoAnswer, Severity};
+use super::time::HumanDuration;
+
+/// Everything the brain has to know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// The name of this daemon, and of its own vantage.
+    pub name: VantageId,
+    /// The failure domain of its own vantage.
+    pub domain: FailureDomain,
+    /// The mode of the whole daemon; a scenario can only be more careful.
+    pub mode: Mode,
+    /// How many vantages of distinct failure domains must agree on a verdict; at least 1.
+    pub quorum: u32,
+    /// Nothing is started for this long after the start.
+    pub startup_grace: HumanDuration,
+    /// Nothing is started for this long after a run of the same service ended.
+    pub cool_down: HumanDuration,
+    /// At most `failover_limit` runs are started within `failover_window`.
+    pub failover_limit: u32,
+    /// See `failover_limit`.
+    pub failover_window: HumanDuration,
+    /// After a clock jump or a stall, votes are dropped and nothing is started for this long.
+    pub tilt_for: HumanDuration,
+    /// `decide_by = deadline − budget × safety`, in percent; at least 100.
+    pub safety_percent: u32,
+    /// The probes.
+    pub probes: Vec<ProbeSettings>,
+    /// The probes that are Up unless we are cut off ourselves, and how many of them have to be.
+    pub anchors: Vec<ProbeName>,
+    /// See `anchors`; 0 where there are no anchors.
+    pub anchors_at_least: u32,
+    /// The scenarios, the most severe first.
+    pub scenarios: Vec<ScenarioSettings>,
+    /// The plans.
+    pub plans: Vec<Plan>,
+    /// The scenario that SIGUSR1 carries out.
+    pub manual_scenario: Option<ScenarioName>,
+}
+
+impl Settings {
+    /// The plan of this name.
+    pub fn plan(&self, name: &PlanName) -> Option<&Plan> {
+        self.plans.iter().find(|plan| plan.name == *name)
+    }
+
+    /// The scenario of this name.
+    pub fn scenario(&self, name: &ScenarioName) -> Option<&ScenarioSettings> {
+        self.scenarios.iter().find(|scenario| scenario.name == *name)
+    }
+
+    /// The probe of this name.
+    pub fn probe(&self, name: &ProbeName) -> Option<&ProbeSettings> {
+        self.probes.iter().find(|probe| probe.name == *name)
+    }
+}
+
+/// What the brain knows of a probe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProbeSettings {
+    /// Its name.
+    pub name: ProbeName,
+    /// Where its target is.
+    pub region: Option<RegionName>,
+    /// From start to start.
+    pub interval: HumanDuration,
+    /// From start to start while in doubt (a bad observation that has not fallen yet, or a last look).
+    pub fast_interval: HumanDuration,
+    /// For a whole attempt.
+    pub timeout: HumanDuration,
+    /// So many bad observations in a row make it Down.
+    pub fall: u32,
+    /// So many good observations in a row make it Up again.
+    pub rise: u32,
+    /// A vote whose newest observation was started longer ago does not count.
+    pub max_age: HumanDuration,
+}
+
+/// What the brain knows of a scenario.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScenarioSettings {
+    /// Its name.
+    pub name: ScenarioName,
+    /// In the owner's words.
+    pub severity: Severity,
+    /// The service that it moves; cool-down and "one active run" are per service.
+    pub service: ServiceName,
+    /// The mode asked for; the daemon's mode can only make it more careful.
+    pub mode: Mode,
+    /// What is done when nobody answers.
+    pub on_no_answer: OnNoAnswer,
+    /// It trips while this holds.
+    pub when: Condition,
+    /// It does not act while one of these holds or cannot be told.
+    pub unless: Vec<Condition>,
+    /// It acts only while each of these holds: the backup is healthy.
+    pub requires: Vec<Condition>,
+    /// The condition must have held for this long.
+    pub confirm_for: HumanDuration,
+    /// The recovery-time objective.
+    pub rto: HumanDuration,
+    /// The recovery-point objective; `None` where no data is moved.
+    pub rpo: Option<HumanDuration>,
+    /// Where the predicted loss is read from; all of them have to meet the RPO.
+    pub replication: Vec<ReplicationPair>,
+    /// What is carried out; `None` alerts only.
+    pub plan: Option<PlanName>,
+}
+
+/// A standby and the primary that it follows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicationPair {
+    /// The probe that measures the standby's lag.
+    pub standby: ProbeName,
+    /// The probe that tells whether the primary's commits wait for the standby.
+    pub primary: Option<ProbeName>,
+}

@@ -1,0 +1,227 @@
+//! The traits through which effects leave, and through which the outside is seen.
+//!
+//! Adapters (`probes`, `actions`, `notify`, `state`) implement them; `daemon` wires them; the
+//! tests put doubles in their place.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use crate::model::{Applied, Epoch, Notice, Observation, Observed, Record, RunId, StepName, Verified};
+
+/// A repeated check of one endpoint.
+#[async_trait]
+pub trait Probe: Send + Sync {
+    /// Looks once. The caller bounds it with the probe's timeout and drops the future at the
+    /// deadline; an implementation holds nothing that a drop would leave behind.
+    async fn attempt(&self) -> Observation;
+}
+
+/// Why an outside call may not be made now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// A higher epoch was granted.
+    #[error("epoch {ours} was overtaken by epoch {highest}")]
+    Overtaken {
+        /// Ours.
+        ours: Epoch,
+        /// The highest granted.
+        highest: Epoch,
+    },
+    /// The lease is over, or is too near its end.
+    #[error("the lease is over or within its margin")]
+    LeaseOver,
+    /// The state store does not answer.
+    #[error("the state store is in doubt: {0}")]
+    StoreInDoubt(String),
+}
+
+/// Who may call now (S3). Asked immediately before each outside change.
+pub trait Authority: Send + Sync {
+    /// May a call be made under this epoch now?
+    ///
+    /// # Errors
+    /// [`Denied`] where a higher epoch was granted, the lease is over, or nobody knows.
+    fn permit(&self, epoch: Epoch) -> Result<(), Denied>;
+}
+
+/// What an action knows of the step that it works for.
+#[derive(Clone)]
+pub struct ActionContext {
+    /// The run; `None` in a dry run.
+    pub run: Option<RunId>,
+    /// The step.
+    pub step: StepName,
+    /// The epoch that the call is made under; carried into the target wherever it can hold it.
+    pub epoch: Epoch,
+    /// From 1.
+    pub attempt: u32,
+    /// When this phase has to be over.
+    pub deadline: Instant,
+    /// Asked by [`ActionContext::permit`].
+    pub authority: Arc<dyn Authority>,
+}
+
+impl ActionContext {
+    /// To be called immediately before each call that changes anything outside.
+    ///
+    /// # Errors
+    /// [`Denied`], which the action returns as it is.
+    pub fn permit(&self) -> Result<(), Denied> {
+        self.authority.permit(self.epoch)
+    }
+
+    /// What is left until the deadline.
+    pub fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+/// The code that knows how to observe, apply, verify and undo one kind of change.
+///
+/// Every future may be dropped at its deadline. An error whose effect is not known for sure is
+/// [`Applied::Unknown`], never `Refused`.
+#[async_trait]
+pub trait Action: Send + Sync {
+    /// Looks whether it is done already. Changes nothing.
+    async fn observe(&self, context: &ActionContext) -> Observed;
+
+    /// Makes the change, after [`ActionContext::permit`].
+    ///
+    /// # Errors
+    /// [`Denied`] where the permit was refused: nothing was changed.
+    async fn apply(&self, context: &ActionContext, before: &Value) -> Result<Applied, Denied>;
+
+    /// Looks once whether the change is seen from outside; the executor repeats it.
+    async fn verify(&self, context: &ActionContext) -> Verified;
+
+    /// Brings back what stood before.
+    ///
+    /// # Errors
+    /// [`Denied`] where the permit was refused: nothing was changed.
+    async fn compensate(&self, _context: &ActionContext, _before: &Value) -> Result<Applied, Denied> {
+        Ok(Applied::Refused { reason: "this action cannot be undone".into(), again: false })
+    }
+
+    /// How long the executor waits between two `verify` calls.
+    fn verify_interval(&self) -> Duration {
+        Duration::from_millis(250)
+    }
+}
+
+/// Why the journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Another daemon holds it.
+    #[error("{path} is held by {holder}; two daemons on one state would both act, so this one does not start")]
+    Held {
+        /// The state.
+        path: String,
+        /// Who.
+        holder: String,
+    },
+    /// It could not be opened or created.
+    #[error("cannot open {path}: {reason}")]
+    Open {
+        /// The state.
+        path: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A record in its middle cannot be read, or does not follow from those before it.
+    #[error("{path}: record {seq} is corrupt: {reason}")]
+    Corrupt {
+        /// The state.
+        path: String,
+        /// Which record.
+        seq: u64,
+        /// How.
+        reason: String,
+    },
+    /// It could not be written. Never retried: the caller stops acting and exits.
+    #[error("cannot write {path}: {reason}")]
+    Write {
+        /// The state.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The append-only durable record. One writer.
+pub trait Journal: Send {
+    /// Writes the records, in order and all or none. When it returns `Ok` they are on disk.
+    ///
+    /// # Errors
+    /// [`JournalError::Write`]; never retried.
+    fn append(&mut self, records: &[Record]) -> Result<(), JournalError>;
+
+    /// All records, in order.
+    ///
+    /// # Errors
+    /// [`JournalError::Corrupt`] where one in the middle cannot be read.
+    fn replay(&mut self) -> Result<Vec<Record>, JournalError>;
+}
+
+/// A notice on its way to one route.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutboxItem {
+    /// Its number in the outbox.
+    pub id: i64,
+    /// The route, as named in `[notify.ROUTE]`.
+    pub route: String,
+    /// The notice.
+    pub notice: Notice,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// Notices that were decided and not yet delivered. Durable.
+pub trait Outbox: Send {
+    /// Keeps a notice for each of the routes.
+    ///
+    /// # Errors
+    /// [`JournalError::Write`].
+    fn put(&mut self, routes: &[String], notice: &Notice) -> Result<(), JournalError>;
+
+    /// What is undelivered, the oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`JournalError`] where it cannot be read.
+    fn pending(&mut self, limit: u32) -> Result<Vec<OutboxItem>, JournalError>;
+
+    /// It was delivered (`Ok`), tried in vain (`Err(reason)`, tried again later), or given up.
+    ///
+    /// # Errors
+    /// [`JournalError::Write`].
+    fn settle(&mut self, id: i64, result: Delivery) -> Result<(), JournalError>;
+}
+
+/// What came of one attempt to deliver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The route took it.
+    Delivered,
+    /// Not this time.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// It is named as undelivered and not tried again.
+    GivenUp {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A route to people.
+#[async_trait]
+pub trait Notifier: Send + Sync {
+    /// Delivers one notice; the caller bounds it in time.
+    ///
+    /// # Errors
+    /// One line that says why not, without a secret.
+    async fn deliver(&self, notice: &Notice) -> Result<(), String>;
+}
