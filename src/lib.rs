@@ -1,3 +1,28 @@
-#![doc = "failoverd."]
+//! `failoverd` watches a primary region, decides by quorum and by the owner's recovery objectives,
+//! and carries out the disaster-recovery plan.
+//!
+//! # How data flows
+//! ```text
+//! probes ─Observation→ detect ─Vote→ quorum ─Verdict→ scenario ─Incident→ policy ─Decision→ run ─Effect→ actions
+//!                                                                          │  ▲ Outcome ──────────┘
+//!                               journal ◄── every record ─────────────────┘      notices, metrics
+//! ```
+//! Everything that decides is one synchronous value, the brain (`core::Brain`): events go in with
+//! `now`, effects come out. It has no clock, socket, file, randomness or await in it. The daemon
+//! drives it with real time, the simulator with virtual time and seeded faults.
+//!
+//! # Who may import whom (enforced by `tests/house.rs`)
+//! | room | imports |
+//! |---|---|
+//! | [`model`] | nothing of ours |
+//! | `core` | `model` |
+//! | [`ports`] | `model` |
+//! | [`config`] | `model`, `core` (the arithmetic of plans) |
+//! | `probes`, `actions`, `notify`, `state` | `model`, `ports`, `config` |
+//! | `control` | `model`, `core` (views and commands) |
+//! | `cli` | all but `daemon`'s insides |
+//! | `daemon` | all |
+
+pub mod config;
 pub mod model;
 pub mod ports;

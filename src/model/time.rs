@@ -190,7 +190,11 @@ impl fmt::Debug for HumanDuration {
 impl Serialize for HumanDuration {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let signed = jiff::SignedDuration::try_from(self.0).unwrap_or(jiff::SignedDuration::MAX);
-        if self.0.is_zero() { serializer.serialize_str("0s") } else { serializer.collect_str(&format_args!("{signed:#}")) }
+        if self.0.is_zero() {
+            serializer.serialize_str("0s")
+        } else {
+            serializer.collect_str(&format_args!("{signed:#}"))
+        }
     }
 }
 

@@ -1,0 +1,156 @@
+//! The kinds of probes and their parameters, as the file has them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::secret::SecretText;
+use crate::model::{HumanDuration, Role};
+
+/// What a probe asks. In the file: `http = { … }`, `tcp = { … }`, …; exactly one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeKind {
+    /// An HTTP request.
+    Http(HttpProbe),
+    /// A TCP connection.
+    Tcp(TcpProbe),
+    /// A DNS query.
+    Dns(DnsProbe),
+    /// A PostgreSQL server.
+    Postgres(PostgresProbe),
+    /// A Redis server.
+    Redis(RedisProbe),
+}
+
+impl ProbeKind {
+    /// The kind as written in the file.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Http(_) => "http",
+            Self::Tcp(_) => "tcp",
+            Self::Dns(_) => "dns",
+            Self::Postgres(_) => "postgres",
+            Self::Redis(_) => "redis",
+        }
+    }
+}
+
+/// An HTTP request. Redirects are never followed: a redirect is an answer like any other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HttpProbe {
+    /// `http://…` or `https://…`, by reference where it holds a secret.
+    pub url: SecretText,
+    /// The method (default `GET`).
+    #[serde(default = "get")]
+    pub method: String,
+    /// Headers; the values by reference where they are secret.
+    #[serde(default)]
+    pub headers: BTreeMap<String, SecretText>,
+    /// The statuses that are Up (default: 200 to 299).
+    #[serde(default)]
+    pub status: Vec<u16>,
+    /// A text that the body must contain.
+    #[serde(default)]
+    pub contains: Option<String>,
+    /// A regular expression that must match somewhere in the body.
+    #[serde(default)]
+    pub matches: Option<String>,
+    /// JSON pointers (RFC 6901) and the values that must stand there.
+    #[serde(default)]
+    pub json: BTreeMap<String, serde_json::Value>,
+    /// A right answer that takes longer is Down, with the cause `slow`.
+    #[serde(default)]
+    pub max_latency: Option<HumanDuration>,
+    /// A PEM file of certificate authorities to trust instead of the system's.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+}
+
+fn get() -> String {
+    "GET".into()
+}
+
+/// A TCP connection: Up when it is accepted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TcpProbe {
+    /// `host:port`.
+    pub address: String,
+}
+
+/// The DNS record types that can be asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum DnsRecordType {
+    /// IPv4 address.
+    #[default]
+    A,
+    /// IPv6 address.
+    Aaaa,
+    /// Alias.
+    Cname,
+    /// Text.
+    Txt,
+    /// Mail exchanger.
+    Mx,
+    /// Name server.
+    Ns,
+    /// Start of authority.
+    Soa,
+    /// Service.
+    Srv,
+}
+
+/// A DNS query: Up when there is an answer, and the expected ones are in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DnsProbe {
+    /// The name to ask for.
+    pub name: String,
+    /// The record type (default `A`).
+    #[serde(default)]
+    pub record: DnsRecordType,
+    /// Answers that must all be there, as text (`192.0.2.1`, `lb.example.`); empty: any answer.
+    #[serde(default)]
+    pub expect: Vec<String>,
+    /// The server to ask, `address:port` (default: the system's resolvers).
+    #[serde(default)]
+    pub server: Option<SocketAddr>,
+}
+
+/// A PostgreSQL server: Up when it accepts the connection and answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PostgresProbe {
+    /// `postgresql://user@host:port/database?sslmode=…`, by reference where it holds a password.
+    pub url: SecretText,
+    /// The role that it must have; the other one is Down with the cause `wrong_role`.
+    #[serde(default)]
+    pub expect: Option<Role>,
+    /// A query that must succeed, after the built-in look at role and lag.
+    #[serde(default)]
+    pub query: Option<String>,
+    /// A streaming replica that is further behind is Down, with the cause `lag_too_high`.
+    #[serde(default)]
+    pub max_lag: Option<HumanDuration>,
+    /// The same in bytes.
+    #[serde(default)]
+    pub max_lag_bytes: Option<u64>,
+    /// A PEM file of certificate authorities to trust instead of the system's.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A Redis server: Up when it answers PING and ROLE.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RedisProbe {
+    /// `redis://host:port` or `rediss://…`, by reference where it holds a password.
+    pub url: SecretText,
+    /// The role that it must have; the other one is Down with the cause `wrong_role`.
+    #[serde(default)]
+    pub expect: Option<Role>,
+    /// A replica whose link to its primary has been silent for longer is Down (`lag_too_high`).
+    #[serde(default)]
+    pub max_lag: Option<HumanDuration>,
+}

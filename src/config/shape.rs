@@ -1,0 +1,538 @@
+//! The shape of the file: what `toml` is read into, before anything is checked across it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::action::{HttpAction, KubernetesAction, PostgresAction, RdsAction, RedisAction, Route53Action, SnsAction};
+use super::probe::{DnsProbe, HttpProbe, PostgresProbe, RedisProbe, TcpProbe};
+use super::secret::SecretText;
+use crate::model::{HumanDuration, Mode, OnError, OnNoAnswer, Retry, Severity};
+
+/// The whole file.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct File {
+    /// The daemon itself.
+    pub daemon: Daemon,
+    /// What a probe has where it says nothing else.
+    #[serde(default)]
+    pub defaults: Defaults,
+    /// The regions.
+    #[serde(default)]
+    pub regions: BTreeMap<String, Region>,
+    /// The probes.
+    #[serde(default)]
+    pub probes: BTreeMap<String, Probe>,
+    /// Named conditions, to be used in `when`, `unless` and `requires` like a probe.
+    #[serde(default)]
+    pub groups: BTreeMap<String, ConditionTable>,
+    /// Endpoints that are up unless we are cut off ourselves.
+    #[serde(default)]
+    pub anchors: Option<Anchors>,
+    /// How many vantages must agree.
+    #[serde(default)]
+    pub quorum: Quorum,
+    /// The bounds that hold for every scenario.
+    #[serde(default)]
+    pub policy: Policy,
+    /// The scenarios.
+    #[serde(default)]
+    pub scenarios: BTreeMap<String, Scenario>,
+    /// The plans.
+    #[serde(default)]
+    pub plans: BTreeMap<String, PlanTable>,
+    /// The routes to people.
+    #[serde(default)]
+    pub notify: BTreeMap<String, NotifyRoute>,
+    /// Who may use the socket for what.
+    #[serde(default)]
+    pub control: Control,
+    /// `/metrics`, `/healthz`, `/readyz`.
+    #[serde(default)]
+    pub metrics: Metrics,
+    /// Logs.
+    #[serde(default)]
+    pub log: Log,
+    /// How fast each outside API may be called.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// The daemon itself.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Daemon {
+    /// Its name: the vantage that its votes carry.
+    pub name: String,
+    /// `auto`, `approve` or `alert-only`; a scenario can only be more careful.
+    pub mode: Mode,
+    /// Where the journal is: `sqlite:/path/state.db`.
+    pub state: String,
+    /// The Unix socket of the control API.
+    pub socket: PathBuf,
+    /// What fails together with this daemon (default: its name).
+    #[serde(default)]
+    pub failure_domain: Option<String>,
+    /// The scenario that SIGUSR1 carries out.
+    #[serde(default)]
+    pub manual_scenario: Option<String>,
+    /// How long SIGTERM waits for a running step before it leaves the run to the next start.
+    pub shutdown_grace: HumanDuration,
+}
+
+/// Defaults.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Defaults {
+    /// For every probe.
+    #[serde(default)]
+    pub probe: ProbeTiming,
+    /// For every step.
+    #[serde(default)]
+    pub step: StepDefaults,
+}
+
+/// The timing of a probe; what is left out comes from `[defaults.probe]`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ProbeTiming {
+    /// From start to start.
+    #[serde(default)]
+    pub interval: Option<HumanDuration>,
+    /// From start to start while in doubt (default: the interval).
+    #[serde(default)]
+    pub fast_interval: Option<HumanDuration>,
+    /// For a whole attempt; may be longer than the interval: attempts overlap.
+    #[serde(default)]
+    pub timeout: Option<HumanDuration>,
+    /// So many bad observations in a row make it Down.
+    #[serde(default)]
+    pub fall: Option<u32>,
+    /// So many good observations in a row make it Up.
+    #[serde(default)]
+    pub rise: Option<u32>,
+    /// A vote that is older does not count (default: 3 intervals + timeout).
+    #[serde(default)]
+    pub max_age: Option<HumanDuration>,
+}
+
+/// What a step has where it says nothing else.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct StepDefaults {
+    /// For the whole step.
+    #[serde(default)]
+    pub timeout: Option<HumanDuration>,
+    /// Retries.
+    #[serde(default)]
+    pub retry: Option<Retry>,
+}
+
+/// A region.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Region {
+    /// What it is in peace.
+    pub role: RegionRole,
+}
+
+/// What a region is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RegionRole {
+    /// Serves.
+    Primary,
+    /// Stands by.
+    Backup,
+    /// Only looks.
+    Witness,
+}
+
+/// One probe. Exactly one of `http`, `tcp`, `dns`, `postgres`, `redis`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Probe {
+    /// The region of its target.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// From start to start.
+    #[serde(default)]
+    pub interval: Option<HumanDuration>,
+    /// From start to start while in doubt.
+    #[serde(default)]
+    pub fast_interval: Option<HumanDuration>,
+    /// For a whole attempt.
+    #[serde(default)]
+    pub timeout: Option<HumanDuration>,
+    /// So many bad observations in a row make it Down.
+    #[serde(default)]
+    pub fall: Option<u32>,
+    /// So many good observations in a row make it Up.
+    #[serde(default)]
+    pub rise: Option<u32>,
+    /// A vote that is older does not count.
+    #[serde(default)]
+    pub max_age: Option<HumanDuration>,
+    /// An HTTP request.
+    #[serde(default)]
+    pub http: Option<HttpProbe>,
+    /// A TCP connection.
+    #[serde(default)]
+    pub tcp: Option<TcpProbe>,
+    /// A DNS query.
+    #[serde(default)]
+    pub dns: Option<DnsProbe>,
+    /// A PostgreSQL server.
+    #[serde(default)]
+    pub postgres: Option<PostgresProbe>,
+    /// A Redis server.
+    #[serde(default)]
+    pub redis: Option<RedisProbe>,
+}
+
+/// Endpoints that are up unless we are cut off ourselves.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Anchors {
+    /// `host:port` each.
+    pub tcp: Vec<String>,
+    /// So many of them must be Up (default 1).
+    #[serde(default = "one")]
+    pub at_least: u32,
+    /// From start to start (default: that of `[defaults.probe]`).
+    #[serde(default)]
+    pub interval: Option<HumanDuration>,
+    /// For a whole attempt (default: that of `[defaults.probe]`).
+    #[serde(default)]
+    pub timeout: Option<HumanDuration>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// How many vantages must agree.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Quorum {
+    /// Vantages of distinct failure domains (default 1: this daemon alone).
+    #[serde(default = "one")]
+    pub vantages: u32,
+}
+
+impl Default for Quorum {
+    fn default() -> Self {
+        Self { vantages: 1 }
+    }
+}
+
+/// The bounds that hold for every scenario. All have defaults in the embedded configuration.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Policy {
+    /// Nothing is started for this long after the start.
+    #[serde(default)]
+    pub startup_grace: Option<HumanDuration>,
+    /// Nothing is started for this long after a run of the same service ended.
+    #[serde(default)]
+    pub cool_down: Option<HumanDuration>,
+    /// At most so many runs …
+    #[serde(default)]
+    pub failover_limit: Option<u32>,
+    /// … within this window.
+    #[serde(default)]
+    pub failover_window: Option<HumanDuration>,
+    /// How long to look only, after the clock jumped or the loop stood still.
+    #[serde(default)]
+    pub tilt_for: Option<HumanDuration>,
+    /// `decide_by = deadline − budget × safety`; at least 1.0.
+    #[serde(default)]
+    pub safety: Option<f64>,
+}
+
+/// A scenario.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Scenario {
+    /// How bad it is, in your words: `P0`, `SEV-1`, `critical`.
+    pub severity: Severity,
+    /// The service that it moves (default: the daemon's name).
+    #[serde(default)]
+    pub service: Option<String>,
+    /// The mode (default: the daemon's).
+    #[serde(default)]
+    pub mode: Option<Mode>,
+    /// What is done when nobody answers: `hold` (default) or `failover`.
+    #[serde(default)]
+    pub on_no_answer: Option<OnNoAnswer>,
+    /// It trips while this holds. A probe's or group's name means that it is down.
+    pub when: ConditionConfig,
+    /// It does not act while one of these holds or cannot be told.
+    #[serde(default)]
+    pub unless: Vec<ConditionConfig>,
+    /// It acts only while each of these holds. A probe's name means that it is up here.
+    #[serde(default)]
+    pub requires: Vec<ConditionConfig>,
+    /// The condition must have held for this long.
+    pub confirm_for: HumanDuration,
+    /// The recovery-time objective.
+    pub rto: HumanDuration,
+    /// The recovery-point objective; with it, `replication` tells where lag is read from.
+    #[serde(default)]
+    pub rpo: Option<HumanDuration>,
+    /// Where the predicted loss is read from.
+    #[serde(default)]
+    pub replication: Vec<Replication>,
+    /// What is carried out; without it the scenario alerts only.
+    #[serde(default)]
+    pub plan: Option<String>,
+}
+
+/// Where the predicted loss is read from.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Replication {
+    /// The probe of the standby.
+    pub standby: String,
+    /// The probe of its primary; it tells whether commits wait for the standby.
+    #[serde(default)]
+    pub primary: Option<String>,
+}
+
+/// A condition: `"api"`, `"api is down"`, `"standby is not up"`, or a table.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ConditionConfig {
+    /// `NAME`, `NAME is STATE` or `NAME is not STATE`; a state is up, down or unknown.
+    Text(String),
+    /// `{ all = … }`, `{ any = … }`, `{ at_least = 2, of = … }`, `{ probe = …, weight = … }`.
+    Table(Box<ConditionTable>),
+}
+
+impl<'de> Deserialize<'de> for ConditionConfig {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = ConditionConfig;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a condition: \"api\", \"api is down\", { all = [..] }, { any = [..] } or { at_least = 2, of = [..] }")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<ConditionConfig, E> {
+                Ok(ConditionConfig::Text(text.to_owned()))
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<ConditionConfig, A::Error> {
+                ConditionTable::deserialize(serde::de::value::MapAccessDeserializer::new(map))
+                    .map(|table| ConditionConfig::Table(Box::new(table)))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// A condition as a table. Exactly one of `all`, `any`, `of`, `probe`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ConditionTable {
+    /// All of these.
+    #[serde(default)]
+    pub all: Option<Vec<ConditionConfig>>,
+    /// One of these.
+    #[serde(default)]
+    pub any: Option<Vec<ConditionConfig>>,
+    /// With `of`: so much weight.
+    #[serde(default)]
+    pub at_least: Option<u32>,
+    /// With `at_least`: of these.
+    #[serde(default)]
+    pub of: Option<Vec<ConditionConfig>>,
+    /// One probe or group, as in the text form.
+    #[serde(default)]
+    pub probe: Option<String>,
+    /// How much it counts within an `at_least` (default 1).
+    #[serde(default)]
+    pub weight: Option<u32>,
+}
+
+/// A plan.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct PlanTable {
+    /// From this step's intent on, the run goes forward only (default: the first promotion).
+    #[serde(default)]
+    pub point_of_no_return: Option<String>,
+    /// The steps.
+    pub steps: BTreeMap<String, Step>,
+}
+
+/// A step. Exactly one action.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Step {
+    /// The steps that come before it.
+    #[serde(default)]
+    pub after: Vec<String>,
+    /// For the whole step.
+    #[serde(default)]
+    pub timeout: Option<HumanDuration>,
+    /// Retries.
+    #[serde(default)]
+    pub retry: Option<Retry>,
+    /// What happens when it cannot be done (default: `park`; `continue` for a notification).
+    #[serde(default)]
+    pub on_error: Option<OnError>,
+    /// How long it is expected to take, until runs have measured it.
+    #[serde(default)]
+    pub estimate: Option<HumanDuration>,
+    /// Amazon RDS.
+    #[serde(default)]
+    pub rds: Option<RdsAction>,
+    /// PostgreSQL.
+    #[serde(default)]
+    pub postgres: Option<PostgresAction>,
+    /// Redis.
+    #[serde(default)]
+    pub redis: Option<RedisAction>,
+    /// Amazon Route 53.
+    #[serde(default)]
+    pub route53: Option<Route53Action>,
+    /// Kubernetes.
+    #[serde(default)]
+    pub kubernetes: Option<KubernetesAction>,
+    /// Amazon SNS.
+    #[serde(default)]
+    pub sns: Option<SnsAction>,
+    /// Any HTTP endpoint.
+    #[serde(default)]
+    pub http: Option<HttpAction>,
+    /// A named probe must be Up.
+    #[serde(default)]
+    pub verify: Option<VerifyAction>,
+    /// A person must say yes.
+    #[serde(default)]
+    pub approval: Option<Approval>,
+    /// Lets time pass.
+    #[serde(default)]
+    pub wait: Option<HumanDuration>,
+}
+
+/// Checks.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VerifyAction {
+    /// A named probe must be Up.
+    Probe(VerifyProbe),
+}
+
+/// `verify.probe`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct VerifyProbe {
+    /// The probe.
+    pub probe: String,
+    /// Without interruption (default 0s: one fresh look).
+    #[serde(default, rename = "for")]
+    pub hold: HumanDuration,
+}
+
+/// `approval`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Approval {
+    /// What the person is asked.
+    pub message: String,
+}
+
+/// A route to people. Exactly one of `sns`, `webhook`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct NotifyRoute {
+    /// `page` (default): only what somebody has to look at now; `info`: everything.
+    #[serde(default)]
+    pub from: Option<NotifyFrom>,
+    /// An SNS topic.
+    #[serde(default)]
+    pub sns: Option<NotifySns>,
+    /// A webhook that takes JSON.
+    #[serde(default)]
+    pub webhook: Option<NotifyWebhook>,
+}
+
+/// From which importance on a route is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NotifyFrom {
+    /// Everything.
+    Info,
+    /// Pages only.
+    Page,
+}
+
+/// An SNS topic.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NotifySns {
+    /// Its region (default: the topic's).
+    #[serde(default)]
+    pub region: Option<String>,
+    /// Its ARN.
+    pub topic: String,
+}
+
+/// A webhook: POST of the notice as JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NotifyWebhook {
+    /// Where to, by reference where it holds a secret.
+    pub url: SecretText,
+    /// Headers; the values by reference where they are secret.
+    #[serde(default)]
+    pub headers: BTreeMap<String, SecretText>,
+}
+
+/// Who may use the socket for what. The user of the daemon and root may do everything.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Control {
+    /// Users or groups (`"@group"`) that may look.
+    #[serde(default)]
+    pub viewers: Vec<String>,
+    /// Users or groups that may also pause, resume, acknowledge, and abort.
+    #[serde(default)]
+    pub operators: Vec<String>,
+    /// Users or groups that may also approve and fail over.
+    #[serde(default)]
+    pub approvers: Vec<String>,
+}
+
+/// `/metrics`, `/healthz`, `/readyz`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Metrics {
+    /// `address:port` (default `127.0.0.1:9464`); `""` switches it off.
+    #[serde(default)]
+    pub listen: Option<String>,
+}
+
+/// Logs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Log {
+    /// A tracing filter: `info`, `failoverd=debug,info` (default `info`).
+    #[serde(default)]
+    pub filter: Option<String>,
+    /// `auto` (default): for people on a terminal, journald priorities under systemd, else JSON.
+    #[serde(default)]
+    pub format: Option<LogFormat>,
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// By where they go.
+    #[default]
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+    /// With `<N>` priorities that journald understands.
+    Journald,
+}
+
+/// How fast each outside API may be called, in calls a second.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Limits {
+    /// Amazon Route 53 (default 4; AWS allows five a second for an account).
+    #[serde(default)]
+    pub route53: Option<u32>,
+    /// Amazon RDS (default 10).
+    #[serde(default)]
+    pub rds: Option<u32>,
+    /// Amazon SNS (default 10).
+    #[serde(default)]
+    pub sns: Option<u32>,
+    /// Kubernetes (default 20).
+    #[serde(default)]
+    pub kubernetes: Option<u32>,
+}
