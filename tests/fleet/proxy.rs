@@ -160,12 +160,14 @@ async fn carry(
 ) -> Option<()> {
     let lost = *mode.borrow() == Mode::Blackhole;
     let now = wait(mode, |m| m != Mode::Blackhole).await?;
-    // A client that gave up inside the black hole would never have got through.
-    if now == Mode::Reset || (lost && has_hung_up(client).await) {
+    if now == Mode::Reset {
         return None;
     }
+    // A client that gave up inside the black hole would never have got through.
+    let begun = if lost { sent_by(client)? } else { Vec::new() };
     let mut server = TcpStream::connect(target).await.ok()?;
     let _ = server.set_nodelay(true);
+    server.write_all(&begun).await.ok()?;
     let (client_read, client_write) = client.split();
     let (server_read, server_write) = server.split();
     let up = pump(client_read, server_write, mode.clone(), false);
@@ -178,10 +180,17 @@ async fn carry(
     }
 }
 
-async fn has_hung_up(client: &TcpStream) -> bool {
-    let ready = client.ready(tokio::io::Interest::READABLE);
-    let seen = tokio::time::timeout(Duration::ZERO, ready).await;
-    matches!(seen, Ok(Ok(seen)) if seen.is_read_closed())
+/// What a client has sent so far; `None` when it has hung up since.
+fn sent_by(client: &TcpStream) -> Option<Vec<u8>> {
+    let mut sent = Vec::new();
+    loop {
+        match client.try_read_buf(&mut sent) {
+            Ok(0) => return None,
+            Ok(_) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return Some(sent),
+            Err(_) => return None,
+        }
+    }
 }
 
 /// The connection broke, or was cut on purpose.
