@@ -1,5 +1,7 @@
 //! The fleet itself: every counterpart is as real as the tests that lean on it believe.
 
+mod aws;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
