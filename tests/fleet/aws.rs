@@ -27,47 +27,29 @@ pub struct Db {
 impl Moto {
     /// Calls an action of a query service (RDS, SNS); returns the XML, or an error with the
     /// service's code and message.
-    pub async fn query(
-        &self,
-        service: &str,
-        region: &str,
-        action: &str,
-        params: &[(&str, &str)],
-    ) -> Result<String> {
+    pub async fn query(&self, service: &str, region: &str, action: &str, params: &[(&str, &str)]) -> Result<String> {
         let version = match service {
             "rds" => "2014-10-31",
             "sns" => "2010-03-31",
             _ => "2011-06-15",
         };
         let mut form = url::form_urlencoded::Serializer::new(String::new());
-        form.append_pair("Action", action)
-            .append_pair("Version", version)
-            .extend_pairs(params);
+        form.append_pair("Action", action).append_pair("Version", version).extend_pairs(params);
         let request = http()
             .post(self.endpoint())
             .header("content-type", "application/x-www-form-urlencoded")
             .body(form.finish());
-        send(request, service, region)
-            .await
-            .with_context(|| format!("{service} {action}"))
+        send(request, service, region).await.with_context(|| format!("{service} {action}"))
     }
 
     /// Calls an action of a JSON service (SQS, Secrets Manager, ECS).
-    pub async fn json(
-        &self,
-        service: &str,
-        region: &str,
-        target: &str,
-        body: Value,
-    ) -> Result<Value> {
+    pub async fn json(&self, service: &str, region: &str, target: &str, body: Value) -> Result<Value> {
         let request = http()
             .post(self.endpoint())
             .header("content-type", "application/x-amz-json-1.0")
             .header("x-amz-target", target)
             .body(body.to_string());
-        let text = send(request, service, region)
-            .await
-            .with_context(|| target.to_owned())?;
+        let text = send(request, service, region).await.with_context(|| target.to_owned())?;
         Ok(serde_json::from_str(&text)?)
     }
 
@@ -98,47 +80,27 @@ impl Moto {
             ("MasterUsername", "postgres"),
             ("MasterUserPassword", "rds-s3cret-password"),
         ];
-        self.query("rds", region, "CreateDBInstance", &params)
-            .await
-            .map(drop)
+        self.query("rds", region, "CreateDBInstance", &params).await.map(drop)
     }
 
     /// A read replica in any region of an instance in any region.
-    pub async fn create_replica(
-        &self,
-        region: &str,
-        id: &str,
-        source_region: &str,
-        source: &str,
-    ) -> Result<()> {
+    pub async fn create_replica(&self, region: &str, id: &str, source_region: &str, source: &str) -> Result<()> {
         let arn = db_arn(source_region, source);
-        let source = if region == source_region {
-            source
-        } else {
-            &arn
-        };
-        let params = [
-            ("DBInstanceIdentifier", id),
-            ("SourceDBInstanceIdentifier", source),
-        ];
-        self.query("rds", region, "CreateDBInstanceReadReplica", &params)
-            .await
-            .map(drop)
+        let source = if region == source_region { source } else { &arn };
+        let params = [("DBInstanceIdentifier", id), ("SourceDBInstanceIdentifier", source)];
+        self.query("rds", region, "CreateDBInstanceReadReplica", &params).await.map(drop)
     }
 
     /// An instance in us-east-1 and its read replica in us-west-2.
     pub async fn create_db_with_replica(&self, id: &str, replica: &str) -> Result<()> {
         self.create_db("us-east-1", id).await?;
-        self.create_replica("us-west-2", replica, "us-east-1", id)
-            .await
+        self.create_replica("us-west-2", replica, "us-east-1", id).await
     }
 
     /// A DB instance as it is now.
     pub async fn db(&self, region: &str, id: &str) -> Result<Db> {
         let params = [("DBInstanceIdentifier", id)];
-        let xml = self
-            .query("rds", region, "DescribeDBInstances", &params)
-            .await?;
+        let xml = self.query("rds", region, "DescribeDBInstances", &params).await?;
         let one = |tag: &str| tags(&xml, tag).into_iter().next();
         Ok(Db {
             status: one("DBInstanceStatus").context("an instance has a status")?,
@@ -161,13 +123,8 @@ impl Moto {
     /// Calls Route 53.
     pub async fn route53(&self, method: &str, path: &str, body: &str) -> Result<String> {
         let url = format!("{}/2013-04-01/{path}", self.endpoint());
-        let request = http()
-            .request(method.parse()?, url)
-            .header("content-type", "text/xml")
-            .body(body.to_owned());
-        send(request, "route53", "us-east-1")
-            .await
-            .with_context(|| format!("route53 {method} {path}"))
+        let request = http().request(method.parse()?, url).header("content-type", "text/xml").body(body.to_owned());
+        send(request, "route53", "us-east-1").await.with_context(|| format!("route53 {method} {path}"))
     }
 
     /// A public hosted zone; returns its id without a prefix.
@@ -187,9 +144,7 @@ impl Moto {
         let changes: String = changes
             .iter()
             .map(|(action, record)| {
-                format!(
-                    "<Change><Action>{action}</Action><ResourceRecordSet>{record}</ResourceRecordSet></Change>"
-                )
+                format!("<Change><Action>{action}</Action><ResourceRecordSet>{record}</ResourceRecordSet></Change>")
             })
             .collect();
         let body = format!(
@@ -203,13 +158,7 @@ impl Moto {
     }
 
     /// Creates or replaces an alias A record.
-    pub async fn upsert_alias(
-        &self,
-        zone: &str,
-        name: &str,
-        target: &str,
-        target_zone: &str,
-    ) -> Result<String> {
+    pub async fn upsert_alias(&self, zone: &str, name: &str, target: &str, target_zone: &str) -> Result<String> {
         let record = alias(name, target, target_zone);
         self.change_records(zone, &[("UPSERT", &record)]).await
     }
@@ -224,43 +173,27 @@ impl Moto {
     /// A record set as it is stored now, by its full name without the dot at the end.
     pub async fn record(&self, zone: &str, name: &str, kind: &str) -> Result<Option<Value>> {
         let state = self.state().await?;
-        let records = state["route53"][zone]["records"]
-            .as_array()
-            .with_context(|| format!("no zone {zone}"))?;
+        let records = state["route53"][zone]["records"].as_array().with_context(|| format!("no zone {zone}"))?;
         let name = format!("{name}.");
-        let found = records
-            .iter()
-            .find(|r| r["Name"] == name && r["Type"] == kind);
+        let found = records.iter().find(|r| r["Name"] == name && r["Type"] == kind);
         Ok(found.cloned())
     }
 
     /// An SNS topic and a queue that gets whatever is published to it.
     pub async fn create_inbox(&self, region: &str, topic: &str) -> Result<Inbox<'_>> {
-        let xml = self
-            .query("sns", region, "CreateTopic", &[("Name", topic)])
-            .await?;
+        let xml = self.query("sns", region, "CreateTopic", &[("Name", topic)]).await?;
         let arn = tags(&xml, "TopicArn").into_iter().next();
         let topic_arn = arn.context("a topic has an ARN")?;
         let queue = json!({ "QueueName": topic });
-        let made = self
-            .json("sqs", region, "AmazonSQS.CreateQueue", queue)
-            .await?;
+        let made = self.json("sqs", region, "AmazonSQS.CreateQueue", queue).await?;
         let queue_url = made["QueueUrl"].as_str().context("a queue has a URL")?;
         let params = [
             ("TopicArn", topic_arn.as_str()),
             ("Protocol", "sqs"),
-            (
-                "Endpoint",
-                &format!("arn:aws:sqs:{region}:123456789012:{topic}"),
-            ),
+            ("Endpoint", &format!("arn:aws:sqs:{region}:123456789012:{topic}")),
         ];
         self.query("sns", region, "Subscribe", &params).await?;
-        Ok(Inbox {
-            moto: self,
-            region: region.to_owned(),
-            queue_url: queue_url.to_owned(),
-            topic_arn,
-        })
+        Ok(Inbox { moto: self, region: region.to_owned(), queue_url: queue_url.to_owned(), topic_arn })
     }
 }
 
@@ -356,9 +289,5 @@ async fn send(request: reqwest::RequestBuilder, service: &str, region: &str) -> 
 /// The texts of all elements of this name; enough for AWS' flat answers.
 fn tags(xml: &str, name: &str) -> Vec<String> {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
-    xml.split(&open)
-        .skip(1)
-        .filter_map(|rest| rest.split_once(&close))
-        .map(|(text, _)| text.to_owned())
-        .collect()
+    xml.split(&open).skip(1).filter_map(|rest| rest.split_once(&close)).map(|(text, _)| text.to_owned()).collect()
 }

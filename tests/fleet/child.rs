@@ -58,15 +58,9 @@ impl Proc {
             // Ctrl-C in the terminal is for us; we end our children in our own order.
             .process_group(0);
         let program = command.get_program().to_string_lossy().into_owned();
-        let child = spawn(command).with_context(|| {
-            format!("starting {name} ({program}); tests/fleet/install.sh installs it")
-        })?;
-        Ok(Self {
-            name: name.to_owned(),
-            child,
-            log: err.to_owned(),
-            exit: None,
-        })
+        let child = spawn(command)
+            .with_context(|| format!("starting {name} ({program}); tests/fleet/install.sh installs it"))?;
+        Ok(Self { name: name.to_owned(), child, log: err.to_owned(), exit: None })
     }
 
     /// The process id.
@@ -127,11 +121,7 @@ impl Proc {
     pub async fn wait_exit(&mut self, timeout: Duration) -> Result<ExitStatus> {
         let what = format!("{} to end", self.name);
         let log = self.log.clone();
-        eventually(timeout, &what, async || {
-            self.exited().context("it still runs")
-        })
-        .await
-        .with_context(|| tail(&log))
+        eventually(timeout, &what, async || self.exited().context("it still runs")).await.with_context(|| tail(&log))
     }
 
     /// Polls `check` until it succeeds; gives up at once when the child ends before that. Either
@@ -154,10 +144,7 @@ impl Proc {
         .with_context(|| tail(&log))?;
         match outcome {
             Ok(value) => Ok(value),
-            Err(status) => bail!(
-                "{name} ended ({status}) while we waited for {what}\n{}",
-                tail(&log)
-            ),
+            Err(status) => bail!("{name} ended ({status}) while we waited for {what}\n{}", tail(&log)),
         }
     }
 
@@ -194,11 +181,7 @@ fn tail(log: &Path) -> String {
     let text = read_lossy(log);
     let lines: Vec<&str> = text.lines().collect();
     let from = lines.len().saturating_sub(25);
-    format!(
-        "last lines of {}:\n{}",
-        log.display(),
-        lines[from..].join("\n")
-    )
+    format!("last lines of {}:\n{}", log.display(), lines[from..].join("\n"))
 }
 
 type Request = (Command, mpsc::Sender<std::io::Result<Child>>);
@@ -234,9 +217,7 @@ fn spawn(mut command: Command) -> std::io::Result<Child> {
     });
     let (answer, result) = mpsc::channel();
     let gone = |_| std::io::Error::other("the spawner thread is gone");
-    spawner
-        .send((command, answer))
-        .map_err(|_| gone(mpsc::RecvError))?;
+    spawner.send((command, answer)).map_err(|_| gone(mpsc::RecvError))?;
     result.recv().map_err(gone)?
 }
 
@@ -244,18 +225,12 @@ fn spawn(mut command: Command) -> std::io::Result<Child> {
 fn descendants(root: i32) -> Vec<Pid> {
     let mut parents = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|n| n.parse::<i32>().ok())
-        else {
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<i32>().ok()) else {
             continue;
         };
         let stat = read_lossy(&entry.path().join("stat"));
         // The name in parentheses may hold anything; the fields count from its end.
-        let parent = stat
-            .rsplit_once(") ")
-            .and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<i32>().ok());
+        let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<i32>().ok());
         if let Some(parent) = parent {
             parents.push((pid, parent));
         }
@@ -263,18 +238,10 @@ fn descendants(root: i32) -> Vec<Pid> {
     let mut found = vec![root];
     let mut next = 0;
     while let Some(&parent) = found.get(next) {
-        found.extend(
-            parents
-                .iter()
-                .filter(|(_, p)| *p == parent)
-                .map(|(pid, _)| *pid),
-        );
+        found.extend(parents.iter().filter(|(_, p)| *p == parent).map(|(pid, _)| *pid));
         next += 1;
     }
-    found[1..]
-        .iter()
-        .filter_map(|pid| Pid::from_raw(*pid))
-        .collect()
+    found[1..].iter().filter_map(|pid| Pid::from_raw(*pid)).collect()
 }
 
 /// The ids of a system user, where we may become one: some servers refuse to run as root.
@@ -287,10 +254,6 @@ pub fn drop_root(user: &str) -> Result<Option<(u32, u32)>> {
         .lines()
         .find(|l| l.split(':').next() == Some(user))
         .with_context(|| format!("there is no user {user:?}: run tests/fleet/install.sh"))?;
-    let field = |i| {
-        line.split(':')
-            .nth(i)
-            .and_then(|f: &str| f.parse::<u32>().ok())
-    };
+    let field = |i| line.split(':').nth(i).and_then(|f: &str| f.parse::<u32>().ok());
     Ok(field(2).zip(field(3)))
 }

@@ -57,9 +57,7 @@ impl Dns {
         }
         std::fs::write(this.dir.path().join("zone"), text)?;
         let key = &this.key.name;
-        let body = format!(
-            "type primary; allow-update {{ key {key}; }}; allow-transfer {{ key {key}; }};"
-        );
+        let body = format!("type primary; allow-update {{ key {key}; }}; allow-transfer {{ key {key}; }};");
         this.launch(&body).await
     }
 
@@ -86,11 +84,7 @@ impl Dns {
     }
 
     async fn launch(mut self, zone_body: &str) -> Result<Self> {
-        let TsigKey {
-            name,
-            algorithm,
-            secret,
-        } = &self.key;
+        let TsigKey { name, algorithm, secret } = &self.key;
         let (zone, port, dir) = (&self.zone, self.port, self.dir.path().display());
         let conf = format!(
             "key {name} {{ algorithm {algorithm}; secret \"{secret}\"; }};\n\
@@ -108,9 +102,7 @@ impl Dns {
     async fn start_server(&mut self) -> Result<()> {
         let log = self.dir.path().join("named.log");
         let mut named = command(named_binary(self.dir.path())?);
-        named
-            .args(["-f", "-4", "-n", "1", "-c"])
-            .arg(self.dir.path().join("named.conf"));
+        named.args(["-f", "-4", "-n", "1", "-c"]).arg(self.dir.path().join("named.conf"));
         let server = Proc::start("named", named, &log)?;
         self.server = Some(server);
         let zone = self.zone.clone();
@@ -147,25 +139,14 @@ impl Dns {
 
     /// Sends `nsupdate` commands, e.g. `update add api.shop.example 60 A 127.0.0.2`.
     pub async fn update(&self, commands: &[&str]) -> Result<()> {
-        let TsigKey {
-            name,
-            algorithm,
-            secret,
-        } = &self.key;
+        let TsigKey { name, algorithm, secret } = &self.key;
         let script = self.dir.path().join("update");
         std::fs::write(
             &script,
-            format!(
-                "server 127.0.0.1 {}\nzone {}\n{}\nsend\n",
-                self.port,
-                self.zone,
-                commands.join("\n")
-            ),
+            format!("server 127.0.0.1 {}\nzone {}\n{}\nsend\n", self.port, self.zone, commands.join("\n")),
         )?;
         let mut nsupdate = command("nsupdate");
-        nsupdate
-            .args(["-y", &format!("{algorithm}:{name}:{secret}")])
-            .arg(&script);
+        nsupdate.args(["-y", &format!("{algorithm}:{name}:{secret}")]).arg(&script);
         run(nsupdate, Duration::from_secs(10)).await.map(drop)
     }
 
@@ -198,9 +179,12 @@ impl Dns {
 /// Asks one server once, without recursion.
 pub async fn dig(server: SocketAddr, name: &str, record_type: &str) -> Result<Vec<String>> {
     let mut dig: Command = command("dig");
-    dig.args(["+short", "+norecurse", "+tries=1", "+time=2"])
-        .arg(format!("@{}", server.ip()))
-        .args(["-p", &server.port().to_string(), name, record_type]);
+    dig.args(["+short", "+norecurse", "+tries=1", "+time=2"]).arg(format!("@{}", server.ip())).args([
+        "-p",
+        &server.port().to_string(),
+        name,
+        record_type,
+    ]);
     let out = run(dig, Duration::from_secs(5)).await?;
     Ok(out.lines().map(str::to_owned).collect())
 }
@@ -209,8 +193,7 @@ pub async fn dig(server: SocketAddr, name: &str, record_type: &str) -> Result<Ve
 /// the path, so where AppArmor is on, a copy in the scratch directory may read its files there.
 fn named_binary(scratch: &Path) -> Result<PathBuf> {
     let installed = PathBuf::from("/usr/sbin/named");
-    let confined = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled")
-        .is_ok_and(|v| v.starts_with('Y'));
+    let confined = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|v| v.starts_with('Y'));
     if !confined {
         return Ok(installed);
     }

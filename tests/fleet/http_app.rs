@@ -23,12 +23,7 @@ pub struct HttpApp {
 impl HttpApp {
     /// Starts it; it answers `{"status":"ok","region":REGION}` on every path.
     pub async fn start(region: &str) -> Result<Self> {
-        let mut this = Self {
-            region: region.to_owned(),
-            port: port()?,
-            server: None,
-            dir: scratch_dir("app")?,
-        };
+        let mut this = Self { region: region.to_owned(), port: port()?, server: None, dir: scratch_dir("app")? };
         this.restart().await?;
         Ok(this)
     }
@@ -37,13 +32,10 @@ impl HttpApp {
     pub async fn restart(&mut self) -> Result<()> {
         self.kill9();
         let mut app = command("/usr/bin/python3");
-        app.arg(fleet_dir().join("http_app.py"))
-            .args([&self.port.to_string(), &self.region]);
+        app.arg(fleet_dir().join("http_app.py")).args([&self.port.to_string(), &self.region]);
         let log = self.dir.path().join("app.log");
         let seen = self.at("/_seen");
-        let server = self
-            .server
-            .insert(Proc::start("the application", app, &log)?);
+        let server = self.server.insert(Proc::start("the application", app, &log)?);
         server
             .ready(START, "the application to answer", async || {
                 http().get(&seen).send().await?.error_for_status()?;
@@ -150,11 +142,7 @@ impl LocalApp {
                     state.requests += 1;
                     state.answer.clone()
                 };
-                let answer = answer.unwrap_or(Answer {
-                    status: 200,
-                    body: healthy,
-                    delay: Duration::ZERO,
-                });
+                let answer = answer.unwrap_or(Answer { status: 200, body: healthy, delay: Duration::ZERO });
                 if !answer.delay.is_zero() {
                     tokio::time::sleep(answer.delay).await;
                 }
@@ -168,11 +156,7 @@ impl LocalApp {
             // It ends when the task is aborted.
             let _ = axum::serve(listener, app).await;
         });
-        Ok(Self {
-            port,
-            shared,
-            server,
-        })
+        Ok(Self { port, shared, server })
     }
 
     /// The URL of its health endpoint.

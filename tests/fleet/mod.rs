@@ -37,11 +37,7 @@ pub const START: Duration = Duration::from_secs(30);
 
 /// Polls `check` until it answers `Ok`, and returns what it answered. After `timeout` the error
 /// names `what` was waited for and carries the last reason.
-pub async fn eventually<T>(
-    timeout: Duration,
-    what: &str,
-    mut check: impl AsyncFnMut() -> Result<T>,
-) -> Result<T> {
+pub async fn eventually<T>(timeout: Duration, what: &str, mut check: impl AsyncFnMut() -> Result<T>) -> Result<T> {
     let started = Instant::now();
     let mut pause = Duration::from_millis(2);
     loop {
@@ -61,11 +57,7 @@ pub async fn eventually<T>(
 }
 
 /// [`eventually`] for a plain condition.
-pub async fn until(
-    timeout: Duration,
-    what: &str,
-    mut holds: impl AsyncFnMut() -> bool,
-) -> Result<()> {
+pub async fn until(timeout: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) -> Result<()> {
     eventually(timeout, what, async || {
         anyhow::ensure!(holds().await, "it did not hold");
         Ok(())
@@ -89,11 +81,7 @@ pub fn port() -> Result<u16> {
     let start = (std::process::id().wrapping_mul(7919) % u32::from(COUNT)) as u16;
     for i in 0..COUNT {
         let port = FIRST + (start + i) % COUNT;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(locks.join(port.to_string()))?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(locks.join(port.to_string()))?;
         if lock.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok() {
             held.push(lock);
             return Ok(port);

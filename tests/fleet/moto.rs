@@ -101,11 +101,7 @@ impl Fault {
 
     /// An error of any code, as the service would answer it.
     pub fn error(status: u16, code: &str) -> Self {
-        Self {
-            code: Some(code.to_owned()),
-            status: Some(status),
-            ..Self::new(Kind::Error)
-        }
+        Self { code: Some(code.to_owned()), status: Some(status), ..Self::new(Kind::Error) }
     }
 
     /// Only this service, by its signing name: `rds`, `route53`, `sns`, ...
@@ -179,11 +175,7 @@ pub struct Call {
 impl Moto {
     /// Starts it, empty.
     pub async fn start() -> Result<Self> {
-        let mut this = Self {
-            port: port()?,
-            server: None,
-            dir: scratch_dir("moto")?,
-        };
+        let mut this = Self { port: port()?, server: None, dir: scratch_dir("moto")? };
         this.restart_empty().await?;
         Ok(this)
     }
@@ -193,9 +185,7 @@ impl Moto {
         self.kill9();
         let mut moto = command(venv_bin("python")?);
         // -B: no byte code beside the sources of the repository.
-        moto.arg("-B")
-            .arg(fleet_dir().join("moto/server.py"))
-            .arg(self.port.to_string());
+        moto.arg("-B").arg(fleet_dir().join("moto/server.py")).arg(self.port.to_string());
         let log = self.dir.path().join("moto.log");
         let url = self.at("/_calls");
         let server = self.server.insert(Proc::start("moto", moto, &log)?);

@@ -77,10 +77,7 @@ impl Postgres {
     pub async fn standby(&self, options: StandbyOptions) -> Result<Self> {
         let name = options.name.as_deref().unwrap_or("standby");
         let mut this = Self::new(name)?;
-        self.sql(&format!(
-            "SELECT pg_create_physical_replication_slot('{name}', true)"
-        ))
-        .await?;
+        self.sql(&format!("SELECT pg_create_physical_replication_slot('{name}', true)")).await?;
         let upstream = options.through.unwrap_or(self.port);
         let mut backup = pg("pg_basebackup")?;
         backup
@@ -88,17 +85,12 @@ impl Postgres {
             .arg(this.data())
             .args(["-R", "-X", "stream", "-c", "fast", "--no-sync", "-S", name])
             .arg("-d")
-            .arg(format!(
-                "host=127.0.0.1 port={upstream} user=postgres password={PASSWORD} application_name={name}"
-            ));
+            .arg(format!("host=127.0.0.1 port={upstream} user=postgres password={PASSWORD} application_name={name}"));
         run(backup, START).await?;
         this.configure(&options.settings)?;
         this.start().await?;
         if options.synchronous {
-            self.sql(&format!(
-                "ALTER SYSTEM SET synchronous_standby_names = '{name}'"
-            ))
-            .await?;
+            self.sql(&format!("ALTER SYSTEM SET synchronous_standby_names = '{name}'")).await?;
             self.sql("SELECT pg_reload_conf()").await?;
         }
         let state = if options.synchronous { "sync" } else { "async" };
@@ -109,12 +101,7 @@ impl Postgres {
     fn new(name: &str) -> Result<Self> {
         let dir = scratch_dir("postgres")?;
         own(dir.path())?;
-        Ok(Self {
-            name: name.to_owned(),
-            port: port()?,
-            server: None,
-            dir,
-        })
+        Ok(Self { name: name.to_owned(), port: port()?, server: None, dir })
     }
 
     fn data(&self) -> PathBuf {
@@ -141,35 +128,22 @@ impl Postgres {
     async fn start(&mut self) -> Result<()> {
         let mut postgres = pg("postgres")?;
         postgres.arg("-D").arg(self.data());
-        let server = Proc::start(
-            &format!("postgres {}", self.name),
-            postgres,
-            &self.log_path(),
-        )?;
+        let server = Proc::start(&format!("postgres {}", self.name), postgres, &self.log_path())?;
         let server = self.server.insert(server);
         let url = url(self.port, "postgres");
-        server
-            .ready(START, "PostgreSQL to accept connections", async || {
-                query(&url, "SELECT 1").await.map(drop)
-            })
-            .await
+        server.ready(START, "PostgreSQL to accept connections", async || query(&url, "SELECT 1").await.map(drop)).await
     }
 
     /// Waits until the standby called `name` streams with that `sync_state`.
     pub async fn wait_streaming(&self, name: &str, sync_state: &str) -> Result<()> {
-        let sql = format!(
-            "SELECT state || ' ' || sync_state FROM pg_stat_replication WHERE application_name = '{name}'"
-        );
+        let sql =
+            format!("SELECT state || ' ' || sync_state FROM pg_stat_replication WHERE application_name = '{name}'");
         let wanted = format!("streaming {sync_state}");
-        eventually(
-            START,
-            &format!("standby {name} to be {wanted:?}"),
-            async || {
-                let seen = self.value(&sql).await?;
-                ensure!(seen == wanted, "it is {seen:?}");
-                Ok(())
-            },
-        )
+        eventually(START, &format!("standby {name} to be {wanted:?}"), async || {
+            let seen = self.value(&sql).await?;
+            ensure!(seen == wanted, "it is {seen:?}");
+            Ok(())
+        })
         .await
     }
 
@@ -190,9 +164,7 @@ impl Postgres {
 
     /// Runs statements on a fresh connection and returns all rows as text.
     pub async fn sql(&self, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
-        query(&self.url(), sql)
-            .await
-            .with_context(|| format!("{}: {sql}", self.name))
+        query(&self.url(), sql).await.with_context(|| format!("{}: {sql}", self.name))
     }
 
     /// The first column of the first row; an error when there is none.
@@ -219,15 +191,12 @@ impl Postgres {
 
     /// The identifier that two servers share only when one was copied from the other.
     pub async fn system_identifier(&self) -> Result<String> {
-        self.value("SELECT system_identifier FROM pg_control_system()")
-            .await
+        self.value("SELECT system_identifier FROM pg_control_system()").await
     }
 
     /// The timeline of the WAL it has written last; it grows with every promotion.
     pub async fn timeline(&self) -> Result<u32> {
-        let text = self
-            .value("SELECT timeline_id FROM pg_control_checkpoint()")
-            .await?;
+        let text = self.value("SELECT timeline_id FROM pg_control_checkpoint()").await?;
         text.parse().context("a timeline is a number")
     }
 

@@ -22,9 +22,7 @@ impl Failoverd {
     /// The binary: `env!("CARGO_BIN_EXE_failoverd")` in tests. Its environment holds no
     /// credentials, proxies or settings of the person who runs the test.
     pub fn new(binary: impl AsRef<OsStr>) -> Self {
-        Self {
-            command: command(binary),
-        }
+        Self { command: command(binary) }
     }
 
     /// Adds an argument.
@@ -46,10 +44,7 @@ impl Failoverd {
     }
 
     /// Sets variables, e.g. [`super::moto::Moto::env`].
-    pub fn envs<K: AsRef<OsStr>, V: AsRef<OsStr>>(
-        mut self,
-        vars: impl IntoIterator<Item = (K, V)>,
-    ) -> Self {
+    pub fn envs<K: AsRef<OsStr>, V: AsRef<OsStr>>(mut self, vars: impl IntoIterator<Item = (K, V)>) -> Self {
         self.command.envs(vars);
         self
     }
@@ -65,23 +60,14 @@ impl Failoverd {
         let dir = scratch_dir("failoverd")?;
         let (out, err) = (dir.path().join("stdout"), dir.path().join("stderr"));
         let proc = Proc::start_split("failoverd", self.command, &out, &err)?;
-        Ok(Running {
-            proc,
-            out,
-            err,
-            _dir: dir,
-        })
+        Ok(Running { proc, out, err, _dir: dir })
     }
 
     /// Runs it to its end.
     pub async fn run(self, timeout: Duration) -> Result<Finished> {
         let mut running = self.start()?;
         let status = running.wait_exit(timeout).await?;
-        Ok(Finished {
-            status,
-            stdout: running.stdout(),
-            stderr: running.stderr(),
-        })
+        Ok(Finished { status, stdout: running.stdout(), stderr: running.stderr() })
     }
 }
 
@@ -169,10 +155,7 @@ impl Running {
     /// Its resident memory in bytes.
     pub fn rss(&self) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let line = status
-            .lines()
-            .find_map(|l| l.strip_prefix("VmRSS:"))
-            .context("no VmRSS: it has ended")?;
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("no VmRSS: it has ended")?;
         let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
         Ok(kib * 1024)
     }
@@ -193,12 +176,7 @@ impl NotifySocket {
         let path = dir.path().join("notify.sock");
         let socket = UnixDatagram::bind(&path)?;
         socket.set_nonblocking(true)?;
-        Ok(Self {
-            socket: tokio::net::UnixDatagram::from_std(socket)?,
-            path,
-            received: Vec::new(),
-            _dir: dir,
-        })
+        Ok(Self { socket: tokio::net::UnixDatagram::from_std(socket)?, path, received: Vec::new(), _dir: dir })
     }
 
     /// What the child needs in its environment.

@@ -37,10 +37,7 @@ impl Prometheus {
         let mut prometheus = command("prometheus");
         prometheus
             .arg(format!("--config.file={}", config.display()))
-            .arg(format!(
-                "--storage.tsdb.path={}",
-                dir.path().join("data").display()
-            ))
+            .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .arg("--log.level=warn");
         let mut server = Proc::start("prometheus", prometheus, &dir.path().join("prometheus.log"))?;
@@ -51,11 +48,7 @@ impl Prometheus {
                 Ok(())
             })
             .await?;
-        Ok(Self {
-            port,
-            _server: server,
-            _dir: dir,
-        })
+        Ok(Self { port, _server: server, _dir: dir })
     }
 
     /// The base URL.
@@ -65,13 +58,8 @@ impl Prometheus {
 
     /// An instant query: (labels, value) of each series.
     pub async fn query(&self, promql: &str) -> Result<Vec<(Value, f64)>> {
-        let answer: Value = http()
-            .get(format!("{}/api/v1/query", self.url()))
-            .query(&[("query", promql)])
-            .send()
-            .await?
-            .json()
-            .await?;
+        let answer: Value =
+            http().get(format!("{}/api/v1/query", self.url())).query(&[("query", promql)]).send().await?.json().await?;
         if answer["status"] != "success" {
             bail!("{promql}: {answer}");
         }
@@ -86,22 +74,13 @@ impl Prometheus {
     }
 
     /// Waits until the query has a result whose first value passes `wanted`.
-    pub async fn wait_for(
-        &self,
-        timeout: Duration,
-        promql: &str,
-        wanted: impl Fn(f64) -> bool,
-    ) -> Result<f64> {
-        eventually(
-            timeout,
-            &format!("Prometheus to see {promql}"),
-            async || {
-                let series = self.query(promql).await?;
-                let value = series.first().context("no series")?.1;
-                anyhow::ensure!(wanted(value), "it is {value}");
-                Ok(value)
-            },
-        )
+    pub async fn wait_for(&self, timeout: Duration, promql: &str, wanted: impl Fn(f64) -> bool) -> Result<f64> {
+        eventually(timeout, &format!("Prometheus to see {promql}"), async || {
+            let series = self.query(promql).await?;
+            let value = series.first().context("no series")?.1;
+            anyhow::ensure!(wanted(value), "it is {value}");
+            Ok(value)
+        })
         .await
     }
 }

@@ -49,12 +49,7 @@ impl Proxy {
         let (mode, mode_seen) = watch::channel(Mode::Pass);
         let (report, listening) = watch::channel(false);
         let task = tokio::spawn(accept_loop(port, target, mode_seen, report));
-        let this = Self {
-            port,
-            mode,
-            listening,
-            task,
-        };
+        let this = Self { port, mode, listening, task };
         this.wait_listening(true).await?;
         Ok(this)
     }
@@ -96,12 +91,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept_loop(
-    port: u16,
-    target: SocketAddr,
-    mut mode: watch::Receiver<Mode>,
-    listening: watch::Sender<bool>,
-) {
+async fn accept_loop(port: u16, target: SocketAddr, mut mode: watch::Receiver<Mode>, listening: watch::Sender<bool>) {
     // Aborting this task drops the set, and with it every connection.
     let mut connections = tokio::task::JoinSet::new();
     loop {
@@ -153,11 +143,7 @@ async fn serve(mut client: TcpStream, target: SocketAddr, mut mode: watch::Recei
 }
 
 /// Carries one connection to its orderly end; `None` means that it must be reset.
-async fn carry(
-    client: &mut TcpStream,
-    target: SocketAddr,
-    mode: &mut watch::Receiver<Mode>,
-) -> Option<()> {
+async fn carry(client: &mut TcpStream, target: SocketAddr, mode: &mut watch::Receiver<Mode>) -> Option<()> {
     let lost = *mode.borrow() == Mode::Blackhole;
     let now = wait(mode, |m| m != Mode::Blackhole).await?;
     if now == Mode::Reset {
@@ -241,11 +227,7 @@ async fn pump(
     }
 }
 
-async fn drip(
-    piece: &[u8],
-    to: &mut WriteHalf<'_>,
-    mode: &mut watch::Receiver<Mode>,
-) -> Result<(), Broken> {
+async fn drip(piece: &[u8], to: &mut WriteHalf<'_>, mode: &mut watch::Receiver<Mode>) -> Result<(), Broken> {
     for (i, byte) in piece.iter().enumerate() {
         to.write_all(&[*byte]).await?;
         let changed = wait(mode, |m| m != Mode::Drip);

@@ -51,13 +51,7 @@ impl Redis {
     }
 
     async fn launch(options: RedisOptions, replica_of: Option<u16>) -> Result<Self> {
-        let mut this = Self {
-            port: port()?,
-            options,
-            replica_of,
-            server: None,
-            dir: scratch_dir("redis")?,
-        };
+        let mut this = Self { port: port()?, options, replica_of, server: None, dir: scratch_dir("redis")? };
         this.start().await?;
         Ok(this)
     }
@@ -66,14 +60,7 @@ impl Redis {
         let log = self.dir.path().join("server.log");
         let mut redis = command("redis-server");
         redis
-            .args([
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--repl-diskless-sync-delay",
-                "0",
-            ])
+            .args(["--bind", "127.0.0.1", "--save", "", "--repl-diskless-sync-delay", "0"])
             .args(["--repl-ping-replica-period", "1", "--repl-timeout", "5"])
             .args(["--port", &self.port.to_string()])
             .arg("--dir")

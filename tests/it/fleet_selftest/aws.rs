@@ -28,8 +28,7 @@ async fn rds(moto: &Moto, region: &str, action: &str, id: &str) -> Result<String
 async fn a_promotion_takes_its_time_and_ends_replication_on_both_sides() -> Result<()> {
     let moto = Moto::start().await?;
     moto.create_db_with_replica("shop", "shop-replica").await?;
-    moto.set_delay("rds_promote", Duration::from_millis(700))
-        .await?;
+    moto.set_delay("rds_promote", Duration::from_millis(700)).await?;
     let replica = moto.db(WEST, "shop-replica").await?;
     assert_eq!(replica.source, Some(db_arn(EAST, "shop")));
     let listed = [db_arn(WEST, "shop-replica")];
@@ -57,8 +56,7 @@ async fn rds_refuses_what_the_instance_s_state_forbids() -> Result<()> {
     let error = refused(rds(&moto, WEST, "PromoteReadReplica", "nobody").await);
     assert!(error.contains("404"), "{error}");
     assert!(error.contains("DBInstanceNotFound"), "{error}");
-    moto.set_db_status(WEST, "shop-replica", "backing-up")
-        .await?;
+    moto.set_db_status(WEST, "shop-replica", "backing-up").await?;
     let error = refused(rds(&moto, WEST, "PromoteReadReplica", "shop-replica").await);
     assert!(error.contains("InvalidDBInstanceState"), "{error}");
     // An instance with a read replica cannot be stopped, nor can the replica.
@@ -94,8 +92,7 @@ async fn promoting_the_replica_promotes_the_real_standby_behind_it() -> Result<(
 async fn a_promotion_whose_server_fails_ends_in_failed() -> Result<()> {
     let moto = Moto::start().await?;
     moto.create_db_with_replica("shop", "shop-replica").await?;
-    moto.hook("promote", WEST, "shop-replica", &["false"])
-        .await?;
+    moto.hook("promote", WEST, "shop-replica", &["false"]).await?;
     rds(&moto, WEST, "PromoteReadReplica", "shop-replica").await?;
     let db = moto.wait_db(WEST, "shop-replica", "failed").await?;
     assert!(db.source.is_some());
@@ -148,8 +145,7 @@ async fn an_alias_has_no_ttl_and_a_change_is_pending_before_it_is_in_sync() -> R
     assert!(error.contains("InvalidInput"), "{error}");
     assert!(error.contains("more than one"), "{error}");
 
-    moto.set_delay("route53_insync", Duration::from_millis(400))
-        .await?;
+    moto.set_delay("route53_insync", Duration::from_millis(400)).await?;
     let change = moto.change_records(&zone, &[("UPSERT", &plain)]).await?;
     assert_eq!(moto.change_status(&change).await?, "PENDING");
     eventually(SOON, "the change to be in sync", async || {
@@ -171,13 +167,9 @@ async fn a_change_in_sync_is_on_the_real_name_server() -> Result<()> {
     let records = ["api 60 IN A 127.0.0.1"];
     let (moto, dns) = tokio::try_join!(Moto::start(), Dns::start("shop.example", &records))?;
     let zone = moto.create_zone("shop.example").await?;
-    let addresses = [
-        ("east.elb.test", "127.0.0.1"),
-        ("west.elb.test", "127.0.0.2"),
-    ];
+    let addresses = [("east.elb.test", "127.0.0.1"), ("west.elb.test", "127.0.0.2")];
     moto.publish(&zone, &dns, &addresses).await?;
-    moto.upsert_alias(&zone, "api.shop.example", "west.elb.test", "Z1")
-        .await?;
+    moto.upsert_alias(&zone, "api.shop.example", "west.elb.test", "Z1").await?;
     eventually(SOON, "the name server to answer the change", async || {
         let seen = dns.dig("api.shop.example", "A").await?;
         ensure!(seen == ["127.0.0.2"], "it says {seen:?}");
@@ -220,17 +212,9 @@ async fn each_fault_looks_as_it_does_on_a_bad_day() -> Result<()> {
 async fn an_unknown_outcome_was_carried_out_and_the_log_knows_it() -> Result<()> {
     let moto = Moto::start().await?;
     moto.create_db_with_replica("shop", "shop-replica").await?;
-    let fault = Fault::new(Kind::SuccessThenReset)
-        .action("PromoteReadReplica")
-        .contains("shop-replica")
-        .times(1);
+    let fault = Fault::new(Kind::SuccessThenReset).action("PromoteReadReplica").contains("shop-replica").times(1);
     moto.fault(fault).await?;
-    let promote = [
-        "rds",
-        "promote-read-replica",
-        "--db-instance-identifier",
-        "shop-replica",
-    ];
+    let promote = ["rds", "promote-read-replica", "--db-instance-identifier", "shop-replica"];
     let error = refused(moto.cli(WEST, &promote).await);
     assert!(error.contains("Connection"), "{error}");
     moto.wait_db(WEST, "shop-replica", "available").await?;
@@ -264,14 +248,7 @@ async fn the_aws_cli_agrees_from_outside() -> Result<()> {
     assert_eq!(*source, db_arn(EAST, "shop"));
     let batch = r#"{"Changes":[{"Action":"CREATE","ResourceRecordSet":{"Name":"api.shop.example",
         "Type":"A","TTL":60,"ResourceRecords":[{"Value":"192.0.2.1"}]}}]}"#;
-    let change = [
-        "route53",
-        "change-resource-record-sets",
-        "--hosted-zone-id",
-        &zone,
-        "--change-batch",
-        batch,
-    ];
+    let change = ["route53", "change-resource-record-sets", "--hosted-zone-id", &zone, "--change-batch", batch];
     let changed = moto.cli(EAST, &change).await?;
     assert_eq!(changed["ChangeInfo"]["Status"], "PENDING");
     assert!(refused(moto.cli(EAST, &change).await).contains("InvalidChangeBatch"));
@@ -286,11 +263,7 @@ async fn the_aws_cli_agrees_from_outside() -> Result<()> {
 async fn what_is_published_to_the_topic_is_in_the_inbox() -> Result<()> {
     let moto = Moto::start().await?;
     let inbox = moto.create_inbox(WEST, "critical").await?;
-    let params = [
-        ("TopicArn", inbox.topic_arn.as_str()),
-        ("Subject", "P0"),
-        ("Message", "the region is down"),
-    ];
+    let params = [("TopicArn", inbox.topic_arn.as_str()), ("Subject", "P0"), ("Message", "the region is down")];
     moto.query("sns", WEST, "Publish", &params).await?;
     let message = inbox.wait_for(SOON, "region is down").await?;
     assert_eq!(message["Subject"], "P0");

@@ -20,9 +20,8 @@ const SOON: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn waiting_names_what_it_waited_for_and_why_it_failed() {
-    let wait = eventually::<()>(Duration::from_millis(20), "the moon", async || {
-        anyhow::bail!("it is below the horizon")
-    });
+    let wait =
+        eventually::<()>(Duration::from_millis(20), "the moon", async || anyhow::bail!("it is below the horizon"));
     let error = format!("{:#}", wait.await.unwrap_err());
     assert_eq!(error, "waited 20ms for the moon: it is below the horizon");
 }
@@ -46,10 +45,7 @@ async fn killing_a_child_takes_what_it_started_along() -> Result<()> {
     let (log, pidfile) = (dir.path().join("log"), dir.path().join("pid"));
     let mut sh = child::command("sh");
     // `setsid` leaves the process group, as PostgreSQL's processes do.
-    sh.arg("-c").arg(format!(
-        "setsid sleep 600 & echo $! > {}; wait",
-        pidfile.display()
-    ));
+    sh.arg("-c").arg(format!("setsid sleep 600 & echo $! > {}; wait", pidfile.display()));
     let mut proc = child::Proc::start("sh", sh, &log)?;
     let grandchild = eventually(SOON, "the grandchild", async || {
         let pid: u32 = std::fs::read_to_string(&pidfile)?.trim().parse()?;
@@ -71,15 +67,8 @@ async fn killing_a_child_takes_what_it_started_along() -> Result<()> {
 #[tokio::test]
 async fn a_synchronous_standby_has_every_commit_when_the_primary_loses_power() -> Result<()> {
     let mut primary = Postgres::primary(PgOptions::default()).await?;
-    let standby = primary
-        .standby(StandbyOptions {
-            synchronous: true,
-            ..Default::default()
-        })
-        .await?;
-    primary
-        .sql("CREATE TABLE orders (id int); INSERT INTO orders VALUES (1), (2)")
-        .await?;
+    let standby = primary.standby(StandbyOptions { synchronous: true, ..Default::default() }).await?;
+    primary.sql("CREATE TABLE orders (id int); INSERT INTO orders VALUES (1), (2)").await?;
     primary.kill9();
     assert!(primary.sql("SELECT 1").await.is_err());
     assert!(standby.is_in_recovery().await?);
@@ -92,14 +81,8 @@ async fn a_synchronous_standby_has_every_commit_when_the_primary_loses_power() -
     assert_eq!(standby.value("SELECT count(*) FROM orders").await?, "3");
 
     primary.restart().await?;
-    assert!(
-        !primary.is_in_recovery().await?,
-        "the old one thinks so too"
-    );
-    assert_eq!(
-        primary.system_identifier().await?,
-        standby.system_identifier().await?
-    );
+    assert!(!primary.is_in_recovery().await?, "the old one thinks so too");
+    assert_eq!(primary.system_identifier().await?, standby.system_identifier().await?);
     Ok(())
 }
 
@@ -107,10 +90,7 @@ async fn a_synchronous_standby_has_every_commit_when_the_primary_loses_power() -
 async fn a_stopped_postgres_hangs_and_an_unrelated_one_is_another_system() -> Result<()> {
     let mut one = Postgres::primary(PgOptions::default()).await?;
     let other = Postgres::primary(PgOptions::default()).await?;
-    assert_ne!(
-        one.system_identifier().await?,
-        other.system_identifier().await?
-    );
+    assert_ne!(one.system_identifier().await?, other.system_identifier().await?);
     one.sigstop()?;
     let hung = tokio::time::timeout(Duration::from_millis(300), one.sql("SELECT 1")).await;
     assert!(hung.is_err(), "a stopped server answered");
@@ -121,19 +101,13 @@ async fn a_stopped_postgres_hangs_and_an_unrelated_one_is_another_system() -> Re
     one.restart().await?;
     let wrong = one.url().replace(postgres::PASSWORD, "guess");
     let refused = postgres::query(&wrong, "SELECT 1").await.unwrap_err();
-    assert!(
-        format!("{refused:?}").contains("password authentication failed"),
-        "{refused:?}"
-    );
+    assert!(format!("{refused:?}").contains("password authentication failed"), "{refused:?}");
     Ok(())
 }
 
 #[tokio::test]
 async fn redis_replicates_and_a_replica_can_be_promoted() -> Result<()> {
-    let options = RedisOptions {
-        password: Some("redis-s3cret".into()),
-        ..Default::default()
-    };
+    let options = RedisOptions { password: Some("redis-s3cret".into()), ..Default::default() };
     let mut primary = Redis::primary(options).await?;
     let replica = primary.replica().await?;
     assert_eq!(primary.role().await?, "master");
@@ -159,11 +133,7 @@ async fn named_serves_its_zone_and_takes_signed_updates() -> Result<()> {
     let mut dns = Dns::start("shop.example", &["api 60 IN A 127.0.0.1"]).await?;
     let secondary = dns.secondary().await?;
     assert_eq!(dns.dig("api.shop.example", "A").await?, ["127.0.0.1"]);
-    dns.update(&[
-        "update delete api.shop.example A",
-        "update add api.shop.example 60 A 127.0.0.2",
-    ])
-    .await?;
+    dns.update(&["update delete api.shop.example A", "update add api.shop.example 60 A 127.0.0.2"]).await?;
     assert_eq!(dns.dig("api.shop.example", "A").await?, ["127.0.0.2"]);
     let stale = secondary.dig("api.shop.example", "A").await?;
     assert_eq!(stale, ["127.0.0.1"], "a secondary learns it later");
@@ -188,10 +158,7 @@ async fn an_application_dies_hangs_and_misbehaves_as_told() -> Result<()> {
     assert_eq!(body, json!({"status": "ok", "region": "us-east-1"}));
     app.answer(503, "overloaded").await?;
     let answer = get(app.url()).await?;
-    assert_eq!(
-        (answer.status().as_u16(), answer.text().await?.as_str()),
-        (503, "overloaded")
-    );
+    assert_eq!((answer.status().as_u16(), answer.text().await?.as_str()), (503, "overloaded"));
     app.heal().await?;
     assert_eq!(app.requests().await?, 2);
     app.sigstop()?;
@@ -203,11 +170,7 @@ async fn an_application_dies_hangs_and_misbehaves_as_told() -> Result<()> {
 
     let local = LocalApp::start("us-west-2").await?;
     assert_eq!(get(local.url()).await?.status(), 200);
-    local.set(Some(Answer {
-        status: 500,
-        body: String::new(),
-        delay: Duration::ZERO,
-    }));
+    local.set(Some(Answer { status: 500, body: String::new(), delay: Duration::ZERO }));
     assert_eq!(get(local.url()).await?.status(), 500);
     assert_eq!(local.requests(), 2);
     Ok(())
@@ -219,8 +182,7 @@ async fn the_proxy_breaks_connections_in_each_of_its_ways() -> Result<()> {
     let proxy = Proxy::to_port(app.port()).await?;
     let url = format!("http://{}/health", proxy.addr());
     let get = async || http().get(&url).send().await?.bytes().await;
-    let hangs =
-        async || tokio::time::timeout(Duration::from_millis(200), http().get(&url).send()).await;
+    let hangs = async || tokio::time::timeout(Duration::from_millis(200), http().get(&url).send()).await;
     assert!(get().await.is_ok());
 
     proxy.set(Mode::Latency(Duration::from_millis(60))).await?;
@@ -255,12 +217,7 @@ async fn the_proxy_breaks_connections_in_each_of_its_ways() -> Result<()> {
 async fn a_mode_applies_to_open_connections_too() -> Result<()> {
     let primary = Postgres::primary(PgOptions::default()).await?;
     let proxy = Proxy::to_port(primary.port()).await?;
-    let standby = primary
-        .standby(StandbyOptions {
-            through: Some(proxy.port()),
-            ..Default::default()
-        })
-        .await?;
+    let standby = primary.standby(StandbyOptions { through: Some(proxy.port()), ..Default::default() }).await?;
     proxy.set(Mode::Blackhole).await?;
     primary.sql("CREATE TABLE late (id int)").await?;
     let seen = "SELECT count(*) FROM pg_class WHERE relname = 'late'";
@@ -276,15 +233,9 @@ async fn a_mode_applies_to_open_connections_too() -> Result<()> {
 #[tokio::test]
 async fn prometheus_scrapes_its_target() -> Result<()> {
     let target = LocalApp::start("us-east-1").await?;
-    target.set(Some(Answer {
-        status: 200,
-        body: "failoverd_up 1\n".into(),
-        delay: Duration::ZERO,
-    }));
+    target.set(Some(Answer { status: 200, body: "failoverd_up 1\n".into(), delay: Duration::ZERO }));
     let prometheus = Prometheus::start(&format!("127.0.0.1:{}", target.port()), None).await?;
-    prometheus
-        .wait_for(SOON, "failoverd_up", |v| v == 1.0)
-        .await?;
+    prometheus.wait_for(SOON, "failoverd_up", |v| v == 1.0).await?;
     target.set(None);
     prometheus.wait_for(SOON, "up", |v| v == 0.0).await?;
     Ok(())
@@ -298,10 +249,7 @@ async fn notifications_arrive_in_order() -> Result<()> {
     sender.send_to(b"READY=1\nSTATUS=watching", &path)?;
     sender.send_to(b"WATCHDOG=1", &path)?;
     socket.wait_for(SOON, "WATCHDOG=").await?;
-    assert_eq!(
-        socket.received(),
-        ["READY=1", "STATUS=watching", "WATCHDOG=1"]
-    );
+    assert_eq!(socket.received(), ["READY=1", "STATUS=watching", "WATCHDOG=1"]);
     Ok(())
 }
 
