@@ -126,11 +126,15 @@ generate_openapi() {
 }
 
 compile() {
-  local packages=(./cmd/kube-apiserver ./cmd/kube-controller-manager) total done=0 line
-  local version=k8s.io/kubernetes/vendor/k8s.io/component-base/version
+  local packages=(./cmd/kube-apiserver ./cmd/kube-controller-manager) total done=0 line vendored flags='-s -w'
+  # As upstream's own build does: the first is what --version prints, the second what /version answers.
+  for vendored in component-base client-go/pkg; do
+    vendored=k8s.io/kubernetes/vendor/k8s.io/$vendored/version
+    flags+=" -X $vendored.gitVersion=v$VERSION -X $vendored.gitMajor=${VERSION%%.*} -X $vendored.gitMinor=$(cut -d. -f2 <<<"$VERSION")"
+  done
   total=$(go list -deps "${packages[@]}" | wc -l)
   say "compiling up to $total packages on $(nproc) cores"
-  go build -v -o "$SCRATCH/bin/" -ldflags "-s -w -X $version.gitVersion=v$VERSION -X $version.gitMajor=1 -X $version.gitMinor=20" \
+  go build -v -o "$SCRATCH/bin/" -ldflags "$flags" \
     "${packages[@]}" 2>&1 | while read -r line; do
     printf '%s\n' "$line" >>"$SCRATCH/go.log"
     done=$((done + 1))
