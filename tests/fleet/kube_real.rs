@@ -28,6 +28,8 @@ use super::kube::{ADMIN, BACKUP_CONTEXT, Background, READER, READER_RULES, clien
 const POLL: Duration = Duration::from_millis(50);
 /// Twenty times what is usual, for a machine that compiles meanwhile.
 const START_WITHIN: Duration = Duration::from_secs(90);
+/// What our folders are called, before the number of the process that they belong to.
+const FOLDER: &str = "failoverd-kubernetes-";
 
 /// A running control plane; killed when dropped, and when this process dies.
 pub struct KubeReal {
@@ -115,6 +117,7 @@ impl ControlPlane {
 
 async fn start_with_retry() -> Result<ControlPlane> {
     let binaries = binaries()?;
+    sweep(&std::env::temp_dir());
     let mut attempts = 3;
     loop {
         attempts -= 1;
@@ -122,6 +125,17 @@ async fn start_with_retry() -> Result<ControlPlane> {
             // Somebody took one of the ports between our look and the child's bind.
             Err(why) if attempts > 0 && format!("{why:#}").contains("address already in use") => {}
             result => return result,
+        }
+    }
+}
+
+/// Removes what killed processes left behind: etcd alone allocates 120 MB.
+fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(FOLDER)).and_then(|rest| rest.split('-').next());
+        if owner.is_some_and(|pid| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
@@ -137,7 +151,7 @@ fn binaries() -> Result<PathBuf> {
 }
 
 async fn start(binaries: &Path) -> Result<ControlPlane> {
-    let folder = TempDir::with_prefix("failoverd-kubernetes-")?;
+    let folder = TempDir::with_prefix(format!("{FOLDER}{}-", std::process::id()))?;
     let path = folder.path();
     let [etcd_port, peer_port, api_port] = free_ports()?;
     let url = format!("https://127.0.0.1:{api_port}");
