@@ -3,3 +3,5 @@
 mod fleet;
 
 mod fleet_selftest;
+mod kube_contract;
+mod kube_faults;
