@@ -130,5 +130,5 @@ fn write_holder(file: &mut File) -> io::Result<()> {
 fn advice(path: &Path) -> String {
     let user = rustix::process::geteuid().as_raw();
     let directory = path.parent().unwrap_or(Path::new("/")).display();
-    format!("; the directory {directory} must be writable for the user that runs failoverd (uid {user})")
+    format!("; it and the directory {directory} must be writable for the user that runs failoverd (uid {user})")
 }

@@ -107,7 +107,8 @@ impl Outbox for SqliteOutbox {
                 // One notice that cannot be read must not stand in the way of those behind it.
                 Err(error) => {
                     tracing::error!(id, %error, "a notice in the outbox cannot be read, and is given up");
-                    self.settle(id, Delivery::GivenUp { reason: format!("it cannot be read: {error}") })?;
+                    // Where nothing can be written any more, it stays; the others still go out.
+                    let _ = self.settle(id, Delivery::GivenUp { reason: format!("it cannot be read: {error}") });
                 }
             }
         }

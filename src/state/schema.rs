@@ -244,7 +244,10 @@ fn examine(connection: &Connection, path: &Path) -> Result<(), JournalError> {
     let fault = |error: rusqlite::Error| refuse(path, describe(&error));
     let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(fault)?;
     if application != APPLICATION_ID {
-        return Err(refuse(path, "it is a SQLite database of another program; name another file in daemon.state"));
+        return Err(refuse(
+            path,
+            "it is not failoverd's: a database of another program, or no database; name another file in daemon.state",
+        ));
     }
     let version: String = connection
         .query_row("SELECT value FROM meta WHERE key = 'schema'", [], |row| row.get(0))
