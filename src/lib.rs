@@ -27,3 +27,4 @@ pub mod config;
 pub mod core;
 pub mod model;
 pub mod ports;
+pub mod state;

@@ -5,3 +5,4 @@ mod fleet;
 mod fleet_selftest;
 mod kube_contract;
 mod kube_faults;
+mod state;
