@@ -243,7 +243,9 @@ async fn line(
     loop {
         if let Some(end) = buffer.iter().position(|&byte| byte == b'\n') {
             let line: Vec<u8> = buffer.drain(..=end).collect();
-            return serde_json::from_slice(&line).map(Some).map_err(|error| ClientError::Answer { why: error.to_string() });
+            return serde_json::from_slice(&line)
+                .map(Some)
+                .map_err(|error| ClientError::Answer { why: error.to_string() });
         }
         if buffer.len() > LONGEST {
             return Err(broken("a line is too long".into()));

@@ -128,7 +128,11 @@ impl Gauges {
             rpo: make.gauges("rpo_seconds", "Recovery-point objective.", of)?,
             budget: make.gauges("rto_budget_seconds", "Critical path of the scenario's plan.", of)?,
             predicted_loss: make.gauges("predicted_loss_seconds", "Loss of data predicted for a failover now.", of)?,
-            deadline: make.gauges("deadline_timestamp_seconds", "Outage start plus RTO, while an incident is open.", of)?,
+            deadline: make.gauges(
+                "deadline_timestamp_seconds",
+                "Outage start plus RTO, while an incident is open.",
+                of,
+            )?,
             decide_by: make.gauges(
                 "decide_by_timestamp_seconds",
                 "Last moment to decide for the RTO to be met, while an incident is open.",
@@ -217,7 +221,8 @@ impl Gauges {
         for mode in [Mode::Auto, Mode::Approve, Mode::AlertOnly] {
             self.mode.with_label_values(&[mode_label(mode)]).set(i64::from(view.mode == mode));
         }
-        let parked = view.run.as_ref().is_some_and(|run| run.steps.iter().any(|step| step.state == StepStateView::Parked));
+        let parked =
+            view.run.as_ref().is_some_and(|run| run.steps.iter().any(|step| step.state == StepStateView::Parked));
         self.run_active.set(i64::from(view.run.is_some()));
         self.run_parked.set(i64::from(parked));
         self.epoch.set(i64::try_from(view.epoch.0).unwrap_or(i64::MAX));

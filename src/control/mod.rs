@@ -23,3 +23,8 @@ pub use client::{Client, ClientError};
 pub use health::Pulse;
 pub use metrics::Metrics;
 pub use peer::{Gate, Lists, Peer, Role};
+
+#[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
+mod tests;

@@ -97,11 +97,8 @@ impl Rules {
     fn resolve(lists: &Lists, accounts: Accounts) -> (Self, Vec<String>) {
         let mut rules = Self { accounts, ..Self::default() };
         let mut warnings = Vec::new();
-        let all = [
-            (Role::Viewer, &lists.viewers),
-            (Role::Operator, &lists.operators),
-            (Role::Approver, &lists.approvers),
-        ];
+        let all =
+            [(Role::Viewer, &lists.viewers), (Role::Operator, &lists.operators), (Role::Approver, &lists.approvers)];
         for (role, entries) in all {
             for entry in entries {
                 if let Err(what) = rules.add(role, entry) {
@@ -122,7 +119,9 @@ impl Rules {
             let gid = group.map(|group| group.gid).or_else(|| name.parse().ok());
             let gid = gid.ok_or_else(|| format!("group `{name}`"))?;
             let members: Vec<u32> = group
-                .map(|group| group.members.iter().filter_map(|member| self.accounts.user(member)).map(|user| user.uid).collect())
+                .map(|group| {
+                    group.members.iter().filter_map(|member| self.accounts.user(member)).map(|user| user.uid).collect()
+                })
                 .unwrap_or_default();
             raise(&mut self.groups, gid, role);
             for uid in members {
@@ -137,15 +136,11 @@ impl Rules {
 
     fn role(&self, peer: Peer) -> Option<Role> {
         let primary = self.accounts.uid(peer.uid).map(|user| user.gid);
-        [
-            self.users.get(&peer.uid),
-            self.groups.get(&peer.gid),
-            primary.and_then(|gid| self.groups.get(&gid)),
-        ]
-        .into_iter()
-        .flatten()
-        .max()
-        .copied()
+        [self.users.get(&peer.uid), self.groups.get(&peer.gid), primary.and_then(|gid| self.groups.get(&gid))]
+            .into_iter()
+            .flatten()
+            .max()
+            .copied()
     }
 }
 

@@ -31,9 +31,7 @@ pub enum SocketError {
         holder: String,
     },
     /// Something that is not a socket is there.
-    #[error(
-        "{path} is {what}, not a socket, and is left alone: move it away, or give `daemon.socket` another path"
-    )]
+    #[error("{path} is {what}, not a socket, and is left alone: move it away, or give `daemon.socket` another path")]
     NotASocket {
         /// The path.
         path: PathBuf,
@@ -159,7 +157,8 @@ fn connect(path: &Path) -> io::Result<String> {
 /// the slower one would remove the faster one's. Where the lock cannot be had within two seconds
 /// we go on: the journal's own lock already keeps two daemons apart.
 fn lock(parent: &Path) -> Option<impl Sized + use<>> {
-    let directory = rustix::fs::open(parent, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let directory =
+        rustix::fs::open(parent, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     for _ in 0..40 {
         if rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok() {
             return Some(directory);
