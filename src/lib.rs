@@ -24,6 +24,7 @@
 //! | `daemon` | all |
 
 pub mod config;
+pub mod control;
 pub mod core;
 pub mod model;
 pub mod ports;
