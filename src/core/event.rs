@@ -62,6 +62,9 @@ pub enum Event {
     },
     /// A new configuration was loaded; it holds for what is started from now on.
     Reload(Box<Settings>),
+    /// The daemon is about to end: what is out is brought to its end, nothing new is begun, and the
+    /// next life takes up the run.
+    Ending,
     /// Storage, lease or clock is in doubt: start nothing new.
     StateInDoubt {
         /// What.
