@@ -24,5 +24,6 @@
 //! | `daemon` | all |
 
 pub mod config;
+pub mod core;
 pub mod model;
 pub mod ports;

@@ -1,0 +1,2 @@
+//! The brain.
+pub mod plan;
