@@ -24,6 +24,7 @@
 //! | `daemon` | all |
 
 pub mod config;
+pub mod daemon;
 pub mod model;
 pub mod ports;
 pub mod state;

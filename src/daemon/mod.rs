@@ -1,0 +1,4 @@
+//! The shell around the brain.
+
+pub mod logging;
+pub mod notify_socket;
