@@ -3,3 +3,4 @@
 mod fleet;
 mod logging;
 mod state;
+mod systemd;
