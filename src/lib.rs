@@ -26,6 +26,7 @@
 pub mod config;
 pub mod control;
 pub mod core;
+pub mod daemon;
 pub mod model;
 pub mod ports;
 pub mod state;

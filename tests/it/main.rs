@@ -5,4 +5,6 @@ mod fleet;
 mod fleet_selftest;
 mod kube_contract;
 mod kube_faults;
+mod logging;
 mod state;
+mod systemd;
