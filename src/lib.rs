@@ -30,3 +30,4 @@ pub mod daemon;
 pub mod model;
 pub mod ports;
 pub mod state;
+pub mod probes;
