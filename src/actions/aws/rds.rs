@@ -161,7 +161,7 @@ impl Action for PromoteReadReplica {
                 Verified::Yes { evidence: format!("{name} is available and follows nobody") }
             }
             Ok(Instance { status, source }) => {
-                let follows = source.map_or_else(|| "nobody".to_owned(), |source| source);
+                let follows = source.unwrap_or_else(|| "nobody".to_owned());
                 Verified::NotYet { evidence: format!("{name} is {status} and follows {follows}") }
             }
         }
