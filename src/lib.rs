@@ -27,6 +27,7 @@
 pub mod actions;
 pub mod clients;
 pub mod config;
+pub mod core;
 pub mod model;
 pub mod notify;
 pub mod ports;
