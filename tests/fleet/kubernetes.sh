@@ -204,3 +204,4 @@ main() {
 }
 
 main "$@"
+#!/bin/sh
