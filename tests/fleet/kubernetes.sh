@@ -204,4 +204,3 @@ main() {
 }
 
 main "$@"
-#!/bin/sh
