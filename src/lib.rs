@@ -33,5 +33,5 @@ pub mod daemon;
 pub mod model;
 pub mod notify;
 pub mod ports;
-pub mod state;
 pub mod probes;
+pub mod state;

@@ -115,6 +115,11 @@ impl Brain {
                 self.lay_out(old);
                 true
             }
+            Event::Refused { by, what } => {
+                let result = "refused: not in the role".to_owned();
+                self.commit(now, Entry::Command { by, command: what, result });
+                false
+            }
             Event::Ending => {
                 self.ending = true;
                 true

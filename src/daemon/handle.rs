@@ -16,9 +16,16 @@ pub(super) enum Request {
     Incidents(oneshot::Sender<Vec<IncidentView>>),
     Runs(oneshot::Sender<Vec<RunView>>),
     Run(RunId, oneshot::Sender<Option<RunView>>),
-    Command { by: String, command: Command, reply: oneshot::Sender<Result<Answer, Refusal>> },
+    Command {
+        by: String,
+        command: Command,
+        reply: oneshot::Sender<Result<Answer, Refusal>>,
+    },
     /// Somebody wanted what they may not: written down.
-    Refused { by: String, what: String },
+    Refused {
+        by: String,
+        what: String,
+    },
 }
 
 /// The loop, seen from the control API.

@@ -7,10 +7,11 @@
 mod clock;
 mod executor;
 mod handle;
-mod looping;
 pub mod logging;
+mod looping;
 mod notices;
 pub mod notify_socket;
+mod reload;
 mod signals;
 mod start;
 
