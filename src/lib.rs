@@ -23,6 +23,7 @@
 //! | `cli` | all but `daemon`'s insides |
 //! | `daemon` | all |
 
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod core;
