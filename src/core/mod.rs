@@ -5,6 +5,7 @@
 //! randomness, environment, await. Imports `model` only; `tests/house.rs` and `clippy.toml` see to it.
 
 pub mod event;
+pub mod plan;
 pub mod view;
 
 pub use event::{Answer, Command, Effect, Event, Refusal};
