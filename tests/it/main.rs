@@ -2,4 +2,7 @@
 #[path = "../fleet/mod.rs"]
 mod fleet;
 
+mod actions;
 mod fleet_selftest;
+mod kube_contract;
+mod kube_faults;
