@@ -1,3 +1,8 @@
 //! Every test that needs a real counterpart or a real process; `tests/fleet` starts those.
 #[path = "../fleet/mod.rs"]
 mod fleet;
+
+mod actions;
+mod fleet_selftest;
+mod kube_contract;
+mod kube_faults;
