@@ -60,7 +60,11 @@ pub enum Verb {
         alert_only: bool,
     },
     /// Check the configuration, and print the arithmetic of each scenario
-    Check,
+    Check {
+        /// Leave the files and variables alone that it refers to, as on a machine that is not its own
+        #[arg(long)]
+        no_inspect: bool,
+    },
     /// Print the JSON Schema of the configuration
     Schema,
     /// Look at a plan without doing it: what each step would find now

@@ -49,9 +49,22 @@ fn socket(global: &Global) -> PathBuf {
     told.or_else(layered).or_else(|| configured_socket(&config_path(global))).unwrap_or_else(|| DEFAULT_SOCKET.into())
 }
 
+/// What the file, or a later one in `conf.d` beside it, says.
 fn configured_socket(config: &Path) -> Option<PathBuf> {
+    let beside = config.parent().and_then(|parent| std::fs::read_dir(parent.join("conf.d")).ok());
+    let mut later: Vec<PathBuf> = beside
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    later.sort();
+    later.iter().rev().map(PathBuf::as_path).chain([config]).find_map(socket_in)
+}
+
+fn socket_in(file: &Path) -> Option<PathBuf> {
     let mut text = String::new();
-    std::fs::File::open(config).ok()?.take(LONGEST_CONFIG).read_to_string(&mut text).ok()?;
+    std::fs::File::open(file).ok()?.take(LONGEST_CONFIG).read_to_string(&mut text).ok()?;
     let (table, _faults) = toml::de::DeTable::parse_recoverable(&text);
     Some(table.get_ref().get("daemon")?.get_ref().get("socket")?.get_ref().as_str()?.into())
 }
@@ -99,6 +112,10 @@ mod tests {
         }
         assert_eq!(configured_socket(&dir.path().join("none")), None);
         assert_eq!(configured_socket(dir.path()), None, "a directory");
+        std::fs::create_dir(dir.path().join("conf.d")).expect("made");
+        std::fs::write(dir.path().join("conf.d/10.toml"), "daemon.socket = \"/run/b.sock\"").expect("written");
+        std::fs::write(dir.path().join("conf.d/20.toml"), "daemon.name = \"x\"").expect("written");
+        assert_eq!(configured_socket(&path), Some("/run/b.sock".into()), "a later layer wins");
     }
 
     #[test]

@@ -5,7 +5,9 @@
 
 pub mod args;
 pub mod ask;
+pub mod check;
 pub mod context;
+pub mod dryrun;
 pub mod exit;
 pub mod render;
 pub mod show;
@@ -25,9 +27,9 @@ use crate::core::Command;
 pub async fn dispatch(global: &Global, verb: &Verb) -> Result<(), Failure> {
     match verb {
         Verb::Run { .. } => Err(Failure::new(Exit::Failed, "internal", "`run` is not carried out here")),
-        Verb::Check => todo!(),
-        Verb::Schema => todo!(),
-        Verb::Plan { .. } => todo!(),
+        Verb::Check { no_inspect } => check::check(global, !no_inspect),
+        Verb::Schema => todo!("schema"),
+        Verb::Plan { name, within } => dryrun::plan(global, name.as_deref(), within.get()).await,
         Verb::Completions { shell } => completions(*shell),
         _ => talk(&Context::new(global)?, verb).await,
     }
@@ -51,7 +53,7 @@ async fn talk(context: &Context, verb: &Verb) -> Result<(), Failure> {
         Verb::Pause => give(Command::Pause).await,
         Verb::Resume => give(Command::Resume).await,
         Verb::Mode { mode } => give(Command::Mode { mode: mode.mode() }).await,
-        Verb::Run { .. } | Verb::Check | Verb::Schema | Verb::Plan { .. } | Verb::Completions { .. } => {
+        Verb::Run { .. } | Verb::Check { .. } | Verb::Schema | Verb::Plan { .. } | Verb::Completions { .. } => {
             Err(Failure::new(Exit::Failed, "internal", "this verb does not talk to the daemon"))
         }
     }

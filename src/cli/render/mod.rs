@@ -1,6 +1,7 @@
 //! What people are shown. Pure functions from a view and a moment to text: no clock, no terminal.
 
 pub mod changes;
+pub mod check;
 pub mod explain;
 pub mod incident;
 pub mod plan;
