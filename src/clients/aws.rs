@@ -7,13 +7,16 @@ use std::time::Instant;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{AppName, BehaviorVersion, SdkConfig};
+use aws_config::{AppName, BehaviorVersion, ConfigLoader, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_rds::config::http::HttpResponse;
 use aws_sdk_rds::error::{ProvideErrorMetadata, SdkError};
 
 use super::CONNECT_TIMEOUT;
 use super::failure::{Failure, FailureKind, causes, find, never_sent, one_line};
+
+/// Changes how the AWS configuration is read, for example to another endpoint.
+pub type Adjust = dyn Fn(ConfigLoader) -> ConfigLoader + Send + Sync;
 
 /// The clients of one region; they share connections and credentials.
 pub struct Region {
@@ -29,13 +32,16 @@ impl Region {
     ///
     /// The SDK's own retries are off: it would repeat a mutating call whose outcome is unknown.
     /// <https://docs.aws.amazon.com/sdk-for-rust/latest/dg/retries.html>
-    pub async fn load(region: &str) -> Self {
+    pub async fn load(region: &str, adjust: Option<&Adjust>) -> Self {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(aws_config::Region::new(region.to_owned()))
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build());
         if let Ok(name) = AppName::new("failoverd") {
             loader = loader.app_name(name);
+        }
+        if let Some(adjust) = adjust {
+            loader = adjust(loader);
         }
         Self { config: loader.load().await, rds: OnceLock::new(), route53: OnceLock::new(), sns: OnceLock::new() }
     }

@@ -83,6 +83,7 @@ pub struct Clients {
     route53: Limit,
     sns: Limit,
     kubernetes: Limit,
+    adjust_aws: Option<Box<aws::Adjust>>,
     aws_regions: tokio::sync::Mutex<HashMap<String, Arc<aws::Region>>>,
     clusters: tokio::sync::Mutex<HashMap<KubernetesCluster, kube::Client>>,
     http_clients: std::sync::Mutex<HashMap<Option<PathBuf>, reqwest::Client>>,
@@ -97,11 +98,20 @@ impl Clients {
             route53: Limit::new(limits.route53, 4),
             sns: Limit::new(limits.sns, 10),
             kubernetes: Limit::new(limits.kubernetes, 20),
+            adjust_aws: None,
             aws_regions: tokio::sync::Mutex::default(),
             clusters: tokio::sync::Mutex::default(),
             http_clients: std::sync::Mutex::default(),
             changes: std::sync::Mutex::default(),
         }
+    }
+
+    /// The same, with another way to the AWS API than the environment and the shared files say;
+    /// for tests that run side by side in one process.
+    #[must_use]
+    pub fn with_aws(mut self, adjust: Box<aws::Adjust>) -> Self {
+        self.adjust_aws = Some(adjust);
+        self
     }
 
     /// Waits until the API's limit has room for one call.
@@ -134,7 +144,7 @@ impl Clients {
             if let Some(known) = regions.get(region) {
                 return known.clone();
             }
-            let built = Arc::new(aws::Region::load(region).await);
+            let built = Arc::new(aws::Region::load(region, self.adjust_aws.as_deref()).await);
             regions.insert(region.to_owned(), built.clone());
             built
         };

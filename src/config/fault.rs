@@ -47,6 +47,8 @@ pub struct Fault {
     pub fix: String,
     /// The text to quote, secrets hidden.
     pub(super) text: Option<Arc<str>>,
+    /// Is the value itself at the span? Else it is the nearest thing above it.
+    pub(super) labelled: bool,
     /// The layer, for the order.
     pub(super) layer: usize,
 }
@@ -202,7 +204,7 @@ impl Diagnostic for Shown<'_> {
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = miette::LabeledSpan> + '_>> {
         let span = self.fault.span.clone()?;
-        let label = (!self.fault.path.is_empty()).then(|| self.fault.path.clone());
+        let label = (self.fault.labelled && !self.fault.path.is_empty()).then(|| self.fault.path.clone());
         let label = miette::LabeledSpan::new(label, span.start, span.len());
         Some(Box::new(std::iter::once(label)))
     }

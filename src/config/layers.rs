@@ -37,6 +37,16 @@ pub struct Node {
     pub array: Vec<Node>,
 }
 
+impl Node {
+    fn leaves(&self, spans: &mut Vec<Range<usize>>) {
+        if self.container {
+            self.table.values().chain(&self.array).for_each(|node| node.leaves(spans));
+        } else {
+            spans.push(self.span.clone());
+        }
+    }
+}
+
 /// One text.
 #[derive(Clone, Debug)]
 pub struct Layer {
@@ -95,6 +105,8 @@ pub enum Location {
         layer: usize,
         /// Where in it.
         span: Range<usize>,
+        /// Is the value itself there? Else this is the nearest thing above it.
+        whole: bool,
     },
     /// In an environment variable.
     Environment {
@@ -249,7 +261,22 @@ impl Layers {
                 best = (depth, layer, span);
             }
         }
-        Location::Text { layer: best.1, span: best.2 }
+        Location::Text { layer: best.1, span: best.2, whole: best.0 == path.0.len() }
+    }
+
+    /// Everything that is written at or below this path in one of the texts.
+    pub fn written(&self, layer: usize, path: &Path) -> Vec<Range<usize>> {
+        let mut spans = Vec::new();
+        let node = self.texts.get(layer).and_then(|text| {
+            path.0.iter().try_fold(&text.root, |node, segment| match segment {
+                Segment::Key(key) => node.table.get(key),
+                Segment::Index(index) => node.array.get(*index),
+            })
+        });
+        if let Some(node) = node {
+            node.leaves(&mut spans);
+        }
+        spans
     }
 
     /// The environment variable that sets the value at this path.
@@ -260,7 +287,7 @@ impl Layers {
     /// A number that grows in the order written, for what has to come in that order.
     pub fn written_order(&self, path: &Path) -> (usize, usize) {
         match self.locate(path, true) {
-            Location::Text { layer, span } => (layer, span.start),
+            Location::Text { layer, span, .. } => (layer, span.start),
             Location::Environment { .. } => (usize::MAX, 0),
         }
     }

@@ -45,3 +45,15 @@ fn the_embedded_default_alone_is_a_daemon_that_watches_nothing() {
     assert_eq!(loaded.file.metrics.listen.as_deref(), Some("127.0.0.1:9464"));
     assert_eq!(loaded.sources, [file]);
 }
+#[test]
+fn show() {
+    if let Ok(file) = std::env::var("SHOW") {
+        match load(&LoadOptions::new(file)) {
+            Ok(l) => println!("{}", l.warnings.render(false)),
+            Err(f) => {
+                println!("{}", f.render(false));
+                println!("{f}")
+            }
+        }
+    }
+}

@@ -8,3 +8,7 @@ mod kube_faults;
 mod logging;
 mod state;
 mod systemd;
+mod actions;
+mod fleet_selftest;
+mod kube_contract;
+mod kube_faults;
