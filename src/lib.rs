@@ -27,7 +27,11 @@
 pub mod actions;
 pub mod clients;
 pub mod config;
+pub mod control;
 pub mod core;
+pub mod daemon;
 pub mod model;
 pub mod notify;
 pub mod ports;
+pub mod probes;
+pub mod state;

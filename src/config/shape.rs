@@ -13,6 +13,7 @@ use crate::model::{HumanDuration, Mode, OnError, OnNoAnswer, Retry, Severity};
 
 /// The whole file.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct File {
     /// The daemon itself.
     pub daemon: Daemon,
@@ -60,8 +61,32 @@ pub struct File {
     pub limits: Limits,
 }
 
+impl File {
+    /// The tables that a file can have.
+    pub fn keys() -> [&'static str; 15] {
+        [
+            "daemon",
+            "defaults",
+            "regions",
+            "probes",
+            "groups",
+            "anchors",
+            "quorum",
+            "policy",
+            "scenarios",
+            "plans",
+            "notify",
+            "control",
+            "metrics",
+            "log",
+            "limits",
+        ]
+    }
+}
+
 /// The daemon itself.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Daemon {
     /// Its name: the vantage that its votes carry.
     pub name: String,
@@ -83,6 +108,7 @@ pub struct Daemon {
 
 /// Defaults.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Defaults {
     /// For every probe.
     #[serde(default)]
@@ -94,6 +120,7 @@ pub struct Defaults {
 
 /// The timing of a probe; what is left out comes from `[defaults.probe]`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ProbeTiming {
     /// From start to start.
     #[serde(default)]
@@ -117,6 +144,7 @@ pub struct ProbeTiming {
 
 /// What a step has where it says nothing else.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct StepDefaults {
     /// For the whole step.
     #[serde(default)]
@@ -128,6 +156,7 @@ pub struct StepDefaults {
 
 /// A region.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Region {
     /// What it is in peace.
     pub role: RegionRole,
@@ -147,6 +176,7 @@ pub enum RegionRole {
 
 /// One probe. Exactly one of `http`, `tcp`, `dns`, `postgres`, `redis`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Probe {
     /// The region of its target.
     #[serde(default)]
@@ -188,6 +218,7 @@ pub struct Probe {
 
 /// Endpoints that are up unless we are cut off ourselves.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Anchors {
     /// `host:port` each.
     pub tcp: Vec<String>,
@@ -208,6 +239,7 @@ fn one() -> u32 {
 
 /// How many vantages must agree.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Quorum {
     /// Vantages of distinct failure domains (default 1: this daemon alone).
     #[serde(default = "one")]
@@ -222,6 +254,7 @@ impl Default for Quorum {
 
 /// The bounds that hold for every scenario. All have defaults in the embedded configuration.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Policy {
     /// Nothing is started for this long after the start.
     #[serde(default)]
@@ -245,6 +278,7 @@ pub struct Policy {
 
 /// A scenario.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// How bad it is, in your words: `P0`, `SEV-1`, `critical`.
     pub severity: Severity,
@@ -282,6 +316,7 @@ pub struct Scenario {
 
 /// Where the predicted loss is read from.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Replication {
     /// The probe of the standby.
     pub standby: String,
@@ -322,6 +357,7 @@ impl<'de> Deserialize<'de> for ConditionConfig {
 
 /// A condition as a table. Exactly one of `all`, `any`, `of`, `probe`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ConditionTable {
     /// All of these.
     #[serde(default)]
@@ -345,6 +381,7 @@ pub struct ConditionTable {
 
 /// A plan.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PlanTable {
     /// From this step's intent on, the run goes forward only (default: the first promotion).
     #[serde(default)]
@@ -355,6 +392,7 @@ pub struct PlanTable {
 
 /// A step. Exactly one action.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Step {
     /// The steps that come before it.
     #[serde(default)]
@@ -413,6 +451,7 @@ pub enum VerifyAction {
 
 /// `verify.probe`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct VerifyProbe {
     /// The probe.
     pub probe: String,
@@ -423,6 +462,7 @@ pub struct VerifyProbe {
 
 /// `approval`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Approval {
     /// What the person is asked.
     pub message: String,
@@ -430,6 +470,7 @@ pub struct Approval {
 
 /// A route to people. Exactly one of `sns`, `webhook`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct NotifyRoute {
     /// `page` (default): only what somebody has to look at now; `info`: everything.
     #[serde(default)]
@@ -454,6 +495,7 @@ pub enum NotifyFrom {
 
 /// An SNS topic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct NotifySns {
     /// Its region (default: the topic's).
     #[serde(default)]
@@ -464,6 +506,7 @@ pub struct NotifySns {
 
 /// A webhook: POST of the notice as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct NotifyWebhook {
     /// Where to, by reference where it holds a secret.
     pub url: SecretText,
@@ -474,6 +517,7 @@ pub struct NotifyWebhook {
 
 /// Who may use the socket for what. The user of the daemon and root may do everything.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Control {
     /// Users or groups (`"@group"`) that may look.
     #[serde(default)]
@@ -488,6 +532,7 @@ pub struct Control {
 
 /// `/metrics`, `/healthz`, `/readyz`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Metrics {
     /// `address:port` (default `127.0.0.1:9464`); `""` switches it off.
     #[serde(default)]
@@ -496,6 +541,7 @@ pub struct Metrics {
 
 /// Logs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Log {
     /// A tracing filter: `info`, `failoverd=debug,info` (default `info`).
     #[serde(default)]
@@ -522,6 +568,7 @@ pub enum LogFormat {
 
 /// How fast each outside API may be called, in calls a second.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Amazon Route 53 (default 4; AWS allows five a second for an account).
     #[serde(default)]

@@ -6,3 +6,6 @@ mod actions;
 mod fleet_selftest;
 mod kube_contract;
 mod kube_faults;
+mod logging;
+mod state;
+mod systemd;
