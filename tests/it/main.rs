@@ -2,13 +2,10 @@
 #[path = "../fleet/mod.rs"]
 mod fleet;
 
+mod actions;
 mod fleet_selftest;
 mod kube_contract;
 mod kube_faults;
 mod logging;
 mod state;
 mod systemd;
-mod actions;
-mod fleet_selftest;
-mod kube_contract;
-mod kube_faults;
