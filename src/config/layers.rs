@@ -261,7 +261,12 @@ impl Layers {
                 best = (depth, layer, span);
             }
         }
-        Location::Text { layer: best.1, span: best.2, whole: best.0 == path.0.len() }
+        let whole = best.0 == path.0.len();
+        // A table that is only in the environment (`FAILOVERD__DEMON__MODE`).
+        match self.variables.iter().find(|variable| !whole && variable.path.starts_with(path)) {
+            Some(variable) => Location::Environment { name: variable.name.clone() },
+            None => Location::Text { layer: best.1, span: best.2, whole },
+        }
     }
 
     /// Everything that is written at or below this path in one of the texts.
