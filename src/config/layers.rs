@@ -376,7 +376,9 @@ fn to_json(value: Value) -> serde_json::Value {
         ValueKind::String(text) => text.into(),
         ValueKind::Array(of) => of.into_iter().map(to_json).collect(),
         ValueKind::Table(of) => {
-            serde_json::Value::Object(of.into_iter().map(|(key, value)| (key, to_json(value))).collect())
+            // Sorted, because plans are hashed over parameters that keep this order.
+            let sorted: BTreeMap<String, Value> = of.into_iter().collect();
+            serde_json::Value::Object(sorted.into_iter().map(|(key, value)| (key, to_json(value))).collect())
         }
     }
 }
