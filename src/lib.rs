@@ -24,6 +24,7 @@
 //! | `daemon` | all |
 
 pub mod config;
+pub mod core;
 pub mod model;
 pub mod ports;
 pub mod probes;
