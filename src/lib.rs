@@ -24,6 +24,8 @@
 //! | `daemon` | all |
 
 pub mod config;
+pub mod control;
+pub mod core;
 pub mod daemon;
 pub mod model;
 pub mod ports;

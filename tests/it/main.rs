@@ -1,6 +1,10 @@
 //! Every test that needs a real counterpart or a real process; `tests/fleet` starts those.
 #[path = "../fleet/mod.rs"]
 mod fleet;
+
+mod fleet_selftest;
+mod kube_contract;
+mod kube_faults;
 mod logging;
 mod state;
 mod systemd;

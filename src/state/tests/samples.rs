@@ -35,6 +35,7 @@ pub(super) fn run_started(epoch: u64) -> Entry {
     Entry::RunStarted {
         run: "RUN-20260101-001".into(),
         incident: Some("INC-20260101-001".into()),
+        service: "shop".into(),
         scenario: "outage".into(),
         epoch: Epoch(epoch),
         trigger: Trigger::Manual { by: "ann".into(), allow_data_loss: Some(Duration::from_millis(1500)) },
@@ -70,7 +71,7 @@ pub(super) fn samples(text: &str, value: &Value, epoch: u64) -> Vec<Entry> {
         Entry::Resumed { by: by() },
         Entry::IncidentOpened {
             incident: incident(),
-            scenario: text.into(),
+        scenario: text.into(),
             severity: Severity("P0".into()),
             outage_start: WallTime(1),
             votes: vec![],

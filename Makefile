@@ -1,0 +1,51 @@
+# failoverd; `make help` lists what there is.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help build test lint demo bench clean
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+# One feature set for clippy and tests, so that dependencies are built once.
+CARGO_FLAGS := --locked --features crash-points
+
+# $(call phase,name,command): runs the command and says how long it took.
+define phase
+@printf '== %s\n' '$(1)'; begun=$$SECONDS; $(2); printf '== %s: %ds\n' '$(1)' $$((SECONDS - begun))
+endef
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## The optimized binary: target/release/failoverd
+	@cargo build --locked --release --bin failoverd
+
+test: ## Everything that CI runs: install counterparts, format, lint, all tests
+	$(call phase,install,tests/fleet/install.sh)
+	$(call phase,kubernetes,tests/fleet/kubernetes.sh >/dev/null)
+	$(call phase,format,cargo fmt --check)
+	$(call phase,clippy,cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings)
+	$(call phase,compile tests,cargo test $(CARGO_FLAGS) --no-run)
+	$(call phase,tests,$(RUN_TESTS))
+	$(call phase,documentation examples,cargo test $(CARGO_FLAGS) --doc --quiet)
+
+# nextest kills a test that hangs; without it, one limit holds for all of them together.
+RUN_TESTS = if cargo nextest --version >/dev/null 2>&1; \
+	then cargo nextest run $(CARGO_FLAGS) --no-fail-fast; \
+	else timeout --foreground 40m cargo test $(CARGO_FLAGS) --lib --bins --tests --no-fail-fast; fi
+
+lint: ## Format check and clippy
+	@cargo fmt --check
+	@cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+
+demo: ## A regional outage and its failover, on real servers, in a minute
+	@tests/fleet/install.sh
+	@cargo build --locked --release --bin failoverd --example demo
+	@exec "$${CARGO_TARGET_DIR:-target}/release/examples/demo"
+
+bench: ## The benchmarks
+	@tests/fleet/install.sh
+	@cargo bench --locked
+
+clean: ## Remove what was built (not the caches in ~/.cache/failoverd)
+	@cargo clean

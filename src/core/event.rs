@@ -1,0 +1,190 @@
+//! What goes into the brain, and what comes out.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    CallId, CallOutcome, Cause, FailureDomain, Health, HumanDuration, IncidentId, Mode, MonoTime, Notice, Observation,
+    PlanHash, ProbeName, Record, RunId, ScenarioName, Settings, StepCall, StepName, VantageId,
+};
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// One of our own probes finished an attempt.
+    Observed {
+        /// The probe.
+        probe: ProbeName,
+        /// When the attempt was started.
+        started: MonoTime,
+        /// What it saw.
+        observation: Observation,
+    },
+    /// Another vantage voted.
+    PeerVote {
+        /// Who.
+        vantage: VantageId,
+        /// Where from.
+        domain: FailureDomain,
+        /// Of which probe.
+        probe: ProbeName,
+        /// What.
+        health: Health,
+        /// The start of the newest observation behind it, on our clock.
+        seen: MonoTime,
+        /// The first bad observation behind a Down, on our clock.
+        first_bad: Option<MonoTime>,
+        /// Why it is not Up.
+        cause: Option<Cause>,
+    },
+    /// The time that [`crate::core::Brain::next_wake`] named has come.
+    Tick,
+    /// A call came to an end.
+    Outcome {
+        /// Which.
+        call: CallId,
+        /// How.
+        outcome: CallOutcome,
+    },
+    /// An operator wants something. The reply is in the effects of the same `handle`.
+    Command {
+        /// Who.
+        by: String,
+        /// What.
+        command: Command,
+    },
+    /// Our own loop stood still, or the wall clock jumped against the monotonic one.
+    Stalled {
+        /// For how long, or by how much.
+        by: Duration,
+    },
+    /// A new configuration was loaded; it holds for what is started from now on.
+    Reload(Box<Settings>),
+    /// Storage, lease or clock is in doubt: start nothing new.
+    StateInDoubt {
+        /// What.
+        what: String,
+    },
+}
+
+/// What an operator can ask for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "command")]
+pub enum Command {
+    /// Start nothing new: no run, no step.
+    Pause,
+    /// End the pause.
+    Resume,
+    /// Set the mode at run time; `None` gives it back to the configuration.
+    Mode {
+        /// The mode.
+        mode: Option<Mode>,
+    },
+    /// I have seen it.
+    Ack {
+        /// The incident.
+        incident: IncidentId,
+    },
+    /// Yes, fail over.
+    Approve {
+        /// The incident.
+        incident: IncidentId,
+        /// The plan that the person was shown; another one now is refused.
+        #[serde(default)]
+        plan_hash: Option<PlanHash>,
+        /// So much data may be lost.
+        #[serde(default)]
+        allow_data_loss: Option<HumanDuration>,
+    },
+    /// No, do not.
+    Deny {
+        /// The incident.
+        incident: IncidentId,
+    },
+    /// Carry out a scenario's plan now.
+    Failover {
+        /// The scenario.
+        scenario: ScenarioName,
+        /// So much data may be lost.
+        #[serde(default)]
+        allow_data_loss: Option<HumanDuration>,
+    },
+    /// Stop a run and undo what was done; refused after the point of no return.
+    Abort {
+        /// The run; `None` is the active one.
+        #[serde(default)]
+        run: Option<RunId>,
+    },
+    /// Answer an `approval` step with yes, or try a parked step again.
+    StepRetry {
+        /// The run; `None` is the active one.
+        #[serde(default)]
+        run: Option<RunId>,
+        /// The step.
+        step: StepName,
+    },
+    /// Go on without a parked step.
+    StepSkip {
+        /// The run; `None` is the active one.
+        #[serde(default)]
+        run: Option<RunId>,
+        /// The step.
+        step: StepName,
+    },
+    /// Answer an `approval` step with yes.
+    StepApprove {
+        /// The run; `None` is the active one.
+        #[serde(default)]
+        run: Option<RunId>,
+        /// The step.
+        step: StepName,
+    },
+}
+
+/// The answer to a command.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// One line for people.
+    pub text: String,
+    /// The run that it began or touched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
+}
+
+/// Why a command was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// For programs: `not_found`, `not_now`, `guard`, `point_of_no_return`, …
+    pub code: String,
+    /// What, and what to do.
+    pub message: String,
+}
+
+/// What the shell has to do, in this order. An effect is not begun before those before it are
+/// done; [`Effect::Journal`] is done when the records are on disk (S2).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Make these records durable. Where that fails: stop acting, and exit.
+    Journal(Vec<Record>),
+    /// Carry out a phase of a step, and hand in its outcome.
+    Call(Box<StepCall>),
+    /// The outcome of a call is not wanted any more. Never sent for an `Apply`.
+    Cancel(CallId),
+    /// Tell people, through the outbox.
+    Notify(Notice),
+    /// Probe faster, or at the usual pace.
+    Pace {
+        /// The probe.
+        probe: ProbeName,
+        /// Faster?
+        fast: bool,
+    },
+    /// Probe once, now.
+    ProbeNow(ProbeName),
+    /// To the operator of this event.
+    Reply(Result<Answer, Refusal>),
+}

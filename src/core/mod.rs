@@ -1,0 +1,25 @@
+//! The brain: everything that decides, and nothing that does.
+//!
+//! Lives here: detection (rise and fall), quorum, scenarios, policy with its guards, plans, runs,
+//! and the ledger that the journal replays to. Does not live here: clocks, sockets, files,
+//! randomness, environment, await. Imports `model` only; `tests/house.rs` and `clippy.toml` see to it.
+
+mod brain;
+mod commands;
+mod detect;
+pub mod event;
+pub mod incident;
+pub mod ledger;
+pub mod plan;
+mod policy;
+mod quorum;
+mod run;
+pub mod run_ledger;
+mod run_outcome;
+mod run_undo;
+mod scenario;
+pub mod view;
+mod views;
+
+pub use brain::Brain;
+pub use event::{Answer, Command, Effect, Event, Refusal};

@@ -1,0 +1,244 @@
+//! The arithmetic of plans: their order, their longest path, and how long it takes to notice.
+//!
+//! Lives here: what can be computed from a plan and the settings alone. Does not live here: what
+//! is decided by it. Imports `model` only.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use petgraph::Direction;
+use petgraph::algo::tarjan_scc;
+use petgraph::graph::{DiGraph, NodeIndex};
+
+use crate::model::{Condition, Health, HumanDuration, Plan, ProbeSettings, Settings, Step, StepName, Work};
+
+/// The steps of a plan that wait for each other in a circle; the first is named again at the end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Cycle {
+    /// `a`, `b`, `a`.
+    pub steps: Vec<StepName>,
+}
+
+impl fmt::Display for Cycle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, step) in self.steps.iter().enumerate() {
+            if index > 0 {
+                f.write_str(" → ")?;
+            }
+            write!(f, "{step}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The chain of steps that a plan cannot be faster than.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CriticalPath {
+    /// The sum of its steps.
+    pub total: Duration,
+    /// From the first to the last.
+    pub steps: Vec<StepName>,
+}
+
+/// A graph whose nodes are the places of the steps in `plan.steps`. An edge leads from a step to
+/// one that comes after it; an `after` that names no step is left out (`config` refuses it).
+fn graph(plan: &Plan) -> DiGraph<usize, ()> {
+    let mut graph = DiGraph::with_capacity(plan.steps.len(), plan.steps.len());
+    let nodes: Vec<NodeIndex> = (0..plan.steps.len()).map(|place| graph.add_node(place)).collect();
+    let by_name: BTreeMap<&StepName, NodeIndex> =
+        plan.steps.iter().zip(&nodes).map(|(step, node)| (&step.name, *node)).collect();
+    for (step, node) in plan.steps.iter().zip(&nodes) {
+        for before in &step.after {
+            if let Some(source) = by_name.get(before) {
+                graph.update_edge(*source, *node, ());
+            }
+        }
+    }
+    graph
+}
+
+/// The places of the steps in an order in which each comes after all that it waits for. Among
+/// those that are ready at once, the one written first comes first, so that the order is stable.
+///
+/// # Errors
+/// [`Cycle`] where steps wait for each other.
+pub fn topological(plan: &Plan) -> Result<Vec<usize>, Cycle> {
+    let graph = graph(plan);
+    let mut waiting: Vec<usize> =
+        graph.node_indices().map(|node| graph.neighbors_directed(node, Direction::Incoming).count()).collect();
+    let mut ready: BTreeSet<usize> =
+        waiting.iter().enumerate().filter(|(_, count)| **count == 0).map(|(place, _)| place).collect();
+    let mut order = Vec::with_capacity(plan.steps.len());
+    while let Some(place) = ready.pop_first() {
+        order.push(place);
+        for next in graph.neighbors(NodeIndex::new(place)) {
+            waiting[next.index()] -= 1;
+            if waiting[next.index()] == 0 {
+                ready.insert(next.index());
+            }
+        }
+    }
+    if order.len() == plan.steps.len() { Ok(order) } else { Err(name_cycle(plan, &graph)) }
+}
+
+/// Names one cycle of a graph that has one.
+fn name_cycle(plan: &Plan, graph: &DiGraph<usize, ()>) -> Cycle {
+    let circular: BTreeSet<usize> = tarjan_scc(graph)
+        .into_iter()
+        .find(|component| component.len() > 1 || component.iter().any(|node| graph.contains_edge(*node, *node)))
+        .unwrap_or_default()
+        .into_iter()
+        .map(NodeIndex::index)
+        .collect();
+    // Within a strongly connected component every node has a successor in it, so the walk comes
+    // back to a place where it has been.
+    let mut walked: Vec<usize> = Vec::new();
+    let mut next = circular.first().copied();
+    while let Some(place) = next {
+        if let Some(start) = walked.iter().position(|seen| *seen == place) {
+            walked.drain(..start);
+            walked.push(place);
+            break;
+        }
+        walked.push(place);
+        next = graph.neighbors(NodeIndex::new(place)).map(NodeIndex::index).filter(|to| circular.contains(to)).min();
+    }
+    Cycle { steps: walked.into_iter().map(|place| plan.steps[place].name.clone()).collect() }
+}
+
+/// The longest chain of the plan, where `duration_of` tells how long a step takes. A plan with a
+/// cycle (`config` refuses it) counts as all its steps one after the other: never too short.
+pub fn critical_path(plan: &Plan, duration_of: impl Fn(&Step) -> Duration) -> CriticalPath {
+    let Ok(order) = topological(plan) else {
+        return CriticalPath {
+            total: plan.steps.iter().fold(Duration::ZERO, |sum, step| sum.saturating_add(duration_of(step))),
+            steps: plan.steps.iter().map(|step| step.name.clone()).collect(),
+        };
+    };
+    let graph = graph(plan);
+    let mut ends: Vec<Duration> = vec![Duration::ZERO; plan.steps.len()];
+    let mut through: Vec<Option<usize>> = vec![None; plan.steps.len()];
+    for place in &order {
+        let before = graph
+            .neighbors_directed(NodeIndex::new(*place), Direction::Incoming)
+            .map(NodeIndex::index)
+            .max_by_key(|before| (ends[*before], std::cmp::Reverse(*before)));
+        let start = before.map_or(Duration::ZERO, |before| ends[before]);
+        ends[*place] = start.saturating_add(duration_of(&plan.steps[*place]));
+        through[*place] = before;
+    }
+    let mut at = order.iter().copied().max_by_key(|place| (ends[*place], std::cmp::Reverse(*place)));
+    let total = at.map_or(Duration::ZERO, |place| ends[place]);
+    let mut steps = Vec::new();
+    while let Some(place) = at {
+        steps.push(plan.steps[place].name.clone());
+        at = through[place];
+    }
+    steps.reverse();
+    CriticalPath { total, steps }
+}
+
+/// Every step that comes before the step, directly or not.
+pub fn ancestors(plan: &Plan, step: &StepName) -> BTreeSet<StepName> {
+    let mut seen = BTreeSet::new();
+    let mut open: Vec<&StepName> = plan.step(step).map(|step| step.after.iter().collect()).unwrap_or_default();
+    while let Some(name) = open.pop() {
+        if seen.insert(name.clone())
+            && let Some(step) = plan.step(name)
+        {
+            open.extend(&step.after);
+        }
+    }
+    seen
+}
+
+/// How long it takes at most, from the moment in which the outage begins, until the condition
+/// holds: the detection budget (L1).
+///
+/// One probe needs the wait for its next attempt, the confirmations at `fast_interval`, and the
+/// timeout of the last one, which may hang. All of several need the slowest, any of them the
+/// quickest, `at_least` as many of the quickest as weigh enough.
+pub fn detection_budget(settings: &Settings, condition: &Condition) -> Duration {
+    budget(settings, condition, false)
+}
+
+/// `negated`: until the condition does not hold.
+fn budget(settings: &Settings, condition: &Condition, negated: bool) -> Duration {
+    match condition {
+        Condition::Probe(subject) => {
+            settings.probe(&subject.probe).map_or(Duration::MAX, |probe| probe_budget(probe, subject.is, negated))
+        }
+        Condition::Not(inner) => budget(settings, inner, !negated),
+        // De Morgan: "not all" is "any not".
+        Condition::All(of) | Condition::Any(of) => {
+            let bounds = of.iter().map(|part| budget(settings, part, negated));
+            let all = matches!(condition, Condition::All(_)) != negated;
+            if all { bounds.max().unwrap_or(Duration::ZERO) } else { bounds.min().unwrap_or(Duration::MAX) }
+        }
+        Condition::AtLeast { weight, of } => {
+            let total: u64 = of.iter().map(|part| u64::from(part.weight)).sum();
+            // It stops holding once what is left weighs less than the threshold.
+            let needed = if negated { (total + 1).saturating_sub(u64::from(*weight)) } else { u64::from(*weight) };
+            let mut bounds: Vec<(Duration, u64)> =
+                of.iter().map(|part| (budget(settings, &part.condition, negated), u64::from(part.weight))).collect();
+            bounds.sort_unstable();
+            let mut sum = 0;
+            if needed == 0 {
+                return Duration::ZERO;
+            }
+            for (bound, weight) in bounds {
+                sum += weight;
+                if sum >= needed {
+                    return bound;
+                }
+            }
+            Duration::MAX
+        }
+    }
+}
+
+/// How long one probe needs until its vote is `is` (or, `negated`, is not any more).
+fn probe_budget(probe: &ProbeSettings, is: Health, negated: bool) -> Duration {
+    let fall = attempts(probe.interval, probe.fast_interval, probe.fall).saturating_add(probe.timeout.get());
+    let rise = attempts(probe.interval, probe.interval, probe.rise).saturating_add(probe.timeout.get());
+    let unknown = probe.max_age.get().max(probe.interval.get().saturating_add(probe.timeout.get()));
+    match (is, negated) {
+        (Health::Down, false) | (Health::Up, true) => fall,
+        (Health::Up, false) | (Health::Down, true) => rise,
+        (Health::Unknown, false) => unknown,
+        (Health::Unknown, true) => fall.max(rise),
+    }
+}
+
+/// The wait for the first attempt, and for the others of `count`.
+fn attempts(first: HumanDuration, others: HumanDuration, count: u32) -> Duration {
+    first.get().saturating_add(others.get().saturating_mul(count.saturating_sub(1)))
+}
+
+/// How long a step is expected to take where neither a run nor the configuration has told.
+/// `timeout` is the step's: nothing is expected to take longer.
+pub fn default_estimate(work: &Work, timeout: HumanDuration) -> HumanDuration {
+    /// An Up vote may need some attempts after the hold.
+    const LOOKS: Duration = Duration::from_secs(5);
+    let expected = match work {
+        Work::Wait { duration } => return *duration,
+        // A person may take as long as the step allows.
+        Work::Approval { .. } => return timeout,
+        Work::VerifyProbe { hold, .. } => HumanDuration(hold.get().saturating_add(LOOKS)),
+        Work::Action(spec) => match spec.kind.as_str() {
+            // AWS: "usually a few minutes", a reboot included.
+            "rds.promote_read_replica" => HumanDuration::secs(300),
+            "postgres.promote" => HumanDuration::secs(5),
+            "redis.promote" | "sns.publish" | "http.request" => HumanDuration::secs(1),
+            // Route 53: changes "generally propagate within 60 seconds".
+            "route53.upsert_alias" | "kubernetes.scale" => HumanDuration::secs(60),
+            _ => HumanDuration::secs(30),
+        },
+    };
+    expected.min(timeout)
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

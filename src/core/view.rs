@@ -1,0 +1,275 @@
+//! What people and programs are shown of the brain: plain data, made from it on demand.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    Decision, Epoch, Facts, Health, HumanDuration, IncidentId, Mode, PlanHash, PlanName, ProbeName, RegionName, RunId,
+    RunResult, ScenarioName, Severity, StepName, Truth, WallTime,
+};
+
+/// Everything at a glance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusView {
+    /// The daemon's name.
+    pub name: String,
+    /// When this was true.
+    pub at: WallTime,
+    /// When the daemon began.
+    pub started: WallTime,
+    /// The mode that holds now.
+    pub mode: Mode,
+    /// Who set it at run time; `None` where it is the configuration's.
+    pub mode_by: Option<String>,
+    /// Who paused the daemon.
+    pub paused_by: Option<String>,
+    /// Until when it only looks, after a stall or a clock jump.
+    pub tilt_until: Option<WallTime>,
+    /// What is in doubt: storage, lease, clock.
+    pub in_doubt: Option<String>,
+    /// The anchors say that we are cut off.
+    pub isolated: bool,
+    /// The highest epoch granted.
+    pub epoch: Epoch,
+    /// The probes, in the order of the configuration.
+    pub probes: Vec<ProbeView>,
+    /// The scenarios, the most severe first.
+    pub scenarios: Vec<ScenarioView>,
+    /// The active run.
+    pub run: Option<RunView>,
+}
+
+/// One probe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProbeView {
+    /// Its name.
+    pub name: ProbeName,
+    /// Its target's region.
+    pub region: Option<RegionName>,
+    /// Is it an anchor?
+    pub anchor: bool,
+    /// The verdict as health: Inconclusive is Unknown.
+    pub health: Health,
+    /// Why, in one line; empty when Up.
+    pub why: String,
+    /// Since when our own vote says so.
+    pub since: Option<WallTime>,
+    /// When the newest attempt was started.
+    pub last_seen: Option<WallTime>,
+    /// The latency of the newest good attempt, in milliseconds.
+    pub latency_ms: Option<f64>,
+    /// What the target said of itself.
+    pub facts: Option<Facts>,
+    /// Is it probed at the fast interval?
+    pub fast: bool,
+}
+
+/// One scenario.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScenarioView {
+    /// Its name.
+    pub name: ScenarioName,
+    /// Its severity.
+    pub severity: Severity,
+    /// The mode that holds for it now.
+    pub mode: Mode,
+    /// The condition, in words.
+    pub condition: String,
+    /// Does it hold?
+    pub truth: Truth,
+    /// The open incident.
+    pub incident: Option<IncidentId>,
+    /// What policy says; `None` while the condition does not hold.
+    pub decision: Option<Decision>,
+    /// Each guard: why it does not act now, and what would make it act, and when.
+    pub guards: Vec<GuardView>,
+    /// The plan.
+    pub plan: Option<PlanName>,
+    /// The recovery-time objective.
+    pub rto: HumanDuration,
+    /// The recovery-point objective.
+    pub rpo: Option<HumanDuration>,
+    /// The plan's critical path.
+    pub budget: HumanDuration,
+    /// The loss of data predicted now; `None` where unknown or no data is moved.
+    pub predicted_loss: Option<HumanDuration>,
+    /// The first bad observation.
+    pub outage_start: Option<WallTime>,
+    /// `outage_start + rto`.
+    pub deadline: Option<WallTime>,
+    /// `deadline − budget × safety`.
+    pub decide_by: Option<WallTime>,
+}
+
+/// One guard of a scenario.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GuardView {
+    /// Its stable name.
+    pub name: String,
+    /// Does it let the scenario act?
+    pub passes: bool,
+    /// In one line.
+    pub detail: String,
+    /// When time alone will let it pass.
+    pub until: Option<WallTime>,
+}
+
+/// One incident.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IncidentView {
+    /// Its id.
+    pub id: IncidentId,
+    /// Its scenario.
+    pub scenario: ScenarioName,
+    /// Its severity.
+    pub severity: Severity,
+    /// The first bad observation.
+    pub outage_start: WallTime,
+    /// When the condition began to hold.
+    pub opened: WallTime,
+    /// When it ended.
+    pub closed: Option<WallTime>,
+    /// Who has seen it.
+    pub acknowledged_by: Option<String>,
+    /// The newest decision.
+    pub decision: Option<Decision>,
+    /// The question that waits for an answer.
+    pub approval: Option<ApprovalView>,
+    /// Its run.
+    pub run: Option<RunId>,
+    /// What happened, in order.
+    pub timeline: Vec<TimelineView>,
+}
+
+/// A question to a person.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ApprovalView {
+    /// What would be carried out.
+    pub plan_hash: PlanHash,
+    /// Under which epoch.
+    pub epoch: Epoch,
+    /// The last moment to answer.
+    pub until: WallTime,
+}
+
+/// One line of a timeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TimelineView {
+    /// When.
+    pub at: WallTime,
+    /// What.
+    pub text: String,
+}
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunView {
+    /// Its id.
+    pub id: RunId,
+    /// Its scenario.
+    pub scenario: ScenarioName,
+    /// Its incident.
+    pub incident: Option<IncidentId>,
+    /// Its plan.
+    pub plan: PlanName,
+    /// The hash of its plan.
+    pub plan_hash: PlanHash,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// What started it, in words.
+    pub trigger: String,
+    /// The first bad observation.
+    pub outage_start: WallTime,
+    /// `outage_start + rto`.
+    pub deadline: WallTime,
+    /// When it began.
+    pub started: WallTime,
+    /// When it ended.
+    pub ended: Option<WallTime>,
+    /// How.
+    pub result: Option<RunResult>,
+    /// Who or what aborts it.
+    pub aborting_by: Option<String>,
+    /// Is it past its point of no return?
+    pub past_no_return: bool,
+    /// Does it wait for the last look at the primary?
+    pub last_look: bool,
+    /// Its steps, in the order of the plan.
+    pub steps: Vec<StepView>,
+    /// Where the time went.
+    pub split: SplitView,
+}
+
+/// Where the time of a run went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SplitView {
+    /// From the first bad observation to the incident.
+    pub detect: HumanDuration,
+    /// From the incident to the run.
+    pub decide: HumanDuration,
+    /// From the run's start to the end of its last changing step.
+    pub execute: HumanDuration,
+    /// From there to the run's end.
+    pub verify: HumanDuration,
+}
+
+/// One step of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepView {
+    /// Its name.
+    pub name: StepName,
+    /// What kind, `family.verb`.
+    pub kind: String,
+    /// What it touches, in one line.
+    pub target: String,
+    /// What comes before it.
+    pub after: Vec<StepName>,
+    /// Where it stands.
+    pub state: StepStateView,
+    /// How often it was applied.
+    pub attempts: u32,
+    /// When it began, in this life of the daemon.
+    pub started: Option<WallTime>,
+    /// When it ended.
+    pub ended: Option<WallTime>,
+    /// How long it took.
+    pub took: Option<HumanDuration>,
+    /// How long it was expected to take.
+    pub estimate: HumanDuration,
+    /// What was seen, or why it failed or waits.
+    pub detail: String,
+}
+
+/// Where a step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepStateView {
+    /// Waits for those before it.
+    Pending,
+    /// Looks whether it is done already.
+    Observing,
+    /// Waits for the last look at the primary, a pause, or a retry.
+    Waiting,
+    /// Makes the change.
+    Applying,
+    /// Waits until the change is seen.
+    Verifying,
+    /// Waits for a person.
+    Parked,
+    /// Done.
+    Done,
+    /// Was done before.
+    AlreadyDone,
+    /// Failed, and the run goes on or undoes.
+    Failed,
+    /// Left out.
+    Skipped,
+    /// Undone.
+    Compensated,
+}
+
+impl StepStateView {
+    /// Will it change no more?
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Done | Self::AlreadyDone | Self::Failed | Self::Skipped | Self::Compensated)
+    }
+}
