@@ -2,6 +2,7 @@
 #[path = "../fleet/mod.rs"]
 mod fleet;
 
+mod deploy;
 mod fleet_selftest;
 mod kube_contract;
 mod kube_faults;

@@ -71,7 +71,7 @@ pub(super) fn samples(text: &str, value: &Value, epoch: u64) -> Vec<Entry> {
         Entry::Resumed { by: by() },
         Entry::IncidentOpened {
             incident: incident(),
-        scenario: text.into(),
+            scenario: text.into(),
             severity: Severity("P0".into()),
             outage_start: WallTime(1),
             votes: vec![],
