@@ -73,7 +73,10 @@ fn guard_line(guard: &GuardView, wide: usize, now: WallTime, style: &Style) -> S
 
 /// What would make it act, and when.
 fn next(scenario: &ScenarioView, now: WallTime) -> String {
-    let failing: Vec<&GuardView> = scenario.guards.iter().filter(|guard| !guard.passes).collect();
+    // While the condition does not hold, that it does not is no news, and nothing is confirmed yet.
+    let of_itself = |name: &str| scenario.truth != Truth::True && matches!(name, "condition" | "confirming");
+    let failing: Vec<&GuardView> =
+        scenario.guards.iter().filter(|guard| !guard.passes && !of_itself(&guard.name)).collect();
     let names = || failing.iter().map(|guard| clean(&guard.name)).collect::<Vec<_>>().join(", ");
     match (&scenario.decision, scenario.truth) {
         (Some(Decision::Act), _) => "→ It acts now.".into(),
