@@ -7,7 +7,7 @@ use failoverd::cli;
 use failoverd::cli::args::{Cli, Global, Verb};
 use failoverd::cli::check::{load_options, load_or_tell};
 use failoverd::cli::exit::{Exit, Failure};
-use failoverd::daemon::{self, RunOptions};
+use failoverd::daemon::{self, RunOptions, StartError};
 
 fn main() -> ExitCode {
     // One TLS stack for every client. An error means that somebody was quicker, with the same one.
@@ -39,6 +39,9 @@ fn run(global: &Global, alert_only: bool) -> Result<(), Failure> {
     let ended = runtime(builder)?.block_on(daemon::run(loaded, options));
     ended.map_err(|error| {
         let exit = if error.exit_code() == 2 { Exit::Usage } else { Exit::Failed };
-        Failure::new(exit, "daemon", error.to_string())
+        match error {
+            StartError::Told { .. } => Failure::said(exit),
+            error => Failure::new(exit, "daemon", error.to_string()),
+        }
     })
 }
