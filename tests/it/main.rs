@@ -8,5 +8,6 @@ mod fleet_selftest;
 mod kube_contract;
 mod kube_faults;
 mod logging;
+mod operations;
 mod state;
 mod systemd;
