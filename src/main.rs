@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use failoverd::cli;
 use failoverd::cli::args::{Cli, Global, Verb};
-use failoverd::cli::check::{load_options, load_or_tell};
+use failoverd::cli::check::load_options;
 use failoverd::cli::exit::{Exit, Failure};
+use failoverd::config;
 use failoverd::daemon::{self, RunOptions, StartError};
 
 fn main() -> ExitCode {
@@ -32,7 +33,12 @@ fn runtime(mut builder: tokio::runtime::Builder) -> Result<tokio::runtime::Runti
 /// Runs the daemon. Two workers: one for the loop, one for what must not wait for it.
 fn run(global: &Global, alert_only: bool) -> Result<(), Failure> {
     let load = load_options(global, true);
-    let loaded = load_or_tell(global, &load)?;
+    // Told where the log goes: whoever runs a daemon reads that.
+    let wrong = |faults: config::Faults| {
+        let found = faults.render(false);
+        Failure::new(Exit::Usage, "configuration", format!("the configuration is wrong, nothing is begun\n{found}"))
+    };
+    let loaded = config::load(&load).map_err(wrong)?;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(2);
     let options = RunOptions { load, socket: global.socket.clone(), alert_only };

@@ -235,6 +235,7 @@ impl Loop {
             Ok(loaded) => {
                 let settings = self.reloader.take(&loaded, &self.runner, &mut self.notices, &self.metrics);
                 self.feed(Event::Reload(Box::new(settings)))?;
+                loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
                 tracing::info!(hash = %loaded.hash, "configuration reloaded; what is running keeps its plan");
             }
             Err(error) => tracing::error!("the configuration was not reloaded, the old one holds:\n{error}"),
@@ -336,7 +337,6 @@ impl Loop {
     pub(super) async fn last_word(&self, error: &JournalError) {
         let now = self.clock.now();
         let subject = format!("{} stops: {error}", self.brain.settings().name);
-        tracing::error!("{subject}");
         let notice = Notice {
             kind: NoticeKind::Daemon,
             importance: Importance::Page,

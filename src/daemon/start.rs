@@ -130,6 +130,7 @@ pub async fn run(loaded: Loaded, options: RunOptions) -> Result<(), StartError> 
 
 async fn live(loaded: Loaded, options: RunOptions) -> Result<(), StartError> {
     let stop = CancellationToken::new();
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let (mut the_loop, ears, _socket) = set_up(&loaded, options, &stop).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), hash = %loaded.hash, "{}", the_loop.summary());
     the_loop.systemd.ready(&the_loop.summary());

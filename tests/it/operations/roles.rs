@@ -1,8 +1,9 @@
 //! Who may do what, by the kernel's word, with real users.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::shop::{BINARY, SOON, Shop, Sketch, has};
+use crate::fleet::eventually;
 use crate::fleet::process::{Failoverd, Finished};
 
 /// The user that other people are played by.
@@ -27,6 +28,19 @@ async fn other(shop: &Shop, args: &[&str]) -> Result<Finished> {
         .await
 }
 
+/// A refusal is in the journal a moment after it was told.
+async fn written_down(shop: &Shop, what: &str) -> Result<()> {
+    eventually(SOON, &format!("the audit of {what}"), async || {
+        let commands = shop.commands()?;
+        let refused = commands.iter().any(|(by, command, result)| {
+            by == "nobody (uid 65534)" && command.contains(what) && result.starts_with("refused")
+        });
+        ensure!(refused, "{commands:#?}");
+        Ok(())
+    })
+    .await
+}
+
 async fn open(control: &str) -> Result<Shop> {
     use std::os::unix::fs::PermissionsExt;
     let shop = Shop::open(Sketch { more: control, ..Sketch::default() }).await?;
@@ -47,14 +61,8 @@ async fn a_stranger_is_refused_and_written_down() -> Result<()> {
         assert_eq!(done.status.code(), Some(3), "{verb:?}: {done:?}");
         has(&done.stderr, &["nobody (uid 65534) is in no list of [control]"]);
     }
-    let commands = shop.commands()?;
-    let refused = |what: &str| {
-        commands.iter().any(|(by, command, result)| {
-            by == "nobody (uid 65534)" && command.contains(what) && result.starts_with("refused")
-        })
-    };
     for what in ["GET /v1/status", "POST /v1/command"] {
-        assert!(refused(what), "{what}: {commands:#?}");
+        written_down(&shop, what).await?;
     }
     assert_eq!((shop.client()?.runs().await?.len(), shop.hooks.requests()), (0, 0));
     Ok(())
@@ -74,9 +82,7 @@ async fn each_role_may_what_it_may() -> Result<()> {
     let done = other(&shop, &["pause"]).await?;
     assert_eq!(done.status.code(), Some(3));
     has(&done.stderr, &["nobody (uid 65534) is viewer; this needs operator", "`operators` under [control]"]);
-    assert!(shop.commands()?.iter().any(|(by, what, result)| {
-        by.starts_with("nobody") && what.contains("pause") && result.starts_with("refused")
-    }));
+    written_down(&shop, "pause").await?;
     let (_, metrics) = shop.get("/metrics").await?;
     has(&metrics, &["failoverd_commands_total{command=\"pause\",result=\"forbidden\"} 1"]);
 
@@ -92,8 +98,8 @@ async fn each_role_may_what_it_may() -> Result<()> {
 
     shop.configure(Sketch { more: "[control]\napprovers = [\"@nogroup\"]\n", ..Sketch::default() })?;
     daemon.signal(rustix::process::Signal::HUP)?;
-    crate::fleet::eventually(SOON, "the new role", async || {
-        anyhow::ensure!(exit(&["mode", "auto"]).await? == Some(0), "not yet");
+    eventually(SOON, "the new role", async || {
+        ensure!(exit(&["mode", "auto"]).await? == Some(0), "not yet");
         Ok(())
     })
     .await?;
