@@ -25,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+#[allow(unused_imports, reason = "each consumer of the fleet uses its own subset")]
 pub use faults::{Fault, FaultRule};
 
 use super::kube::{Background, write_kubeconfig};
