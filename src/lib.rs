@@ -18,15 +18,21 @@
 //! | `core` | `model` |
 //! | [`ports`] | `model` |
 //! | [`config`] | `model`, `core` (the arithmetic of plans) |
-//! | `probes`, `actions`, `notify`, `state` | `model`, `ports`, `config` |
+//! | [`clients`] | `model`, `config` |
+//! | `probes`, [`actions`], [`notify`], `state` | `model`, `ports`, `config`, `clients` |
 //! | `control` | `model`, `core` (views and commands) |
 //! | `cli` | all but `daemon`'s insides |
 //! | `daemon` | all |
 
+pub mod actions;
+pub mod cli;
+pub mod clients;
 pub mod config;
 pub mod control;
 pub mod core;
 pub mod daemon;
 pub mod model;
+pub mod notify;
 pub mod ports;
+pub mod probes;
 pub mod state;

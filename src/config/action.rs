@@ -39,6 +39,7 @@ pub enum RdsAction {
 /// `rds.promote_read_replica`: done when the instance is `available` and follows nobody.
 /// <https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_PromoteReadReplica.html>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct RdsPromoteReadReplica {
     /// The region of the replica.
     pub region: String,
@@ -64,6 +65,7 @@ pub enum PostgresAction {
 /// `postgres.promote`: done when the server is not in recovery and a write in it was committed.
 /// <https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-RECOVERY-CONTROL>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PostgresPromote {
     /// The standby: `postgresql://…`, by reference where it holds a password.
     pub url: SecretText,
@@ -91,6 +93,7 @@ pub enum RedisAction {
 /// `redis.promote`: done when `ROLE` says `master`.
 /// <https://redis.io/docs/latest/commands/replicaof/>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct RedisPromote {
     /// The replica: `redis://…`, by reference where it holds a password.
     pub url: SecretText,
@@ -113,6 +116,7 @@ pub enum Route53Action {
 /// that a batch of an older epoch is refused.
 /// <https://docs.aws.amazon.com/Route53/latest/APIReference/API_ChangeResourceRecordSets.html>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Route53UpsertAlias {
     /// The hosted zone's id.
     pub zone: String,
@@ -169,6 +173,7 @@ pub enum KubernetesAction {
 
 /// Which cluster, and with whose rights.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct KubernetesCluster {
     /// The kubeconfig's path (default: `$KUBECONFIG`, then `~/.kube/config`, then in-cluster).
     #[serde(default)]
@@ -181,6 +186,7 @@ pub struct KubernetesCluster {
 /// `kubernetes.scale`: done when so many replicas are ready.
 /// <https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/deployment-v1/>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct KubernetesScale {
     /// The kubeconfig's path (default: `$KUBECONFIG`, then `~/.kube/config`, then in-cluster).
     #[serde(default)]
@@ -205,6 +211,7 @@ pub enum SnsAction {
 /// `sns.publish`: delivered at least once.
 /// <https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct SnsPublish {
     /// The region (default: the topic's).
     #[serde(default)]
@@ -229,6 +236,7 @@ pub enum HttpAction {
 /// `http.request`: done when the answer's status is expected. Not repeated after an unknown
 /// outcome, unless it is `idempotent` or `observe` tells.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct HttpRequest {
     /// `http://…` or `https://…`, by reference where it holds a secret.
     pub url: SecretText,
@@ -267,6 +275,7 @@ fn post() -> String {
 
 /// How `http.request` looks whether it was done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct HttpObserve {
     /// Where to look, with GET and the same headers.
     pub url: SecretText,

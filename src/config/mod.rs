@@ -5,10 +5,25 @@
 //! the settings. Imports `model`, and `core` for the arithmetic of plans.
 
 pub mod action;
+pub mod action_spec;
+pub mod check;
+pub mod fault;
+pub mod layers;
+pub mod lists;
+pub mod load;
+pub mod path;
 pub mod probe;
+pub mod read;
+pub mod redact;
+pub mod report;
+pub mod schema;
 pub mod secret;
 pub mod shape;
+pub mod suggest;
 
 pub use action::ActionConfig;
+pub use fault::{Fault, Faults, Level};
+pub use load::{DEFAULT_FILE, LoadOptions, Loaded, LoadedProbe, load};
 pub use probe::ProbeKind;
+pub use schema::schema;
 pub use secret::{Secret, SecretText};

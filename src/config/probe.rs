@@ -41,6 +41,7 @@ impl ProbeKind {
 
 /// An HTTP request. Redirects are never followed: a redirect is an answer like any other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct HttpProbe {
     /// `http://…` or `https://…`, by reference where it holds a secret.
     pub url: SecretText,
@@ -76,6 +77,7 @@ fn get() -> String {
 
 /// A TCP connection: Up when it is accepted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct TcpProbe {
     /// `host:port`.
     pub address: String,
@@ -106,6 +108,7 @@ pub enum DnsRecordType {
 
 /// A DNS query: Up when there is an answer, and the expected ones are in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct DnsProbe {
     /// The name to ask for.
     pub name: String,
@@ -122,6 +125,7 @@ pub struct DnsProbe {
 
 /// A PostgreSQL server: Up when it accepts the connection and answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PostgresProbe {
     /// `postgresql://user@host:port/database?sslmode=…`, by reference where it holds a password.
     pub url: SecretText,
@@ -144,6 +148,7 @@ pub struct PostgresProbe {
 
 /// A Redis server: Up when it answers PING and ROLE.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct RedisProbe {
     /// `redis://host:port` or `rediss://…`, by reference where it holds a password.
     pub url: SecretText,

@@ -1,5 +1,7 @@
 //! The shape of the file: what `toml` is read into, before anything is checked across it.
 
+mod outputs;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -8,11 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::action::{HttpAction, KubernetesAction, PostgresAction, RdsAction, RedisAction, Route53Action, SnsAction};
 use super::probe::{DnsProbe, HttpProbe, PostgresProbe, RedisProbe, TcpProbe};
-use super::secret::SecretText;
+pub use outputs::{Control, Limits, Log, LogFormat, Metrics, NotifyFrom, NotifyRoute, NotifySns, NotifyWebhook};
+
 use crate::model::{HumanDuration, Mode, OnError, OnNoAnswer, Retry, Severity};
 
 /// The whole file.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct File {
     /// The daemon itself.
     pub daemon: Daemon,
@@ -60,8 +64,32 @@ pub struct File {
     pub limits: Limits,
 }
 
+impl File {
+    /// The tables that a file can have.
+    pub fn keys() -> [&'static str; 15] {
+        [
+            "daemon",
+            "defaults",
+            "regions",
+            "probes",
+            "groups",
+            "anchors",
+            "quorum",
+            "policy",
+            "scenarios",
+            "plans",
+            "notify",
+            "control",
+            "metrics",
+            "log",
+            "limits",
+        ]
+    }
+}
+
 /// The daemon itself.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Daemon {
     /// Its name: the vantage that its votes carry.
     pub name: String,
@@ -83,6 +111,7 @@ pub struct Daemon {
 
 /// Defaults.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Defaults {
     /// For every probe.
     #[serde(default)]
@@ -94,6 +123,7 @@ pub struct Defaults {
 
 /// The timing of a probe; what is left out comes from `[defaults.probe]`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ProbeTiming {
     /// From start to start.
     #[serde(default)]
@@ -117,6 +147,7 @@ pub struct ProbeTiming {
 
 /// What a step has where it says nothing else.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct StepDefaults {
     /// For the whole step.
     #[serde(default)]
@@ -128,6 +159,7 @@ pub struct StepDefaults {
 
 /// A region.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Region {
     /// What it is in peace.
     pub role: RegionRole,
@@ -147,6 +179,7 @@ pub enum RegionRole {
 
 /// One probe. Exactly one of `http`, `tcp`, `dns`, `postgres`, `redis`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Probe {
     /// The region of its target.
     #[serde(default)]
@@ -188,6 +221,7 @@ pub struct Probe {
 
 /// Endpoints that are up unless we are cut off ourselves.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Anchors {
     /// `host:port` each.
     pub tcp: Vec<String>,
@@ -208,6 +242,7 @@ fn one() -> u32 {
 
 /// How many vantages must agree.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Quorum {
     /// Vantages of distinct failure domains (default 1: this daemon alone).
     #[serde(default = "one")]
@@ -222,6 +257,7 @@ impl Default for Quorum {
 
 /// The bounds that hold for every scenario. All have defaults in the embedded configuration.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Policy {
     /// Nothing is started for this long after the start.
     #[serde(default)]
@@ -245,6 +281,7 @@ pub struct Policy {
 
 /// A scenario.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// How bad it is, in your words: `P0`, `SEV-1`, `critical`.
     pub severity: Severity,
@@ -282,6 +319,7 @@ pub struct Scenario {
 
 /// Where the predicted loss is read from.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Replication {
     /// The probe of the standby.
     pub standby: String,
@@ -322,6 +360,7 @@ impl<'de> Deserialize<'de> for ConditionConfig {
 
 /// A condition as a table. Exactly one of `all`, `any`, `of`, `probe`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ConditionTable {
     /// All of these.
     #[serde(default)]
@@ -345,6 +384,7 @@ pub struct ConditionTable {
 
 /// A plan.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PlanTable {
     /// From this step's intent on, the run goes forward only (default: the first promotion).
     #[serde(default)]
@@ -355,6 +395,7 @@ pub struct PlanTable {
 
 /// A step. Exactly one action.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Step {
     /// The steps that come before it.
     #[serde(default)]
@@ -413,6 +454,7 @@ pub enum VerifyAction {
 
 /// `verify.probe`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct VerifyProbe {
     /// The probe.
     pub probe: String,
@@ -423,116 +465,8 @@ pub struct VerifyProbe {
 
 /// `approval`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Approval {
     /// What the person is asked.
     pub message: String,
-}
-
-/// A route to people. Exactly one of `sns`, `webhook`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-pub struct NotifyRoute {
-    /// `page` (default): only what somebody has to look at now; `info`: everything.
-    #[serde(default)]
-    pub from: Option<NotifyFrom>,
-    /// An SNS topic.
-    #[serde(default)]
-    pub sns: Option<NotifySns>,
-    /// A webhook that takes JSON.
-    #[serde(default)]
-    pub webhook: Option<NotifyWebhook>,
-}
-
-/// From which importance on a route is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum NotifyFrom {
-    /// Everything.
-    Info,
-    /// Pages only.
-    Page,
-}
-
-/// An SNS topic.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct NotifySns {
-    /// Its region (default: the topic's).
-    #[serde(default)]
-    pub region: Option<String>,
-    /// Its ARN.
-    pub topic: String,
-}
-
-/// A webhook: POST of the notice as JSON.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct NotifyWebhook {
-    /// Where to, by reference where it holds a secret.
-    pub url: SecretText,
-    /// Headers; the values by reference where they are secret.
-    #[serde(default)]
-    pub headers: BTreeMap<String, SecretText>,
-}
-
-/// Who may use the socket for what. The user of the daemon and root may do everything.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-pub struct Control {
-    /// Users or groups (`"@group"`) that may look.
-    #[serde(default)]
-    pub viewers: Vec<String>,
-    /// Users or groups that may also pause, resume, acknowledge, and abort.
-    #[serde(default)]
-    pub operators: Vec<String>,
-    /// Users or groups that may also approve and fail over.
-    #[serde(default)]
-    pub approvers: Vec<String>,
-}
-
-/// `/metrics`, `/healthz`, `/readyz`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-pub struct Metrics {
-    /// `address:port` (default `127.0.0.1:9464`); `""` switches it off.
-    #[serde(default)]
-    pub listen: Option<String>,
-}
-
-/// Logs.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-pub struct Log {
-    /// A tracing filter: `info`, `failoverd=debug,info` (default `info`).
-    #[serde(default)]
-    pub filter: Option<String>,
-    /// `auto` (default): for people on a terminal, journald priorities under systemd, else JSON.
-    #[serde(default)]
-    pub format: Option<LogFormat>,
-}
-
-/// How logs are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// By where they go.
-    #[default]
-    Auto,
-    /// For people.
-    Human,
-    /// One JSON object a line.
-    Json,
-    /// With `<N>` priorities that journald understands.
-    Journald,
-}
-
-/// How fast each outside API may be called, in calls a second.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-pub struct Limits {
-    /// Amazon Route 53 (default 4; AWS allows five a second for an account).
-    #[serde(default)]
-    pub route53: Option<u32>,
-    /// Amazon RDS (default 10).
-    #[serde(default)]
-    pub rds: Option<u32>,
-    /// Amazon SNS (default 10).
-    #[serde(default)]
-    pub sns: Option<u32>,
-    /// Kubernetes (default 20).
-    #[serde(default)]
-    pub kubernetes: Option<u32>,
 }

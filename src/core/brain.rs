@@ -27,6 +27,7 @@ pub struct Brain {
     pub(super) started: Now,
     pub(super) tilt_until: Option<MonoTime>,
     pub(super) doubt: Option<String>,
+    pub(super) ending: bool,
     pub(super) effects: Vec<Effect>,
     /// Somebody waits for each observation: an incident is open or a run is active.
     attentive: bool,
@@ -52,6 +53,7 @@ impl Brain {
             started: now,
             tilt_until: None,
             doubt: None,
+            ending: false,
             effects: Vec::new(),
             attentive: true,
             next_call: 0,
@@ -111,6 +113,15 @@ impl Brain {
                 self.settings = Arc::new(*settings);
                 let old = std::mem::take(&mut self.detectors);
                 self.lay_out(old);
+                true
+            }
+            Event::Refused { by, what } => {
+                let result = "refused: not in the role".to_owned();
+                self.commit(now, Entry::Command { by, command: what, result });
+                false
+            }
+            Event::Ending => {
+                self.ending = true;
                 true
             }
             Event::StateInDoubt { what } => {

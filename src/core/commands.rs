@@ -161,9 +161,9 @@ impl Brain {
         allow_data_loss: Option<HumanDuration>,
     ) -> Result<Answer, Refusal> {
         let scenario = self.scenario(name)?;
-        let daemon = self.ledger.mode.as_ref().map_or(self.settings.mode, |(mode, _)| *mode);
-        if daemon == Mode::AlertOnly {
-            return Err(refuse("guard", "the daemon is alert-only: `failoverd mode approve` first"));
+        if self.mode_of(&scenario) == Mode::AlertOnly {
+            let what = "alert-only: `failoverd mode approve` first, or change the mode in the configuration";
+            return Err(refuse("guard", what));
         }
         let incident = self.ledger.open_incident(name).cloned();
         let mut guards = self.standing_guards(now, &scenario);

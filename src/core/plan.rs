@@ -11,7 +11,9 @@ use petgraph::Direction;
 use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use crate::model::{Condition, Health, HumanDuration, Plan, ProbeSettings, Settings, Step, StepName, Work};
+use crate::model::{
+    Condition, Health, HumanDuration, Plan, PlanName, ProbeSettings, ScenarioSettings, Settings, Step, StepName, Work,
+};
 
 /// The steps of a plan that wait for each other in a circle; the first is named again at the end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -161,6 +163,35 @@ pub fn ancestors(plan: &Plan, step: &StepName) -> BTreeSet<StepName> {
 /// quickest, `at_least` as many of the quickest as weigh enough.
 pub fn detection_budget(settings: &Settings, condition: &Condition) -> Duration {
     budget(settings, condition, false)
+}
+
+/// What a recovery takes at most, term by term.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveryBudget {
+    /// Until the condition holds: [`detection_budget`].
+    pub detection: Duration,
+    /// The scenario's `confirm_for`.
+    pub confirmation: Duration,
+    /// Which plan.
+    pub plan_name: PlanName,
+    /// Its longest chain, as estimated.
+    pub plan: CriticalPath,
+    /// The same with the safety factor of the policy.
+    pub plan_with_safety: Duration,
+    /// The sum; to be held against the RTO.
+    pub total: Duration,
+}
+
+/// What the scenario's recovery takes at most, from the estimates of its plan's steps. `None`
+/// where it has no plan.
+pub fn recovery_budget(settings: &Settings, scenario: &ScenarioSettings) -> Option<RecoveryBudget> {
+    let plan = settings.plan(scenario.plan.as_ref()?)?;
+    let detection = detection_budget(settings, &scenario.when);
+    let confirmation = scenario.confirm_for.get();
+    let path = critical_path(plan, |step| step.estimate.get());
+    let plan_with_safety = path.total.saturating_mul(settings.safety_percent) / 100;
+    let total = detection.saturating_add(confirmation).saturating_add(plan_with_safety);
+    Some(RecoveryBudget { detection, confirmation, plan_name: plan.name.clone(), plan: path, plan_with_safety, total })
 }
 
 /// `negated`: until the condition does not hold.

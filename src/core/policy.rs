@@ -146,7 +146,8 @@ impl Brain {
     /// The guards that hold for everything, also for what a person starts by hand.
     pub(super) fn standing_guards(&self, now: Now, scenario: &ScenarioSettings) -> Vec<Guard> {
         let no_plan = scenario.plan.as_ref().and_then(|plan| self.settings.plan(plan)).is_none();
-        let doubt = self.doubt.clone().map(|what| HoldReason::StateInDoubt { what });
+        let ending = self.ending.then(|| "the daemon is ending".to_owned());
+        let doubt = self.doubt.clone().or(ending).map(|what| HoldReason::StateInDoubt { what });
         let active = self.ledger.active_run().map(|run| HoldReason::RunActive { run: run.id.clone() });
         let paused = self.ledger.paused.clone().map(|by| HoldReason::Paused { by });
         vec![

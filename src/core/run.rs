@@ -288,7 +288,7 @@ impl Brain {
             }
             StepState::Pending | StepState::Intended | StepState::Applied(_) => {}
         }
-        let paused = self.ledger.paused.is_some() || self.doubt.is_some();
+        let paused = self.ledger.paused.is_some() || self.doubt.is_some() || self.ending;
         let activity = &driver.steps[index];
         let over = activity.deadline.is_some_and(|deadline| now.mono >= deadline);
         match &activity.doing {

@@ -61,14 +61,14 @@ impl Dns {
         this.launch(&body).await
     }
 
-    /// A secondary of this server that only asks for changes every two seconds: its answers are
-    /// honestly stale, as a remote authoritative server's are.
-    pub async fn secondary(&self) -> Result<Self> {
+    /// A secondary of this server that asks for changes after this many seconds: until then its
+    /// answers are honestly stale, as a remote authoritative server's are.
+    pub async fn secondary(&self, refresh: u32) -> Result<Self> {
         let this = Self::new(&self.zone)?;
         let (port, key) = (self.port, &self.key.name);
         let body = format!(
             "type secondary; primaries {{ 127.0.0.1 port {port} key {key}; }}; \
-             max-refresh-time 2; min-refresh-time 1; masterfile-format text;"
+             max-refresh-time {refresh}; min-refresh-time 1; masterfile-format text;"
         );
         this.launch(&body).await
     }

@@ -26,6 +26,7 @@ pub mod process;
 pub mod prometheus;
 pub mod proxy;
 pub mod redis;
+pub mod world;
 
 use std::fs::{File, OpenOptions};
 use std::net::TcpListener;
@@ -77,7 +78,9 @@ pub fn port() -> Result<u16> {
     static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
-    let locks = std::env::temp_dir().join("failoverd-fleet-ports");
+    // One directory per user: another's lock files could not be opened.
+    let user = rustix::process::geteuid().as_raw();
+    let locks = std::env::temp_dir().join(format!("failoverd-fleet-ports.{user}"));
     std::fs::create_dir_all(&locks)?;
     let mut held = HELD.lock().unwrap_or_else(|e| e.into_inner());
     // Processes start at different places; otherwise each would try the others' ports first.
@@ -148,8 +151,8 @@ pub fn venv_bin(program: &str) -> Result<PathBuf> {
 /// A client for control endpoints on loopback: no proxies, no kept connections that would hide a
 /// restart of the server.
 pub fn http() -> reqwest::Client {
-    static CLIENT: OnceLock<()> = OnceLock::new();
-    CLIENT.get_or_init(|| {
+    static PROVIDER: OnceLock<()> = OnceLock::new();
+    PROVIDER.get_or_init(|| {
         // Whoever comes first installs it; all of them install the same one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     });

@@ -18,6 +18,9 @@ use super::{START, fleet_dir, http, port, scratch_dir, venv_bin};
 /// A secret key that must not show up in any output.
 pub const SECRET_KEY: &str = "moto-s3cret-Kx81qv";
 
+/// A delay that no test outlasts.
+pub const HOLD: Duration = Duration::from_secs(3600);
+
 /// One running AWS API, for all services and regions of account 123456789012.
 pub struct Moto {
     port: u16,
@@ -286,7 +289,8 @@ impl Moto {
     }
 
     /// Sets delays in seconds: `rds_promote`, `rds_reboot`, `rds_stop`, `rds_start`,
-    /// `route53_insync`.
+    /// `route53_insync`. It applies to what is already waiting, too: hold a change for an hour
+    /// ([`HOLD`]), look around, and let it go by setting the delay to zero.
     pub async fn set_delay(&self, name: &str, delay: Duration) -> Result<()> {
         let change = json!({ name: delay.as_secs_f64() });
         self.control("/_settings", &change).await.map(drop)

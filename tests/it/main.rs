@@ -2,6 +2,7 @@
 #[path = "../fleet/mod.rs"]
 mod fleet;
 
+mod actions;
 mod deploy;
 mod fleet_selftest;
 mod kube_contract;

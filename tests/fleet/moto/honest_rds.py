@@ -8,7 +8,7 @@ import secrets
 from moto.rds.exceptions import DBInstanceNotFoundError, RDSClientError
 from moto.rds.models import DBInstance, RDSBackend, rds_backends
 
-from settings import DELAYS, HOOK_LOG, LOCK, later, run_hook  # noqa: F401
+from settings import LOCK, later, run_hook
 
 ACCOUNT = "123456789012"
 HOOKS = {}
@@ -53,7 +53,7 @@ def transit(instance, action, meanwhile, afterwards, finish=lambda: None):
             if done:
                 finish()
 
-    later(DELAYS[f"rds_{action}"], work)
+    later(f"rds_{action}", work)
     return instance
 
 

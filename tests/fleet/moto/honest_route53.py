@@ -14,10 +14,10 @@ from moto.route53.models import RecordSet, Route53Backend, route53_backends
 from moto.route53.responses import Route53
 
 import publish
-from settings import DELAYS
+from settings import over
 
 ACCOUNT = "123456789012"
-# Change id -> (submitted at, the moment from which it is in sync).
+# Change id -> when it was submitted, for people and on the monotonic clock.
 CHANGES = {}
 ROUTING = ("SetIdentifier", "Weight", "Region", "Failover", "GeoLocation", "MultiValueAnswer", "HealthCheckId")
 
@@ -175,14 +175,13 @@ def change_resource_record_sets(self, zoneid, change_list):
 def new_change():
     """APIReference/API_ChangeInfo.html: an id and PENDING, until every authoritative server has it."""
     change = "C" + "".join(random.choices(string.ascii_uppercase + string.digits, k=20))
-    now = time.time()
-    CHANGES[change] = (utcnow(), now + DELAYS["route53_insync"])
+    CHANGES[change] = (utcnow(), time.monotonic())
     return change
 
 
 def info(change):
-    submitted, in_sync_at = CHANGES[change]
-    status = "INSYNC" if time.time() >= in_sync_at else "PENDING"
+    submitted, since = CHANGES[change]
+    status = "INSYNC" if over("route53_insync", since) else "PENDING"
     return {"ChangeInfo": {"Id": f"/change/{change}", "Status": status, "SubmittedAt": submitted}}
 
 

@@ -7,7 +7,7 @@ change reaches a real authoritative server (by RFC 2136 update) when GetChange w
 import subprocess
 import time
 
-from settings import DELAYS, LOCK, later
+from settings import LOCK, later
 
 TARGETS = {}
 LOG = []
@@ -24,7 +24,7 @@ def set_target(zone, server, port, key, addresses):
 def schedule(zone_id, zone_name, touched, records):
     target = TARGETS.get(zone_id)
     if target:
-        later(DELAYS["route53_insync"], lambda: send(target, zone_name, touched, records))
+        later("route53_insync", lambda: send(target, zone_name, touched, records))
 
 
 def send(target, zone_name, touched, records):

@@ -6,6 +6,8 @@ import time
 
 # Every look at and change of moto's state happens under it.
 LOCK = threading.RLock()
+# Told when a delay changes; what waits looks again.
+CHANGED = threading.Condition()
 
 # Seconds. Short, so that tests are quick; a test about waiting sets its own.
 DELAYS = {
@@ -21,18 +23,33 @@ HOOK_LOG = []
 
 
 def change(**given):
+    """Applies to what is already waiting too: a test can hold a change for an hour, look around, and
+    let it go by setting the delay to zero, instead of racing against a short one."""
     unknown = set(given) - set(DELAYS)
     if unknown:
         raise ValueError(f"unknown: {sorted(unknown)}; there are {sorted(DELAYS)}")
-    DELAYS.update(given)
+    with CHANGED:
+        DELAYS.update(given)
+        CHANGED.notify_all()
     return DELAYS
 
 
-def later(seconds, work):
-    """Runs `work` after a while, without the lock."""
-    timer = threading.Timer(seconds, work)
-    timer.daemon = True
-    timer.start()
+def over(name, since):
+    """Whether the delay of this name, counted from `since`, has passed."""
+    return time.monotonic() - since >= DELAYS[name]
+
+
+def later(name, work):
+    """Runs `work` when the delay of this name has passed, without the lock."""
+    since = time.monotonic()
+
+    def wait():
+        with CHANGED:
+            while not over(name, since):
+                CHANGED.wait(DELAYS[name] - (time.monotonic() - since))
+        work()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def run_hook(argv, **about):

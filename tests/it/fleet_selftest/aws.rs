@@ -8,7 +8,7 @@ use super::SOON;
 use crate::fleet::aws::{alias, db_arn, record};
 use crate::fleet::dns::Dns;
 use crate::fleet::eventually;
-use crate::fleet::moto::{Fault, Kind, Moto};
+use crate::fleet::moto::{Fault, HOLD, Kind, Moto};
 use crate::fleet::postgres::{PgOptions, Postgres, StandbyOptions};
 
 const EAST: &str = "us-east-1";
@@ -28,7 +28,7 @@ async fn rds(moto: &Moto, region: &str, action: &str, id: &str) -> Result<String
 async fn a_promotion_takes_its_time_and_ends_replication_on_both_sides() -> Result<()> {
     let moto = Moto::start().await?;
     moto.create_db_with_replica("shop", "shop-replica").await?;
-    moto.set_delay("rds_promote", Duration::from_millis(700)).await?;
+    moto.set_delay("rds_promote", HOLD).await?;
     let replica = moto.db(WEST, "shop-replica").await?;
     assert_eq!(replica.source, Some(db_arn(EAST, "shop")));
     let listed = [db_arn(WEST, "shop-replica")];
@@ -40,6 +40,7 @@ async fn a_promotion_takes_its_time_and_ends_replication_on_both_sides() -> Resu
         let error = refused(rds(&moto, WEST, action, "shop-replica").await);
         assert!(error.contains("InvalidDBInstanceState"), "{error}");
     }
+    moto.set_delay("rds_promote", Duration::ZERO).await?;
     let promoted = moto.wait_db(WEST, "shop-replica", "available").await?;
     assert_eq!(promoted.source, None);
     assert!(moto.db(EAST, "shop").await?.replicas.is_empty());
@@ -63,14 +64,17 @@ async fn rds_refuses_what_the_instance_s_state_forbids() -> Result<()> {
     let error = refused(rds(&moto, EAST, "StopDBInstance", "shop").await);
     assert!(error.contains("read replica"), "{error}");
     moto.create_db(EAST, "alone").await?;
-    rds(&moto, EAST, "StopDBInstance", "alone").await?;
-    assert_eq!(moto.db(EAST, "alone").await?.status, "stopping");
-    moto.wait_db(EAST, "alone", "stopped").await?;
-    rds(&moto, EAST, "StartDBInstance", "alone").await?;
-    moto.wait_db(EAST, "alone", "available").await?;
-    rds(&moto, EAST, "RebootDBInstance", "alone").await?;
-    assert_eq!(moto.db(EAST, "alone").await?.status, "rebooting");
-    moto.wait_db(EAST, "alone", "available").await?;
+    for (delay, action, meanwhile, afterwards) in [
+        ("rds_stop", "StopDBInstance", "stopping", "stopped"),
+        ("rds_start", "StartDBInstance", "starting", "available"),
+        ("rds_reboot", "RebootDBInstance", "rebooting", "available"),
+    ] {
+        moto.set_delay(delay, HOLD).await?;
+        rds(&moto, EAST, action, "alone").await?;
+        assert_eq!(moto.db(EAST, "alone").await?.status, meanwhile);
+        moto.set_delay(delay, Duration::ZERO).await?;
+        moto.wait_db(EAST, "alone", afterwards).await?;
+    }
     Ok(())
 }
 
@@ -145,14 +149,11 @@ async fn an_alias_has_no_ttl_and_a_change_is_pending_before_it_is_in_sync() -> R
     assert!(error.contains("InvalidInput"), "{error}");
     assert!(error.contains("more than one"), "{error}");
 
-    moto.set_delay("route53_insync", Duration::from_millis(400)).await?;
+    moto.set_delay("route53_insync", HOLD).await?;
     let change = moto.change_records(&zone, &[("UPSERT", &plain)]).await?;
     assert_eq!(moto.change_status(&change).await?, "PENDING");
-    eventually(SOON, "the change to be in sync", async || {
-        ensure!(moto.change_status(&change).await? == "INSYNC", "pending");
-        Ok(())
-    })
-    .await?;
+    moto.set_delay("route53_insync", Duration::ZERO).await?;
+    assert_eq!(moto.change_status(&change).await?, "INSYNC");
     // Stored the way that Route 53 stores it, which is not the way it was written.
     let stored = moto.record(&zone, "api.shop.example", "A").await?.unwrap();
     let target = &stored["AliasTarget"]["DNSName"];

@@ -1,0 +1,192 @@
+//! `rds.promote_read_replica`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_rds::types::DbInstance;
+use serde_json::Value;
+
+use crate::actions::{CHANGE, LOOK, until};
+use crate::clients::{Api, Clients, Failure, aws};
+use crate::config::action::RdsPromoteReadReplica;
+use crate::model::{Applied, Observed, Verified};
+use crate::ports::{Action, ActionContext, Denied};
+
+/// Makes a read replica a database of its own.
+///
+/// An instance that follows nobody is taken for promoted: RDS keeps no trace of what it once
+/// followed. So `replica_of` guards against the wrong replica before the promotion, and cannot
+/// guard against an instance that never was a replica.
+/// <https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_PromoteReadReplica.html>
+pub struct PromoteReadReplica {
+    params: RdsPromoteReadReplica,
+    clients: Arc<Clients>,
+}
+
+/// What is asked of an instance, read from its description.
+struct Instance {
+    status: String,
+    /// The instance or cluster that it follows.
+    source: Option<String>,
+}
+
+impl PromoteReadReplica {
+    /// The action for these parameters.
+    pub fn new(params: RdsPromoteReadReplica, clients: Arc<Clients>) -> Self {
+        Self { params, clients }
+    }
+
+    async fn look(&self, context: &ActionContext) -> Result<Instance, Failure> {
+        let until = until(context, LOOK);
+        let region = self.clients.aws(&self.params.region, until).await?;
+        self.clients.pace(Api::Rds, until).await?;
+        let request = region.rds().describe_db_instances().db_instance_identifier(&self.params.instance);
+        let answer = aws::call("rds DescribeDBInstances", until, request.send()).await?;
+        let found = answer.db_instances().first().ok_or_else(|| {
+            Failure::unknown(format!("rds DescribeDBInstances: an empty list for {}", self.params.instance))
+        })?;
+        Ok(Instance::from(found))
+    }
+
+    /// Is it a replica of another one than was written down?
+    fn wrong_source(&self, source: &str) -> Option<String> {
+        let wanted = self.params.replica_of.as_deref()?;
+        (!same_instance(wanted, source))
+            .then(|| format!("{} is a replica of {source}, not of {wanted}", self.params.instance))
+    }
+}
+
+impl From<&DbInstance> for Instance {
+    fn from(found: &DbInstance) -> Self {
+        let source = found
+            .read_replica_source_db_instance_identifier()
+            .or(found.read_replica_source_db_cluster_identifier())
+            .filter(|source| !source.is_empty());
+        Self { status: found.db_instance_status().unwrap_or("unknown").to_owned(), source: source.map(str::to_owned) }
+    }
+}
+
+/// Will an instance in this status never become available by waiting?
+/// <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/accessing-monitoring.html>
+fn is_lost(status: &str) -> bool {
+    matches!(status, "deleting" | "failed" | "restore-error" | "inaccessible-encryption-credentials")
+        || status.starts_with("incompatible-")
+}
+
+/// Do two names mean the same instance? A source in another region is given as an ARN, one in the
+/// same region as an identifier, and identifiers are not case-sensitive.
+fn same_instance(wanted: &str, actual: &str) -> bool {
+    if wanted.starts_with("arn:") && actual.starts_with("arn:") {
+        return wanted.eq_ignore_ascii_case(actual);
+    }
+    let name = |text: &str| text.rsplit(':').next().unwrap_or_default().to_ascii_lowercase();
+    name(wanted) == name(actual)
+}
+
+#[async_trait]
+impl Action for PromoteReadReplica {
+    async fn observe(&self, context: &ActionContext) -> Observed {
+        let Instance { status, source } = match self.look(context).await {
+            Ok(instance) => instance,
+            Err(failure) => return failure.observed(),
+        };
+        let name = &self.params.instance;
+        if is_lost(&status) {
+            return Observed::Impossible { reason: format!("{name} is {status}") };
+        }
+        let Some(source) = source else {
+            return if status == "available" {
+                Observed::Done { evidence: format!("{name} is available and follows nobody") }
+            } else {
+                Observed::InProgress { evidence: format!("{name} follows nobody and is {status}") }
+            };
+        };
+        if let Some(reason) = self.wrong_source(&source) {
+            return Observed::Impossible { reason };
+        }
+        match status.as_str() {
+            // RDS does not say what is being modified. It would refuse a second promotion while
+            // the first is under way, so that waiting is right for both.
+            "modifying" | "rebooting" | "promoting" => Observed::InProgress {
+                evidence: format!("{name} still follows {source} and is {status}: a promotion or another change"),
+            },
+            _ => Observed::NotDone {
+                evidence: format!("{name} follows {source} and is {status}"),
+                before: serde_json::json!({ "source": source, "status": status }),
+            },
+        }
+    }
+
+    async fn apply(&self, context: &ActionContext, _before: &Value) -> Result<Applied, Denied> {
+        let until = until(context, CHANGE);
+        let ready = async {
+            // Between the observation and now another instance may have taken the name.
+            let instance = self.look(context).await?;
+            match instance.source {
+                None => Err(Failure::again(format!("{} follows nobody any more", self.params.instance))),
+                Some(source) => match self.wrong_source(&source) {
+                    Some(reason) => Err(Failure::refused(reason)),
+                    None => {
+                        let region = self.clients.aws(&self.params.region, until).await?;
+                        self.clients.pace(Api::Rds, until).await?;
+                        Ok(region)
+                    }
+                },
+            }
+        };
+        let region = match ready.await {
+            Ok(region) => region,
+            Err(failure) => return Ok(failure.not_sent()),
+        };
+        let request = region.rds().promote_read_replica().db_instance_identifier(&self.params.instance);
+        context.permit()?;
+        Ok(match aws::call("rds PromoteReadReplica", until, request.send()).await {
+            Ok(answer) => {
+                let status = answer.db_instance().and_then(DbInstance::db_instance_status).unwrap_or("unknown");
+                Applied::Accepted { evidence: format!("RDS took the promotion; {} is {status}", self.params.instance) }
+            }
+            Err(failure) => failure.applied(),
+        })
+    }
+
+    async fn verify(&self, context: &ActionContext) -> Verified {
+        let name = &self.params.instance;
+        match self.look(context).await {
+            Err(failure) => failure.verified(),
+            Ok(Instance { status, .. }) if is_lost(&status) => {
+                Verified::Failed { reason: format!("{name} is {status}") }
+            }
+            Ok(Instance { status, source: None }) if status == "available" => {
+                Verified::Yes { evidence: format!("{name} is available and follows nobody") }
+            }
+            Ok(Instance { status, source }) => {
+                let follows = source.unwrap_or_else(|| "nobody".to_owned());
+                Verified::NotYet { evidence: format!("{name} is {status} and follows {follows}") }
+            }
+        }
+    }
+
+    fn verify_interval(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_recognised_by_identifier_and_by_arn() {
+        let arn = "arn:aws:rds:us-east-1:123456789012:db:shop";
+        assert!(same_instance("shop", "shop"));
+        assert!(same_instance("Shop", "shop"));
+        assert!(same_instance("shop", arn));
+        assert!(same_instance(arn, arn));
+        assert!(same_instance(arn, "shop"));
+        assert!(!same_instance("shop", "shop-2"));
+        assert!(!same_instance("shop", "arn:aws:rds:us-east-1:123456789012:db:shop-2"));
+        assert!(!same_instance(arn, "arn:aws:rds:eu-west-1:123456789012:db:shop"));
+        assert!(!same_instance("", arn));
+    }
+}

@@ -1,0 +1,195 @@
+//! `http.request`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, RequestBuilder};
+use serde_json::Value;
+
+use crate::actions::{CHANGE, LOOK, until};
+use crate::clients::failure::one_line;
+use crate::clients::http::{Answer, send};
+use crate::clients::{Clients, Failure, FailureKind, Redactor};
+use crate::config::SecretText;
+use crate::config::action::HttpRequest;
+use crate::model::{Applied, Observed, Verified};
+use crate::ports::{Action, ActionContext, Denied};
+
+/// How much of an answer's body is told, in characters.
+const TOLD_CHARS: usize = 200;
+
+/// Makes a request. It carries `failoverd-epoch`, `failoverd-run` and `idempotency-key` (the same
+/// for each attempt of a step), so that a server can refuse an overtaken run and a repetition.
+pub struct Request {
+    params: HttpRequest,
+    method: Method,
+    clients: Arc<Clients>,
+}
+
+impl Request {
+    /// The action for these parameters.
+    ///
+    /// # Errors
+    /// Where the method or a header's name is none, or there are two bodies.
+    pub fn new(params: HttpRequest, clients: Arc<Clients>) -> Result<Self, String> {
+        let method = Method::from_bytes(params.method.to_uppercase().as_bytes())
+            .map_err(|_| format!("`{}` is not an HTTP method", params.method))?;
+        if params.body.is_some() && params.json.is_some() {
+            return Err("`body` and `json` exclude each other".into());
+        }
+        if let Some(name) = params.headers.keys().find(|name| HeaderName::from_bytes(name.as_bytes()).is_err()) {
+            return Err(format!("`{name}` is not the name of a header"));
+        }
+        Ok(Self { params, method, clients })
+    }
+
+    /// Readies a request. Secrets are read now, and are known to the redactor before anything can
+    /// come back.
+    fn prepare(
+        &self,
+        context: &ActionContext,
+        method: &Method,
+        url: &SecretText,
+        redactor: &mut Redactor,
+    ) -> Result<RequestBuilder, Failure> {
+        let denied = |error: crate::config::secret::SecretError| Failure::new(FailureKind::Denied, error.to_string());
+        let address = url.read().map_err(denied)?;
+        if matches!(url, SecretText::Reference(_)) {
+            redactor.hide_url(&address);
+        }
+        let mut headers = HeaderMap::new();
+        mark(context, &mut headers);
+        for (name, value) in &self.params.headers {
+            let text = value.read().map_err(denied)?;
+            if matches!(value, SecretText::Reference(_)) {
+                redactor.hide(&text);
+            }
+            let name = HeaderName::from_bytes(name.as_bytes())
+                .map_err(|_| Failure::refused("http: the name of a header has characters that it must not have"))?;
+            let mut value = HeaderValue::from_str(&text).map_err(|_| {
+                Failure::refused(format!("http: the value of the header {name} has characters that it must not have"))
+            })?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        let client = self.clients.http(self.params.ca_file.as_deref())?;
+        Ok(client.request(method.clone(), address).headers(headers))
+    }
+
+    fn with_body(&self, request: RequestBuilder) -> RequestBuilder {
+        match (&self.params.body, &self.params.json) {
+            (_, Some(json)) => {
+                let named = self.params.headers.keys().any(|name| name.eq_ignore_ascii_case("content-type"));
+                let request = request.body(json.to_string());
+                if named { request } else { request.header(CONTENT_TYPE, "application/json") }
+            }
+            (Some(body), None) => request.body(body.clone()),
+            (None, None) => request,
+        }
+    }
+
+    fn expected(&self, status: u16) -> bool {
+        if self.params.status.is_empty() { (200..300).contains(&status) } else { self.params.status.contains(&status) }
+    }
+
+    /// What the answer says about the change.
+    fn judge(&self, answer: &Answer, redactor: &Redactor) -> Applied {
+        let text = told(answer, redactor);
+        match answer.status {
+            status if self.expected(status) => Applied::Accepted { evidence: text },
+            // The server says that it has not even looked at it, and when to come again.
+            429 => Applied::Refused { reason: text, again: true },
+            503 if answer.retry_after => Applied::Refused { reason: text, again: true },
+            // 408: the server gave up waiting, maybe in the middle of the work.
+            408 => Applied::Unknown { reason: text },
+            300..=399 => Applied::Refused { reason: format!("redirects are not followed: {text}"), again: false },
+            400..=499 => Applied::Refused { reason: text, again: false },
+            _ => Applied::Unknown { reason: text },
+        }
+    }
+
+    /// Asks the `observe` address whether it was done; `None` where there is none.
+    async fn ask(&self, context: &ActionContext, until: Instant) -> Option<Result<(bool, String), Failure>> {
+        let observe = self.params.observe.as_ref()?;
+        let mut redactor = Redactor::default();
+        let asked = async {
+            let request = self.prepare(context, &Method::GET, &observe.url, &mut redactor)?;
+            send("http observe", until, request).await
+        };
+        Some(match asked.await {
+            Err(failure) => Err(Failure { reason: redactor.clean(&failure.reason), ..failure }),
+            Ok(answer) => {
+                let text = told(&answer, &redactor);
+                if answer.is_success() {
+                    Ok((answer.body.contains(&observe.contains), text))
+                } else if matches!(answer.status, 404 | 410) {
+                    Ok((false, text))
+                } else {
+                    Err(Failure::unknown(format!("http observe: {text}")))
+                }
+            }
+        })
+    }
+}
+
+/// What a server needs to refuse an overtaken run and a repetition; the step's own headers win.
+fn mark(context: &ActionContext, headers: &mut HeaderMap) {
+    headers.insert("failoverd-epoch", HeaderValue::from(context.epoch.0));
+    let Some(run) = &context.run else { return };
+    if let Ok(value) = HeaderValue::from_str(run.as_str()) {
+        headers.insert("failoverd-run", value);
+    }
+    if let Ok(value) = HeaderValue::from_str(&format!("{run}/{}", context.step)) {
+        headers.insert("idempotency-key", value);
+    }
+}
+
+/// Status and the beginning of the body, without secrets: they are taken out before it is cut, so
+/// that no piece of one is left at the end.
+fn told(answer: &Answer, redactor: &Redactor) -> String {
+    let body = one_line(&redactor.clean(&answer.body));
+    let short: String = body.chars().take(TOLD_CHARS).collect();
+    if short.is_empty() { format!("status {}", answer.status) } else { format!("status {}: {short}", answer.status) }
+}
+
+#[async_trait]
+impl Action for Request {
+    async fn observe(&self, context: &ActionContext) -> Observed {
+        match self.ask(context, until(context, LOOK)).await {
+            None => Observed::Unobservable,
+            Some(Ok((true, evidence))) => Observed::Done { evidence },
+            Some(Ok((false, evidence))) => Observed::NotDone { evidence, before: Value::Null },
+            Some(Err(failure)) => failure.observed(),
+        }
+    }
+
+    async fn apply(&self, context: &ActionContext, _before: &Value) -> Result<Applied, Denied> {
+        let until = until(context, CHANGE);
+        let mut redactor = Redactor::default();
+        let request = match self.prepare(context, &self.method, &self.params.url, &mut redactor) {
+            Ok(request) => self.with_body(request),
+            Err(failure) => return Ok(Failure { reason: redactor.clean(&failure.reason), ..failure }.not_sent()),
+        };
+        context.permit()?;
+        Ok(match send("http", until, request).await {
+            Ok(answer) => self.judge(&answer, &redactor),
+            Err(failure) => Failure { reason: redactor.clean(&failure.reason), ..failure }.applied(),
+        })
+    }
+
+    async fn verify(&self, context: &ActionContext) -> Verified {
+        match self.ask(context, until(context, LOOK)).await {
+            // Called only after an answer with an expected status.
+            None => Verified::Yes { evidence: "answered as expected; there is nothing to look at".into() },
+            Some(Ok((true, evidence))) => Verified::Yes { evidence },
+            Some(Ok((false, evidence))) => Verified::NotYet { evidence },
+            Some(Err(failure)) => failure.verified(),
+        }
+    }
+
+    fn verify_interval(&self) -> Duration {
+        Duration::from_millis(500)
+    }
+}

@@ -1,0 +1,97 @@
+//! The code that knows how to observe, apply, verify and undo one kind of change.
+//!
+//! Lives here: one file per family; [`catalogue`] lists the kinds. Does not live here: when a phase
+//! is called and what follows from its outcome (the brain), how a service is reached and what its
+//! errors mean ([`crate::clients`]). Imports `model`, `ports`, `config`, `clients`.
+//!
+//! Rules that every action keeps:
+//! - `observe` and `verify` change nothing. `apply` and `compensate` make at most one call that
+//!   changes anything, and [`ActionContext::permit`] stands immediately before it.
+//! - An action keeps nothing that a later phase needs: it may be built anew for each call, and by
+//!   another process after a crash.
+//! - Each call is bounded by the context's deadline and by a limit of its own, so that one that
+//!   hangs does not use up the step's time.
+//! - What is not known for sure is `Unknown`.
+
+pub mod aws;
+pub mod catalogue;
+pub mod http;
+pub mod kubernetes;
+pub mod postgres;
+pub mod redis;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::clients::Clients;
+use crate::config::ActionConfig;
+use crate::config::action::{
+    HttpAction, KubernetesAction, PostgresAction, RdsAction, RedisAction, Route53Action, SnsAction,
+};
+use crate::model::{ActionKind, ActionSpec};
+use crate::ports::{Action, ActionContext};
+
+/// Why an action cannot be built. `check` finds it before a run does.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The parameters are not those of the kind.
+    #[error("{0}")]
+    Params(String),
+    /// The parameters contradict each other.
+    #[error("{kind}: {reason}")]
+    Invalid {
+        /// The kind.
+        kind: ActionKind,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Builds the action that a step names. Reads nothing and calls nothing.
+///
+/// # Errors
+/// [`BuildError`].
+pub fn build(spec: &ActionSpec, clients: &Arc<Clients>) -> Result<Box<dyn Action>, BuildError> {
+    let config = ActionConfig::from_spec(spec).map_err(BuildError::Params)?;
+    let clients = clients.clone();
+    let built: Result<Box<dyn Action>, String> = match config {
+        ActionConfig::Rds(RdsAction::PromoteReadReplica(params)) => {
+            Ok(Box::new(aws::rds::PromoteReadReplica::new(params, clients)))
+        }
+        ActionConfig::Postgres(PostgresAction::Promote(params)) => Ok(Box::new(postgres::Promote::new(params))),
+        ActionConfig::Redis(RedisAction::Promote(params)) => Ok(Box::new(redis::Promote::new(params))),
+        ActionConfig::Route53(Route53Action::UpsertAlias(params)) => {
+            aws::route53::UpsertAlias::new(params, clients).map(|action| Box::new(action) as _)
+        }
+        ActionConfig::Kubernetes(KubernetesAction::Scale(params)) => {
+            kubernetes::Scale::new(params, clients).map(|action| Box::new(action) as _)
+        }
+        ActionConfig::Sns(SnsAction::Publish(params)) => {
+            aws::sns::Publish::new(params, clients).map(|action| Box::new(action) as _)
+        }
+        ActionConfig::Http(HttpAction::Request(params)) => {
+            http::Request::new(params, clients).map(|action| Box::new(action) as _)
+        }
+    };
+    built.map_err(|reason| BuildError::Invalid { kind: spec.kind.clone(), reason })
+}
+
+/// How long a look may take.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// How long a call that changes something may take: longer than a look, since giving it up leaves
+/// an unknown outcome.
+const CHANGE: Duration = Duration::from_secs(20);
+
+/// Until when a call may take: at most `limit`, and a little less than the context's deadline, so
+/// that what is known then is told before the executor drops the call.
+fn until(context: &ActionContext, limit: Duration) -> Instant {
+    let left = context.left();
+    let told = (left / 10).min(Duration::from_millis(100));
+    Instant::now() + (left - told).min(limit)
+}
+
+/// The mark of an overtaken run, in one wording for every target that can hold an epoch.
+fn fenced(what: &str, theirs: u64, ours: u64) -> String {
+    format!("fenced by epoch {theirs}: {what} was written under it, and ours is {ours}")
+}

@@ -1,0 +1,210 @@
+//! `redis.promote`.
+
+use std::time::Instant;
+
+use async_trait::async_trait;
+use redis::aio::MultiplexedConnection;
+use redis::{FromRedisValue, Value as Reply, cmd};
+use serde_json::Value;
+
+use crate::actions::{CHANGE, LOOK, until};
+use crate::clients::redis::{connect, query};
+use crate::clients::{Failure, FailureKind};
+use crate::config::action::RedisPromote;
+use crate::model::{Applied, Observed, Verified};
+use crate::ports::{Action, ActionContext, Denied};
+
+/// Makes a replica a master. Where Sentinel or Redis Cluster looks after it, leave it to them: they
+/// would undo it.
+/// <https://redis.io/docs/latest/commands/replicaof/>
+pub struct Promote {
+    params: RedisPromote,
+}
+
+/// What `ROLE` tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Role {
+    Master { replicas: usize },
+    Replica { host: String, port: u16, link: String, offset: i64 },
+}
+
+/// What `INFO` tells of a replica's data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Data {
+    loading: bool,
+    syncing: bool,
+    /// Up to where it has followed its master, in bytes; 0 or 1 where it never has.
+    offset: i64,
+}
+
+impl Promote {
+    /// The action for these parameters.
+    pub fn new(params: RedisPromote) -> Self {
+        Self { params }
+    }
+
+    async fn role(&self, connection: &mut MultiplexedConnection, until: Instant) -> Result<Role, Failure> {
+        let reply: Reply = query(connection, &cmd("ROLE"), until).await?;
+        parse_role(reply).ok_or_else(|| Failure::unknown("redis: ROLE answered neither master nor slave"))
+    }
+
+    /// A replica whose data is not whole must not become the master: its clients would see an
+    /// empty store, and the old master, once it follows, would be emptied too.
+    async fn whole(&self, connection: &mut MultiplexedConnection, link: &str, until: Instant) -> Result<(), Failure> {
+        let text: String = query(connection, cmd("INFO").arg("everything"), until).await?;
+        let data = parse_info(&text);
+        if data.loading {
+            return Err(Failure::again("redis: it is loading its data from disk"));
+        }
+        if data.syncing || link == "sync" {
+            return Err(Failure::again("redis: its first copy of the master's data is not complete"));
+        }
+        if link != "connected" && data.offset <= 1 {
+            let keys: u64 = query(connection, &cmd("DBSIZE"), until).await?;
+            if keys == 0 {
+                return Err(Failure::refused("redis: it is empty and has never followed its master"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse_role(reply: Reply) -> Option<Role> {
+    let Reply::Array(parts) = reply else { return None };
+    let mut parts = parts.into_iter();
+    match String::from_redis_value(parts.next()?).ok()?.as_str() {
+        "master" => {
+            let replicas = match parts.nth(1) {
+                Some(Reply::Array(list)) => list.len(),
+                _ => 0,
+            };
+            Some(Role::Master { replicas })
+        }
+        "slave" => Some(Role::Replica {
+            host: String::from_redis_value(parts.next()?).ok()?,
+            port: u16::from_redis_value(parts.next()?).ok()?,
+            link: String::from_redis_value(parts.next()?).ok()?,
+            offset: i64::from_redis_value(parts.next()?).ok()?,
+        }),
+        _ => None,
+    }
+}
+
+fn parse_info(text: &str) -> Data {
+    let field = |name: &str| {
+        text.lines()
+            .filter_map(|line| line.trim().split_once(':'))
+            .find_map(|(key, value)| (key == name).then_some(value))
+    };
+    Data {
+        loading: field("loading") == Some("1"),
+        syncing: field("master_sync_in_progress") == Some("1"),
+        offset: field("slave_repl_offset").and_then(|value| value.parse().ok()).unwrap_or_default(),
+    }
+}
+
+#[async_trait]
+impl Action for Promote {
+    async fn observe(&self, context: &ActionContext) -> Observed {
+        let until = until(context, LOOK);
+        let looked = async {
+            let mut connection = connect(&self.params.url, until).await?;
+            let role = self.role(&mut connection, until).await?;
+            if let Role::Replica { link, .. } = &role {
+                self.whole(&mut connection, link, until).await?;
+            }
+            Ok::<_, Failure>(role)
+        };
+        match looked.await {
+            Ok(Role::Master { replicas }) => {
+                Observed::Done { evidence: format!("it is master of {replicas} replicas") }
+            }
+            Ok(Role::Replica { host, port, link, offset }) => Observed::NotDone {
+                evidence: format!("it follows {host}:{port}; link {link}, offset {offset}"),
+                before: serde_json::json!({ "host": host, "port": port }),
+            },
+            Err(failure) => failure.observed(),
+        }
+    }
+
+    async fn apply(&self, context: &ActionContext, _before: &Value) -> Result<Applied, Denied> {
+        let until = until(context, CHANGE);
+        let ready = async {
+            let mut connection = connect(&self.params.url, until).await?;
+            match self.role(&mut connection, until).await? {
+                Role::Master { .. } => Err(Failure::again("it is master already")),
+                Role::Replica { link, .. } => {
+                    self.whole(&mut connection, &link, until).await?;
+                    Ok(connection)
+                }
+            }
+        };
+        let mut connection = match ready.await {
+            Ok(connection) => connection,
+            Err(failure) => return Ok(failure.not_sent()),
+        };
+        context.permit()?;
+        let command = cmd("REPLICAOF").arg("NO").arg("ONE").to_owned();
+        Ok(match query::<String>(&mut connection, &command, until).await {
+            Ok(answer) => Applied::Accepted { evidence: format!("REPLICAOF NO ONE: {answer}") },
+            Err(failure) => failure.applied(),
+        })
+    }
+
+    async fn verify(&self, context: &ActionContext) -> Verified {
+        let until = until(context, LOOK);
+        let looked = async {
+            let mut connection = connect(&self.params.url, until).await?;
+            let role = self.role(&mut connection, until).await?;
+            if let Role::Replica { host, port, .. } = role {
+                return Ok(Verified::NotYet { evidence: format!("it still follows {host}:{port}") });
+            }
+            // Deleting what does not exist changes nothing, leaves nothing and is not replicated,
+            // and is refused like any write: READONLY, NOREPLICAS, MISCONF.
+            let key = format!("failoverd:{}", context.step);
+            match query::<i64>(&mut connection, cmd("DEL").arg(key), until).await {
+                Ok(_) => Ok(Verified::Yes { evidence: "it is master and takes writes".into() }),
+                // The contract is ROLE; a user without the right to write cannot prove more.
+                Err(failure) if failure.kind == FailureKind::Denied => Ok(Verified::Yes {
+                    evidence: "it is master; our user may not write, so that no write was tried".into(),
+                }),
+                Err(failure) => Err(failure),
+            }
+        };
+        match looked.await {
+            Ok(verified) => verified,
+            Err(failure) => failure.verified(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Reply {
+        Reply::BulkString(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn role_is_read() {
+        let master = Reply::Array(vec![text("master"), Reply::Int(10), Reply::Array(vec![Reply::Array(vec![])])]);
+        assert_eq!(parse_role(master), Some(Role::Master { replicas: 1 }));
+        let replica =
+            Reply::Array(vec![text("slave"), text("10.0.0.1"), Reply::Int(6379), text("sync"), Reply::Int(-1)]);
+        let expected = Role::Replica { host: "10.0.0.1".into(), port: 6379, link: "sync".into(), offset: -1 };
+        assert_eq!(parse_role(replica), Some(expected));
+        assert_eq!(parse_role(Reply::Array(vec![text("sentinel"), Reply::Array(vec![])])), None);
+        assert_eq!(parse_role(Reply::Array(vec![])), None);
+        assert_eq!(parse_role(Reply::Nil), None);
+    }
+
+    #[test]
+    fn info_is_read() {
+        let data = parse_info(
+            "# Persistence\r\nloading:1\r\n# Replication\r\nmaster_sync_in_progress:0\r\nslave_repl_offset:42\r\n",
+        );
+        assert_eq!(data, Data { loading: true, syncing: false, offset: 42 });
+        assert_eq!(parse_info("nonsense"), Data::default());
+    }
+}

@@ -1,0 +1,227 @@
+//! AWS: clients of one region, and what an error of the SDK means.
+
+use std::error::Error;
+use std::future::Future;
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{AppName, BehaviorVersion, ConfigLoader, SdkConfig};
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_rds::config::http::HttpResponse;
+use aws_sdk_rds::error::{ProvideErrorMetadata, SdkError};
+
+use super::CONNECT_TIMEOUT;
+use super::failure::{Failure, FailureKind, causes, find, never_sent, one_line};
+
+/// Changes how the AWS configuration is read, for example to another endpoint.
+pub type Adjust = dyn Fn(ConfigLoader) -> ConfigLoader + Send + Sync;
+
+/// The clients of one region; they share connections and credentials.
+pub struct Region {
+    config: SdkConfig,
+    rds: OnceLock<aws_sdk_rds::Client>,
+    route53: OnceLock<aws_sdk_route53::Client>,
+    sns: OnceLock<aws_sdk_sns::Client>,
+}
+
+impl Region {
+    /// Reads the environment and the shared configuration files; calls nothing. Credentials are
+    /// looked for at the first call.
+    ///
+    /// The SDK's own retries are off: it would repeat a mutating call whose outcome is unknown.
+    /// <https://docs.aws.amazon.com/sdk-for-rust/latest/dg/retries.html>
+    pub async fn load(region: &str, adjust: Option<&Adjust>) -> Self {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .region(aws_config::Region::new(region.to_owned()))
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build());
+        if let Ok(name) = AppName::new("failoverd") {
+            loader = loader.app_name(name);
+        }
+        if let Some(adjust) = adjust {
+            loader = adjust(loader);
+        }
+        Self { config: loader.load().await, rds: OnceLock::new(), route53: OnceLock::new(), sns: OnceLock::new() }
+    }
+
+    /// Amazon RDS.
+    pub fn rds(&self) -> &aws_sdk_rds::Client {
+        self.rds.get_or_init(|| aws_sdk_rds::Client::new(&self.config))
+    }
+
+    /// Amazon Route 53.
+    pub fn route53(&self) -> &aws_sdk_route53::Client {
+        self.route53.get_or_init(|| aws_sdk_route53::Client::new(&self.config))
+    }
+
+    /// Amazon SNS.
+    pub fn sns(&self) -> &aws_sdk_sns::Client {
+        self.sns.get_or_init(|| aws_sdk_sns::Client::new(&self.config))
+    }
+}
+
+/// Makes a call and waits for its answer until `until`.
+///
+/// # Errors
+/// [`Failure`]; [`FailureKind::Unknown`] where the time ran out, since the request may have arrived.
+pub async fn call<T, E>(
+    what: &str,
+    until: Instant,
+    request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+) -> Result<T, Failure>
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    match tokio::time::timeout_at(until.into(), request).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(classify(what, &error)),
+        Err(_) => Err(Failure::unknown(format!("{what}: no answer in time"))),
+    }
+}
+
+/// What an error of the SDK says about the target.
+pub fn classify<E>(what: &str, error: &SdkError<E, HttpResponse>) -> Failure
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    match error {
+        SdkError::ConstructionFailure(_) => Failure::refused(format!("{what}: not sent: {}", causes(error))),
+        SdkError::TimeoutError(_) if never_sent(error) => Failure::again(format!("{what}: cannot connect in time")),
+        SdkError::TimeoutError(_) => Failure::unknown(format!("{what}: no answer in time")),
+        SdkError::DispatchFailure(_) => match find::<CredentialsError>(error) {
+            Some(missing) => credentials(what, missing),
+            None if never_sent(error) => Failure::again(format!("{what}: cannot connect: {}", causes(error))),
+            None => Failure::unknown(format!("{what}: the connection broke: {}", causes(error))),
+        },
+        SdkError::ServiceError(service) => answer(
+            what,
+            service.raw().status().as_u16(),
+            service.err().code(),
+            service.err().message().unwrap_or_default(),
+        ),
+        // Something answered, and not in the language of the API: a proxy's HTML, half a body.
+        _ => Failure::unknown(format!("{what}: the answer cannot be read: {}", causes(error))),
+    }
+}
+
+/// Credentials are looked for before the request is sent.
+fn credentials(what: &str, error: &CredentialsError) -> Failure {
+    let kind = match error {
+        CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => FailureKind::Denied,
+        _ => FailureKind::Again,
+    };
+    // The error's own text may quote what a credentials process printed.
+    Failure::new(
+        kind,
+        format!("{what}: not sent: no AWS credentials could be had from the environment, profile or role"),
+    )
+}
+
+/// What an answer that is an error says about the target.
+/// <https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/CommonErrors.html>
+pub fn answer(what: &str, status: u16, code: Option<&str>, message: &str) -> Failure {
+    let Some(code) = code else {
+        return Failure::unknown(format!("{what}: status {status} without an error code of AWS"));
+    };
+    let plain = code.strip_suffix("Fault").unwrap_or(code);
+    let kind = if throttled(plain) {
+        FailureKind::Again
+    } else if status >= 500 || !(400..500).contains(&status) {
+        FailureKind::Unknown
+    } else if denied(plain) {
+        FailureKind::Denied
+    } else if plain.starts_with("NoSuch") || plain.ends_with("NotFound") || plain.ends_with("NotFoundException") {
+        FailureKind::Missing
+    } else if matches!(plain, "InvalidDBInstanceState" | "PriorRequestNotComplete") {
+        // The state passes: a backup ends, a change before ours is through.
+        FailureKind::Again
+    } else {
+        FailureKind::Refused
+    };
+    // The message of a wrong signature quotes the signed headers, and the session token is one.
+    let said = match plain {
+        "SignatureDoesNotMatch" | "IncompleteSignature" => "the signature was refused".to_owned(),
+        _ => one_line(message),
+    };
+    Failure::new(kind, format!("{what}: {plain} (status {status}): {said}")).with_code(Some(plain))
+}
+
+fn throttled(code: &str) -> bool {
+    matches!(
+        code,
+        "Throttling"
+            | "ThrottlingException"
+            | "ThrottledException"
+            | "Throttled"
+            | "RequestThrottled"
+            | "RequestThrottledException"
+            | "RequestLimitExceeded"
+            | "TooManyRequests"
+            | "TooManyRequestsException"
+            | "SlowDown"
+            | "BandwidthLimitExceeded"
+    )
+}
+
+fn denied(code: &str) -> bool {
+    matches!(
+        code,
+        "AccessDenied"
+            | "AccessDeniedException"
+            | "AuthorizationError"
+            | "AuthFailure"
+            | "ExpiredToken"
+            | "ExpiredTokenException"
+            | "RequestExpired"
+            | "InvalidClientTokenId"
+            | "InvalidAccessKeyId"
+            | "MissingAuthenticationToken"
+            | "NotAuthorized"
+            | "OptInRequired"
+            | "SignatureDoesNotMatch"
+            | "IncompleteSignature"
+            | "UnauthorizedOperation"
+            | "UnrecognizedClientException"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_tells_whether_anything_was_changed() {
+        use FailureKind::{Again, Denied, Missing, Refused, Unknown};
+        let table = [
+            (400, Some("Throttling"), Again),
+            (503, Some("SlowDown"), Again),
+            (400, Some("InvalidDBInstanceState"), Again),
+            (400, Some("InvalidDBInstanceStateFault"), Again),
+            (404, Some("DBInstanceNotFound"), Missing),
+            (404, Some("DBInstanceNotFoundFault"), Missing),
+            (404, Some("NoSuchHostedZone"), Missing),
+            (404, Some("NotFound"), Missing),
+            (403, Some("AccessDenied"), Denied),
+            (403, Some("ExpiredToken"), Denied),
+            (400, Some("ValidationError"), Refused),
+            (400, Some("InvalidParameterCombination"), Refused),
+            (500, Some("InternalFailure"), Unknown),
+            (503, Some("ServiceUnavailable"), Unknown),
+            (200, Some("Odd"), Unknown),
+            (403, None, Unknown),
+            (502, None, Unknown),
+        ];
+        for (status, code, kind) in table {
+            assert_eq!(answer("rds", status, code, "why").kind, kind, "{status} {code:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_signature_does_not_quote_the_session_token() {
+        let message = "The canonical string should have been x-amz-security-token:CANARY";
+        let failure = answer("rds", 403, Some("SignatureDoesNotMatch"), message);
+        assert!(!failure.reason.contains("CANARY"), "{failure}");
+    }
+}

@@ -1,0 +1,189 @@
+//! `[daemon]`, `[defaults]`, `[quorum]`, `[policy]`, `[control]`, `[metrics]`, `[log]`, `[limits]`.
+
+use std::net::SocketAddr;
+
+use super::common::{at_least_one, not_empty, not_zero};
+use super::{Names, dangling, plain_value};
+use crate::config::path::Path;
+use crate::config::report::Report;
+use crate::config::shape::{File, Policy};
+use crate::model::Retry;
+
+/// Tells what is wrong with the daemon's own tables.
+pub fn check(file: &File, names: &Names, report: &mut Report<'_>) {
+    daemon(file, names, report);
+    defaults(file, report);
+    policy(&file.policy, report);
+    let vantages = Path::of(&["quorum", "vantages"]);
+    at_least_one(report, &vantages, Some(file.quorum.vantages));
+    if file.quorum.vantages > 1 {
+        report.error(
+            "impossible_quorum",
+            &vantages,
+            format!(
+                "{} vantages must agree, and only this daemon votes: there would never be a verdict",
+                file.quorum.vantages
+            ),
+            "write 1",
+        );
+    }
+    let control = Path::of(&["control"]);
+    for (role, who) in [
+        ("viewers", &file.control.viewers),
+        ("operators", &file.control.operators),
+        ("approvers", &file.control.approvers),
+    ] {
+        for (place, name) in who.iter().enumerate() {
+            not_empty(report, &control.key(role).index(place), name.trim_start_matches('@'));
+        }
+    }
+    outputs(file, report);
+}
+
+fn daemon(file: &File, names: &Names, report: &mut Report<'_>) {
+    let base = Path::of(&["daemon"]);
+    plain_value(report, &base.key("name"), &file.daemon.name);
+    if let Some(domain) = &file.daemon.failure_domain {
+        plain_value(report, &base.key("failure_domain"), domain);
+    }
+    let state = base.key("state");
+    match file.daemon.state.split_once(':') {
+        Some(("sqlite", path)) if path.starts_with('/') => {}
+        Some(("sqlite", path)) if !path.is_empty() => report.warn(
+            "relative_path",
+            &state,
+            format!("`{path}` depends on the folder that the daemon is started in"),
+            "write an absolute path: `sqlite:/var/lib/failoverd/state.db`",
+        ),
+        Some(("etcd", _)) => report.error(
+            "bad_state",
+            &state,
+            "a state in etcd is not there yet",
+            "write `sqlite:/var/lib/failoverd/state.db`",
+        ),
+        _ => report.error(
+            "bad_state",
+            &state,
+            format!("`{}` names no state", file.daemon.state),
+            "write `sqlite:/var/lib/failoverd/state.db`",
+        ),
+    }
+    if !file.daemon.socket.is_absolute() {
+        report.warn(
+            "relative_path",
+            &base.key("socket"),
+            "this depends on the folder that the daemon is started in",
+            "write an absolute path: `/run/failoverd/failoverd.sock`",
+        );
+    }
+    if let Some(scenario) = &file.daemon.manual_scenario {
+        let at = base.key("manual_scenario");
+        match file.scenarios.get(scenario) {
+            None if names.scenarios.contains(scenario) => {}
+            None => dangling(report, &at, "scenario", scenario, &names.scenarios),
+            Some(table) if table.plan.is_none() => report.error(
+                "nothing_to_do",
+                &at,
+                format!("the scenario `{scenario}` has no plan, so SIGUSR1 would do nothing"),
+                format!("add `plan = …` to [scenarios.{scenario}], or name another scenario"),
+            ),
+            Some(_) => {}
+        }
+    }
+}
+
+fn defaults(file: &File, report: &mut Report<'_>) {
+    let timing = &file.defaults.probe;
+    let base = Path::of(&["defaults", "probe"]);
+    not_zero(report, &base.key("interval"), timing.interval);
+    not_zero(report, &base.key("fast_interval"), timing.fast_interval);
+    not_zero(report, &base.key("timeout"), timing.timeout);
+    not_zero(report, &base.key("max_age"), timing.max_age);
+    at_least_one(report, &base.key("fall"), timing.fall);
+    at_least_one(report, &base.key("rise"), timing.rise);
+    let base = Path::of(&["defaults", "step"]);
+    not_zero(report, &base.key("timeout"), file.defaults.step.timeout);
+    if let Some(retries) = &file.defaults.step.retry {
+        retry(report, &base.key("retry"), retries);
+    }
+}
+
+/// Retries that can be carried out.
+pub fn retry(report: &mut Report<'_>, path: &Path, retry: &Retry) {
+    at_least_one(report, &path.key("attempts"), Some(retry.attempts));
+    if retry.backoff > retry.max_backoff {
+        report.error(
+            "bad_retry",
+            &path.key("backoff"),
+            format!("the first wait of {} is longer than the longest of {}", retry.backoff, retry.max_backoff),
+            "write a `backoff` that is not longer than `max_backoff`",
+        );
+    }
+}
+
+fn policy(policy: &Policy, report: &mut Report<'_>) {
+    let base = Path::of(&["policy"]);
+    not_zero(report, &base.key("failover_window"), policy.failover_window);
+    if policy.failover_limit == Some(0) {
+        report.warn(
+            "never_acts",
+            &base.key("failover_limit"),
+            "with a limit of 0 nothing is ever carried out",
+            "write 1 or more, or daemon.mode = \"alert-only\" if that is what is meant",
+        );
+    }
+    if let Some(safety) = policy.safety
+        && !(1.0..=10.0).contains(&safety)
+    {
+        report.error(
+            "bad_safety",
+            &base.key("safety"),
+            format!("a safety of {safety} is not between 1.0 and 10.0"),
+            "write 1.2: a plan may take a fifth longer than estimated",
+        );
+    }
+}
+
+/// `safety` in percent, between 100 and 1000.
+pub fn safety_percent(policy: &Policy) -> u32 {
+    let percent = (policy.safety.unwrap_or(1.2).clamp(1.0, 10.0) * 100.0).round();
+    // Clamped above, so that the cast neither truncates nor loses a sign.
+    percent as u32
+}
+
+fn outputs(file: &File, report: &mut Report<'_>) {
+    let listen = Path::of(&["metrics", "listen"]);
+    match file.metrics.listen.as_deref() {
+        None | Some("") => {}
+        Some(text) => match text.parse::<SocketAddr>() {
+            Err(_) => report.error(
+                "bad_address",
+                &listen,
+                format!("`{text}` is not an address to listen on"),
+                "write `address:port`, for example `127.0.0.1:9464`; `\"\"` switches it off",
+            ),
+            Ok(address) if !address.ip().is_loopback() => report.warn(
+                "open_to_others",
+                &listen,
+                format!("{address} may be reached from other machines, and asks nobody who they are"),
+                "listen on 127.0.0.1, or keep strangers out with a firewall",
+            ),
+            Ok(_) => {}
+        },
+    }
+    if let Some(filter) = &file.log.filter
+        && let Err(error) = tracing_subscriber::EnvFilter::try_new(filter)
+    {
+        report.error(
+            "bad_filter",
+            &Path::of(&["log", "filter"]),
+            format!("`{filter}` is not a filter: {error}"),
+            "write `info`, or by module: `failoverd::core=debug,info`",
+        );
+    }
+    let limits = Path::of(&["limits"]);
+    at_least_one(report, &limits.key("route53"), file.limits.route53);
+    at_least_one(report, &limits.key("rds"), file.limits.rds);
+    at_least_one(report, &limits.key("sns"), file.limits.sns);
+    at_least_one(report, &limits.key("kubernetes"), file.limits.kubernetes);
+}

@@ -1,0 +1,133 @@
+//! The checks across the file, and the settings that come out of them.
+//!
+//! Each module reads its part of the [`File`], tells what is wrong with it, and gives back what
+//! could be made of it, so that the checks behind it go on and all faults are told at once.
+
+pub mod actions;
+pub mod common;
+pub mod conditions;
+pub mod daemon;
+pub mod notify;
+pub mod objectives;
+pub mod plans;
+pub mod probes;
+pub mod scenarios;
+pub mod secrets;
+
+use std::collections::BTreeSet;
+
+use super::path::Path;
+use super::report::Report;
+use super::shape::File;
+use super::{LoadedProbe, suggest};
+use crate::model::{HumanDuration, Settings};
+
+/// The names that others may refer to. What could not be read is among them: a reference to it is
+/// not wrong.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// `[probes]`.
+    pub probes: BTreeSet<String>,
+    /// `[groups]`.
+    pub groups: BTreeSet<String>,
+    /// `[regions]`.
+    pub regions: BTreeSet<String>,
+    /// `[scenarios]`.
+    pub scenarios: BTreeSet<String>,
+    /// `[plans]`.
+    pub plans: BTreeSet<String>,
+}
+
+impl Names {
+    /// All names of the file, each checked for its characters.
+    pub fn collect(file: &File, report: &mut Report<'_>) -> Self {
+        let mut all = |table: &str, names: Vec<&String>| -> BTreeSet<String> {
+            let base = Path::of(&[table]);
+            for name in &names {
+                plain_name(report, &base.key(name), name);
+            }
+            names.into_iter().cloned().chain(report.broken_names(&base)).collect()
+        };
+        let names = Self {
+            probes: all("probes", file.probes.keys().collect()),
+            groups: all("groups", file.groups.keys().collect()),
+            regions: all("regions", file.regions.keys().collect()),
+            scenarios: all("scenarios", file.scenarios.keys().collect()),
+            plans: all("plans", file.plans.keys().collect()),
+        };
+        all("notify", file.notify.keys().collect());
+        for name in names.probes.intersection(&names.groups) {
+            report.error_at_key(
+                "ambiguous_name",
+                &Path::of(&["groups", name]),
+                format!("`{name}` is a probe and a group"),
+                "give one of them another name",
+            );
+        }
+        names
+    }
+}
+
+const NAME_FIX: &str =
+    "use letters, digits, `.`, `_` and `-` only: names become metric labels and command-line arguments";
+
+/// A name with other characters is refused where it is given.
+pub fn plain_name(report: &mut Report<'_>, path: &Path, name: &str) {
+    if !suggest::is_plain_name(name) {
+        report.error_at_key("bad_name", path, format!("{name:?} is not a name"), NAME_FIX);
+    }
+}
+
+/// A value that becomes a name.
+pub fn plain_value(report: &mut Report<'_>, path: &Path, name: &str) {
+    if !suggest::is_plain_name(name) {
+        report.error("bad_name", path, format!("{name:?} is not a name"), NAME_FIX);
+    }
+}
+
+/// A reference to a name that is not there.
+pub fn dangling(report: &mut Report<'_>, path: &Path, what: &str, name: &str, names: &BTreeSet<String>) {
+    report.error(
+        "unknown_name",
+        path,
+        format!("there is no {what} `{name}`"),
+        suggest::fix(name, what, names.iter().map(String::as_str)),
+    );
+}
+
+/// The checked settings, as far as they could be made. They are to be used only where the report
+/// holds no error.
+pub fn all(file: &File, report: &mut Report<'_>) -> (Settings, Vec<LoadedProbe>) {
+    let names = Names::collect(file, report);
+    daemon::check(file, &names, report);
+    notify::check(file, report);
+    let mut probes = probes::probes(file, &names, report);
+    let (anchors, anchors_at_least) = probes::anchors(file, report);
+    let mut resolver = conditions::Resolver::new(file, &names);
+    resolver.all_groups(report);
+    let plans = plans::plans(file, &names, report);
+    let scenarios = scenarios::scenarios(file, &names, &mut resolver, &plans, report);
+    let anchor_names = anchors.iter().map(|anchor| anchor.settings.name.clone()).collect();
+    probes.extend(anchors);
+    let policy = &file.policy;
+    let settings = Settings {
+        name: file.daemon.name.as_str().into(),
+        domain: file.daemon.failure_domain.as_ref().unwrap_or(&file.daemon.name).as_str().into(),
+        mode: file.daemon.mode,
+        quorum: file.quorum.vantages,
+        startup_grace: policy.startup_grace.unwrap_or(HumanDuration::secs(30)),
+        cool_down: policy.cool_down.unwrap_or(HumanDuration::secs(3600)),
+        failover_limit: policy.failover_limit.unwrap_or(2),
+        failover_window: policy.failover_window.unwrap_or(HumanDuration::secs(86_400)),
+        tilt_for: policy.tilt_for.unwrap_or(HumanDuration::secs(10)),
+        safety_percent: daemon::safety_percent(policy),
+        probes: probes.iter().map(|probe| probe.settings.clone()).collect(),
+        anchors: anchor_names,
+        anchors_at_least,
+        scenarios,
+        plans,
+        manual_scenario: file.daemon.manual_scenario.as_deref().map(Into::into),
+    };
+    objectives::check(&settings, report);
+    (settings, probes)
+}

@@ -1,0 +1,61 @@
+//! Can the recovery-time objective be met at all? Asked before any incident.
+
+use crate::config::path::Path;
+use crate::config::report::Report;
+use crate::core::plan::recovery_budget;
+use crate::model::{HumanDuration, ScenarioSettings, Settings};
+
+/// Refuses each scenario that cannot meet its RTO, with every term of the sum.
+pub fn check(settings: &Settings, report: &mut Report<'_>) {
+    for scenario in &settings.scenarios {
+        let at = Path::of(&["scenarios", scenario.name.as_str()]);
+        if !is_sound(scenario, &at, report) {
+            continue;
+        }
+        let Some(budget) = recovery_budget(settings, scenario) else { continue };
+        let rto = scenario.rto.get();
+        if budget.total <= rto {
+            continue;
+        }
+        let steps: Vec<String> = budget
+            .plan
+            .steps
+            .iter()
+            .map(|name| {
+                let estimate = settings
+                    .plan(&budget.plan_name)
+                    .and_then(|plan| plan.step(name))
+                    .map(|step| step.estimate)
+                    .unwrap_or_default();
+                format!("{name} {estimate}")
+            })
+            .collect();
+        report.error(
+            "rto_out_of_reach",
+            &at.key("rto"),
+            format!(
+                "the RTO of {} cannot be met: {} are needed, {} too many: detection {} + confirm_for {} + plan {} × {} = {} ({})",
+                scenario.rto,
+                HumanDuration(budget.total),
+                HumanDuration(budget.total.saturating_sub(rto)),
+                HumanDuration(budget.detection),
+                scenario.confirm_for,
+                HumanDuration(budget.plan.total),
+                f64::from(settings.safety_percent) / 100.0,
+                HumanDuration(budget.plan_with_safety),
+                steps.join(" → "),
+            ),
+            "allow a longer `rto`; or shorten `confirm_for`, the probes' `interval` and `timeout`, or the `estimate` of a step that is known to be quicker; or let steps run at once",
+        );
+    }
+}
+
+/// Where something that goes into the sum is wrong, the sum is wrong too.
+fn is_sound(scenario: &ScenarioSettings, at: &Path, report: &Report<'_>) -> bool {
+    let plan = scenario.plan.as_ref().map(|plan| Path::of(&["plans", plan.as_str()]));
+    let tables = ["probes", "groups", "defaults", "policy"].map(|table| Path::of(&[table]));
+    std::iter::once(at)
+        .chain(&plan)
+        .chain(&tables)
+        .all(|path| !report.touches_broken(path) && !report.has_errors_below(path))
+}

@@ -1,0 +1,150 @@
+//! Addresses and headers that may hold a secret: S14 begins in the file.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path as FilePath;
+
+use crate::config::path::Path;
+use crate::config::redact::{is_secret_key, redact};
+use crate::config::report::Report;
+use crate::config::secret::{Secret, SecretText};
+
+/// An address: its scheme, and no secret in it. Never echoes the address: a mistyped one may hold
+/// a password all the same.
+pub fn address(report: &mut Report<'_>, path: &Path, text: &SecretText, schemes: &[&str]) {
+    let plain = match text {
+        SecretText::Plain(plain) => plain,
+        SecretText::Reference(secret) => return reference(report, path, secret),
+    };
+    let wanted = schemes.iter().map(|scheme| format!("`{scheme}://…`")).collect::<Vec<_>>().join(" or ");
+    let parsed = url::Url::parse(plain);
+    let secret = redact(plain, &[]) != *plain
+        || parsed.as_ref().is_ok_and(|url| {
+            url.password().is_some_and(|password| !password.is_empty())
+                // A token in place of the user; elsewhere a user alone is no secret.
+                || (!url.username().is_empty() && matches!(url.scheme(), "http" | "https"))
+                || url.query_pairs().any(|(key, _)| is_secret_key(&key))
+        });
+    if secret {
+        report.error_in_secret(
+            "plain_secret",
+            path,
+            "a secret is written plainly into the configuration",
+            "move the whole address into a file of mode 0600 and write { file = \"/path\" }, or { env = \"NAME\" } or { credential = \"name\" }; then change the secret: it was readable",
+        );
+        return;
+    }
+    let scheme = plain.split_once("://").map(|(scheme, _)| scheme);
+    if !scheme.is_some_and(|scheme| schemes.contains(&scheme)) {
+        report.error_in_secret(
+            "bad_url",
+            path,
+            format!("this is not an address of the form {wanted}"),
+            format!("write {wanted}"),
+        );
+        return;
+    }
+    // libpq's list of several hosts is no URL, and is allowed.
+    let several = plain.contains(',') && schemes.contains(&"postgresql");
+    match parsed {
+        Err(error) if !several => {
+            report.error_in_secret(
+                "bad_url",
+                path,
+                format!("this is not an address: {error}"),
+                format!("write {wanted}"),
+            );
+        }
+        Ok(url) if url.host_str().is_none_or(str::is_empty) && !plain.contains("host=") => {
+            report.error_in_secret("bad_url", path, "this address has no host", format!("write {wanted}"));
+        }
+        Ok(_) | Err(_) => {}
+    }
+}
+
+/// Headers: those that carry a secret by reference, and names that are names.
+pub fn headers(report: &mut Report<'_>, path: &Path, headers: &BTreeMap<String, SecretText>) {
+    for (name, value) in headers {
+        let at = path.key(name);
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)) {
+            report.error_at_key(
+                "bad_header",
+                &at,
+                format!("{name:?} is not the name of a header"),
+                "see RFC 9110, 5.1",
+            );
+        }
+        match value {
+            SecretText::Plain(_) if is_secret_key(name) => report.error_in_secret(
+                "plain_secret",
+                &at,
+                format!("the secret of the header `{name}` is written plainly into the configuration"),
+                "write { file = \"/path\" }, { env = \"NAME\" } or { credential = \"name\" }; then change the secret: it was readable",
+            ),
+            SecretText::Plain(text) if text.contains(['\r', '\n']) => {
+                report.error("bad_header", &at, "a header cannot hold a line break", "write it on one line");
+            }
+            SecretText::Plain(_) => {}
+            SecretText::Reference(secret) => reference(report, &at, secret),
+        }
+    }
+}
+
+/// What a reference points to. That it is not there is only a warning: `check` may run on another
+/// machine, or in another environment.
+fn reference(report: &mut Report<'_>, path: &Path, secret: &Secret) {
+    if let Secret::Env(name) | Secret::Credential(name) = secret
+        && name.is_empty()
+    {
+        report.error("empty", path, "the place of the secret has no name", "write its name");
+        return;
+    }
+    if !report.inspects() {
+        return;
+    }
+    match secret {
+        Secret::File(file) => secret_file(report, path, file),
+        Secret::Env(name) if std::env::var_os(name).is_none() => report.warn(
+            "secret_not_there",
+            path,
+            format!("the environment variable {name} is not set here"),
+            "set it for the daemon (systemd: Environment= or EnvironmentFile=)",
+        ),
+        Secret::Credential(_) if std::env::var_os("CREDENTIALS_DIRECTORY").is_some() => {
+            if let Err(error) = secret.read() {
+                report.warn("secret_not_there", path, error.to_string(), "add LoadCredential= to the unit");
+            }
+        }
+        // Without systemd there is nothing to look at.
+        Secret::Env(_) | Secret::Credential(_) => {}
+    }
+}
+
+fn secret_file(report: &mut Report<'_>, path: &Path, file: &FilePath) {
+    let metadata = match std::fs::metadata(file) {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            report.warn(
+                "secret_not_there",
+                path,
+                format!("cannot read the secret file {}: {error}", file.display()),
+                "create it with mode 0600, owned by the user that failoverd runs as",
+            );
+            return;
+        }
+    };
+    let fix = format!("chmod 0600 {}", file.display());
+    if metadata.mode() & 0o002 != 0 {
+        let message = format!("everybody may write the secret file {}, and so choose where we connect", file.display());
+        report.error("writable_by_all", path, message, fix);
+    } else if metadata.mode() & 0o004 != 0 {
+        report.warn("readable_by_all", path, format!("everybody may read the secret file {}", file.display()), fix);
+    } else if group_writable(&metadata) {
+        report.warn("writable_by_group", path, format!("a group may write the secret file {}", file.display()), fix);
+    }
+}
+
+/// May a group other than the owner's own (and root's) write it?
+pub fn group_writable(metadata: &std::fs::Metadata) -> bool {
+    metadata.mode() & 0o020 != 0 && metadata.gid() != 0 && metadata.gid() != metadata.uid()
+}

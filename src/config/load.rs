@@ -1,0 +1,219 @@
+//! Files and environment → [`Loaded`], or all faults at once.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path as FilePath, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::check::{self, secrets::group_writable};
+use super::fault::{Fault, Faults, Level};
+use super::layers::{self, EMBEDDED, Layers, PREFIX};
+use super::path::Path;
+use super::probe::ProbeKind;
+use super::report::{Report, file_fault, text_faults};
+use super::shape::File;
+use super::{read, suggest};
+use crate::model::{ProbeName, ProbeSettings, Settings};
+
+/// Where the configuration is found unless something else is said.
+pub const DEFAULT_FILE: &str = "/etc/failoverd/failoverd.toml";
+
+/// What is loaded.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// The file; `conf.d/*.toml` beside it is read too.
+    pub file: PathBuf,
+    /// The environment; only `FAILOVERD__…` counts.
+    pub environment: BTreeMap<String, String>,
+    /// Are the files and variables looked at that the configuration refers to (secrets,
+    /// certificates), and who may write them? Off where a configuration is checked on another
+    /// machine than its own.
+    pub inspect: bool,
+}
+
+impl LoadOptions {
+    /// This file, with the environment of this process.
+    pub fn new(file: impl Into<PathBuf>) -> Self {
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| name.starts_with(PREFIX))
+            .collect();
+        Self { file: file.into(), environment, inspect: true }
+    }
+
+    /// This file alone, without the environment, and without a look at what it refers to.
+    pub fn file_only(file: impl Into<PathBuf>) -> Self {
+        Self { file: file.into(), environment: BTreeMap::new(), inspect: false }
+    }
+}
+
+/// A probe, ready to be built.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadedProbe {
+    /// Its name; anchors are named `anchor:HOST:PORT`.
+    pub name: ProbeName,
+    /// What it asks.
+    pub kind: ProbeKind,
+    /// Its timing, resolved.
+    pub settings: ProbeSettings,
+}
+
+/// A configuration without errors.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What the brain decides by.
+    pub settings: Settings,
+    /// What is asked: the probes, then the anchors; as many as in `settings.probes`.
+    pub probes: Vec<LoadedProbe>,
+    /// All that was written, layers merged and defaults in: what the adapters are built from.
+    pub file: File,
+    /// The files that were read, in their order.
+    pub sources: Vec<PathBuf>,
+    /// What somebody should look at.
+    pub warnings: Faults,
+    /// SHA-256 of what was written, in hexadecimal: equal configurations have equal hashes.
+    pub hash: String,
+}
+
+/// Reads, merges and checks the configuration. Blocking: it reads files.
+///
+/// # Errors
+/// [`Faults`]: everything that is wrong, warnings among them, in the order of files and lines.
+pub fn load(options: &LoadOptions) -> Result<Loaded, Faults> {
+    let mut found = Faults::default();
+    let mut layers = read_layers(options, &mut found);
+    // What was not read is missing from everything else, so that nothing true could be said of that.
+    if found.iter().any(|fault| matches!(fault.code, "syntax" | "file_not_readable")) {
+        found.sort();
+        return Err(found);
+    }
+    layers.take_environment(&options.environment);
+    let mut report = Report::new(&layers, options.inspect);
+    unreachable_keys(&layers, &mut report);
+    let mut tree = match layers.merge() {
+        Ok(tree) => tree,
+        Err(error) => {
+            report.error("merge", &Path::default(), format!("the layers cannot be merged: {error}"), "");
+            return Err(report.finish());
+        }
+    };
+    let made = read::read(&mut tree, &mut report).map(|file| {
+        let (settings, probes) = check::all(&file, &mut report);
+        (file, settings, probes)
+    });
+    found.0.extend(report.finish().0);
+    found.sort();
+    match made {
+        Some((file, settings, probes)) if !found.has_errors() => {
+            let sources = layers.texts.into_iter().filter_map(|layer| layer.file).collect();
+            let hash = hash(&file);
+            Ok(Loaded { settings, probes, file, sources, warnings: found, hash })
+        }
+        _ => Err(found),
+    }
+}
+
+fn hash(file: &File) -> String {
+    let json = serde_json::to_vec(file).unwrap_or_default();
+    Sha256::digest(&json).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The embedded default, the file, and what is beside it.
+fn read_layers(options: &LoadOptions, found: &mut Faults) -> Layers {
+    let mut layers = Layers::default();
+    take_text(&mut layers, None, EMBEDDED, found);
+    read_file(&mut layers, &options.file, options.inspect, found);
+    let folder = options.file.parent().map(|parent| parent.join("conf.d")).unwrap_or_default();
+    if options.inspect {
+        found.0.extend(writers(&folder));
+    }
+    for file in fragments(&folder, found) {
+        read_file(&mut layers, &file, options.inspect, found);
+    }
+    layers
+}
+
+/// `*.toml` in the folder, by name. Hidden ones are left out: editors keep their copies so.
+fn fragments(folder: &FilePath, found: &mut Faults) -> Vec<PathBuf> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            found.0.push(unreadable(folder, &error));
+            return Vec::new();
+        }
+    };
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .filter(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')))
+        .collect();
+    files.sort();
+    files
+}
+
+fn read_file(layers: &mut Layers, file: &FilePath, inspect: bool, found: &mut Faults) {
+    if inspect {
+        found.0.extend(writers(file));
+    }
+    match std::fs::read_to_string(file) {
+        Ok(text) => take_text(layers, Some(file), &text, found),
+        Err(error) => found.0.push(unreadable(file, &error)),
+    }
+}
+
+fn take_text(layers: &mut Layers, file: Option<&FilePath>, text: &str, found: &mut Faults) {
+    match layers::parse(file, text) {
+        Ok(layer) => layers.texts.push(layer),
+        Err(wrong) => {
+            let layer = layers.texts.len() + found.0.len();
+            found.0.extend(text_faults(file, text, layer, wrong));
+        }
+    }
+}
+
+fn unreadable(file: &FilePath, error: &std::io::Error) -> Fault {
+    let fix = match error.kind() {
+        std::io::ErrorKind::NotFound => format!("name another file with --config, or create {}", file.display()),
+        std::io::ErrorKind::PermissionDenied => "make it readable for the user that failoverd runs as".to_owned(),
+        std::io::ErrorKind::InvalidData => "write it in UTF-8".to_owned(),
+        _ => String::new(),
+    };
+    file_fault(file, 1, "file_not_readable", Level::Error, format!("this cannot be read: {error}"), fix)
+}
+
+/// Who may write the configuration chooses what is carried out in an outage.
+fn writers(file: &FilePath) -> Option<Fault> {
+    let metadata = std::fs::metadata(file).ok()?;
+    let (level, who) = if metadata.mode() & 0o002 != 0 {
+        (Level::Error, "everybody")
+    } else if group_writable(&metadata) {
+        (Level::Warning, "a group")
+    } else {
+        return None;
+    };
+    let code = if level == Level::Error { "writable_by_all" } else { "writable_by_group" };
+    let message = format!("{who} may write this, and so decide what is done in an outage");
+    Some(file_fault(file, 1, code, level, message, format!("chmod go-w {}", file.display())))
+}
+
+/// Keys at the root that the `config` crate would take for a path of its own and split: none of
+/// ours looks so. They are left out of the merge.
+fn unreachable_keys(layers: &Layers, report: &mut Report<'_>) {
+    let roots = layers.texts.iter().flat_map(|layer| layer.root.table.keys().map(|key| Path::of(&[key])));
+    let variables = layers.variables.iter().map(|variable| Path(variable.path.0.iter().take(1).cloned().collect()));
+    for path in roots.chain(variables) {
+        if let Some(super::path::Segment::Key(key)) = path.0.first()
+            && !layers::is_root_key(key)
+        {
+            let allowed = File::keys();
+            let fix = suggest::fix(key, "key", allowed.iter().copied());
+            report.error_at_key("unknown_key", &path, format!("unknown key {key:?}"), fix);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "load_tests/mod.rs"]
+mod tests;

@@ -1,0 +1,118 @@
+//! `redis.promote`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use failoverd::model::Verified;
+use serde_json::json;
+
+use super::{CANARY, SOON, Subject, accepted, before, clients, done, impossible, refused, secret, unseen};
+use crate::fleet::eventually;
+use crate::fleet::proxy::{Mode, Proxy};
+use crate::fleet::redis::{Redis, RedisOptions};
+
+const KIND: &str = "redis.promote";
+
+fn promote(url: &str) -> Result<(tempfile::NamedTempFile, Subject)> {
+    let (file, url) = secret(url)?;
+    Ok((file, Subject::new(KIND, json!({ "url": url }), &Arc::new(clients()))))
+}
+
+fn with_password() -> RedisOptions {
+    RedisOptions { password: Some(CANARY.to_owned()), ..RedisOptions::default() }
+}
+
+#[tokio::test]
+async fn a_replica_is_promoted_and_takes_writes() -> Result<()> {
+    let mut primary = Redis::primary(with_password()).await?;
+    let replica = primary.replica().await?;
+    let _: String = primary.call(&["SET", "cart", "1"]).await?;
+    eventually(SOON, "the key to arrive", async || {
+        let keys: u64 = replica.call(&["DBSIZE"]).await?;
+        ensure!(keys == 1, "{keys} keys");
+        Ok(())
+    })
+    .await?;
+    let (_file, subject) = promote(&replica.url())?;
+    before(subject.observe().await)?;
+    let (_file, denied) = promote(&replica.url())?;
+    let denied = denied.overtaken();
+    denied.apply().await.expect_err("overtaken");
+    assert_eq!(replica.role().await?, "slave");
+    primary.kill9();
+    let stood = before(subject.observe().await)?;
+    accepted(subject.apply().await)?;
+    subject.verify().await?;
+    assert_eq!(replica.role().await?, "master");
+    let keys: u64 = replica.call(&["DBSIZE"]).await?;
+    assert_eq!(keys, 1, "the proof of a write leaves nothing behind");
+    done(subject.observe().await)?;
+    refused(subject.apply().await, true)?;
+    assert_eq!(subject.permits.asked(), 1);
+    refused(subject.compensate(&stood).await, false)?;
+
+    // A master that takes no writes is not verified.
+    let _: String = replica.call(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await?;
+    match subject.verify_once().await {
+        Verified::NotYet { evidence } => ensure!(evidence.contains("NOREPLICAS"), "{evidence}"),
+        other => panic!("{other:?}"),
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_replica_that_never_followed_is_not_promoted() -> Result<()> {
+    let replica = Redis::primary(RedisOptions::default()).await?;
+    let nowhere = crate::fleet::port()?.to_string();
+    let _: String = replica.call(&["REPLICAOF", "127.0.0.1", &nowhere]).await?;
+    let (_file, subject) = promote(&replica.url())?;
+    let reason = impossible(subject.observe().await)?;
+    ensure!(reason.contains("never followed"), "{reason}");
+    refused(subject.apply().await, false)?;
+    assert_eq!((replica.role().await?.as_str(), subject.permits.asked()), ("slave", 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_replica_is_promoted_only_once_its_first_copy_is_there() -> Result<()> {
+    let primary = Redis::primary(RedisOptions::default()).await?;
+    let _: String = primary.call(&["SET", "cart", "1"]).await?;
+    let proxy = Proxy::to_port(primary.port()).await?;
+    let replica = Redis::primary(RedisOptions::default()).await?;
+    let (_file, subject) = promote(&replica.url())?;
+    proxy.set(Mode::Drip).await?;
+    let _: String = replica.call(&["REPLICAOF", "127.0.0.1", &proxy.port().to_string()]).await?;
+    // At one byte a second the greeting takes longer than this test; the copy never starts, and the
+    // replica is as empty as it can be.
+    impossible(subject.observe().await)?;
+    proxy.set(Mode::Pass).await?;
+    eventually(SOON, "the copy to be there", async || {
+        before(subject.observe().await)?;
+        let keys: u64 = replica.call(&["DBSIZE"]).await?;
+        ensure!(keys == 1, "{keys} keys");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_not_a_finding() -> Result<()> {
+    let primary = Redis::primary(with_password()).await?;
+    let replica = primary.replica().await?;
+    let proxy = Proxy::to_port(replica.port()).await?;
+    let url = format!("redis://:{CANARY}@127.0.0.1:{}", proxy.port());
+    let (_file, subject) = promote(&url)?;
+    let subject = subject.within(Duration::from_secs(2));
+    for mode in [Mode::Refuse, Mode::Reset, Mode::Blackhole] {
+        proxy.set(mode).await?;
+        unseen(subject.observe().await)?;
+        refused(subject.apply().await, true)?;
+    }
+    let (_file, subject) = promote(&format!("redis://:wrong-{CANARY}@127.0.0.1:{}", replica.port()))?;
+    impossible(subject.observe().await)?;
+    let (_file, subject) = promote(&format!("postgres://{CANARY}"))?;
+    impossible(subject.observe().await)?;
+    assert_eq!(replica.role().await?, "slave");
+    Ok(())
+}
