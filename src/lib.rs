@@ -25,6 +25,7 @@
 //! | `daemon` | all |
 
 pub mod actions;
+pub mod cli;
 pub mod clients;
 pub mod config;
 pub mod control;

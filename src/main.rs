@@ -1,1 +1,44 @@
-fn main() {}
+//! The entry: reads the command line and hands over.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use failoverd::cli;
+use failoverd::cli::args::{Cli, Global, Verb};
+use failoverd::cli::check::{load_options, load_or_tell};
+use failoverd::cli::exit::{Exit, Failure};
+use failoverd::daemon::{self, RunOptions};
+
+fn main() -> ExitCode {
+    // One TLS stack for every client. An error means that somebody was quicker, with the same one.
+    let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let cli = Cli::parse();
+    let result = match &cli.verb {
+        Verb::Run { alert_only } => run(&cli.global, *alert_only),
+        verb => runtime(tokio::runtime::Builder::new_current_thread())
+            .and_then(|runtime| runtime.block_on(cli::dispatch(&cli.global, verb))),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(cli.global.json),
+    }
+}
+
+fn runtime(mut builder: tokio::runtime::Builder) -> Result<tokio::runtime::Runtime, Failure> {
+    let failed = |error| Failure::new(Exit::Failed, "runtime", format!("cannot start: {error}"));
+    builder.enable_all().build().map_err(failed)
+}
+
+/// Runs the daemon. Two workers: one for the loop, one for what must not wait for it.
+fn run(global: &Global, alert_only: bool) -> Result<(), Failure> {
+    let load = load_options(global, true);
+    let loaded = load_or_tell(global, &load)?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2);
+    let options = RunOptions { load, socket: global.socket.clone(), alert_only };
+    let ended = runtime(builder)?.block_on(daemon::run(loaded, options));
+    ended.map_err(|error| {
+        let exit = if error.exit_code() == 2 { Exit::Usage } else { Exit::Failed };
+        Failure::new(exit, "daemon", error.to_string())
+    })
+}

@@ -47,6 +47,8 @@ pub struct Fault {
     pub fix: String,
     /// The text to quote, secrets hidden.
     pub(super) text: Option<Arc<str>>,
+    /// Is the value itself at the span? Else it is the nearest thing above it.
+    pub(super) labelled: bool,
     /// The layer, for the order.
     pub(super) layer: usize,
 }
@@ -136,7 +138,11 @@ impl Faults {
     pub(super) fn sort(&mut self) {
         self.0.sort_by(|a, b| {
             let order = |fault: &Fault| (fault.layer, fault.line, fault.column);
-            order(a).cmp(&order(b)).then_with(|| a.code.cmp(b.code)).then_with(|| a.message.cmp(&b.message))
+            order(a)
+                .cmp(&order(b))
+                .then_with(|| a.source.cmp(&b.source))
+                .then_with(|| a.code.cmp(b.code))
+                .then_with(|| a.message.cmp(&b.message))
         });
         self.0.dedup_by(|a, b| a.place() == b.place() && a.message == b.message);
     }
@@ -202,7 +208,7 @@ impl Diagnostic for Shown<'_> {
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = miette::LabeledSpan> + '_>> {
         let span = self.fault.span.clone()?;
-        let label = (!self.fault.path.is_empty()).then(|| self.fault.path.clone());
+        let label = (self.fault.labelled && !self.fault.path.is_empty()).then(|| self.fault.path.clone());
         let label = miette::LabeledSpan::new(label, span.start, span.len());
         Some(Box::new(std::iter::once(label)))
     }

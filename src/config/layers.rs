@@ -37,6 +37,16 @@ pub struct Node {
     pub array: Vec<Node>,
 }
 
+impl Node {
+    fn leaves(&self, spans: &mut Vec<Range<usize>>) {
+        if self.container {
+            self.table.values().chain(&self.array).for_each(|node| node.leaves(spans));
+        } else {
+            spans.push(self.span.clone());
+        }
+    }
+}
+
 /// One text.
 #[derive(Clone, Debug)]
 pub struct Layer {
@@ -95,6 +105,8 @@ pub enum Location {
         layer: usize,
         /// Where in it.
         span: Range<usize>,
+        /// Is the value itself there? Else this is the nearest thing above it.
+        whole: bool,
     },
     /// In an environment variable.
     Environment {
@@ -249,7 +261,27 @@ impl Layers {
                 best = (depth, layer, span);
             }
         }
-        Location::Text { layer: best.1, span: best.2 }
+        let whole = best.0 == path.0.len();
+        // A table that is only in the environment (`FAILOVERD__DEMON__MODE`).
+        match self.variables.iter().find(|variable| !whole && variable.path.starts_with(path)) {
+            Some(variable) => Location::Environment { name: variable.name.clone() },
+            None => Location::Text { layer: best.1, span: best.2, whole },
+        }
+    }
+
+    /// Everything that is written at or below this path in one of the texts.
+    pub fn written(&self, layer: usize, path: &Path) -> Vec<Range<usize>> {
+        let mut spans = Vec::new();
+        let node = self.texts.get(layer).and_then(|text| {
+            path.0.iter().try_fold(&text.root, |node, segment| match segment {
+                Segment::Key(key) => node.table.get(key),
+                Segment::Index(index) => node.array.get(*index),
+            })
+        });
+        if let Some(node) = node {
+            node.leaves(&mut spans);
+        }
+        spans
     }
 
     /// The environment variable that sets the value at this path.
@@ -260,7 +292,7 @@ impl Layers {
     /// A number that grows in the order written, for what has to come in that order.
     pub fn written_order(&self, path: &Path) -> (usize, usize) {
         match self.locate(path, true) {
-            Location::Text { layer, span } => (layer, span.start),
+            Location::Text { layer, span, .. } => (layer, span.start),
             Location::Environment { .. } => (usize::MAX, 0),
         }
     }
@@ -344,7 +376,9 @@ fn to_json(value: Value) -> serde_json::Value {
         ValueKind::String(text) => text.into(),
         ValueKind::Array(of) => of.into_iter().map(to_json).collect(),
         ValueKind::Table(of) => {
-            serde_json::Value::Object(of.into_iter().map(|(key, value)| (key, to_json(value))).collect())
+            // Sorted, because plans are hashed over parameters that keep this order.
+            let sorted: BTreeMap<String, Value> = of.into_iter().collect();
+            serde_json::Value::Object(sorted.into_iter().map(|(key, value)| (key, to_json(value))).collect())
         }
     }
 }

@@ -83,7 +83,8 @@ pub struct Loaded {
 pub fn load(options: &LoadOptions) -> Result<Loaded, Faults> {
     let mut found = Faults::default();
     let mut layers = read_layers(options, &mut found);
-    if found.has_errors() {
+    // What was not read is missing from everything else, so that nothing true could be said of that.
+    if found.iter().any(|fault| matches!(fault.code, "syntax" | "file_not_readable")) {
         found.sort();
         return Err(found);
     }
@@ -124,6 +125,9 @@ fn read_layers(options: &LoadOptions, found: &mut Faults) -> Layers {
     take_text(&mut layers, None, EMBEDDED, found);
     read_file(&mut layers, &options.file, options.inspect, found);
     let folder = options.file.parent().map(|parent| parent.join("conf.d")).unwrap_or_default();
+    if options.inspect {
+        found.0.extend(writers(&folder));
+    }
     for file in fragments(&folder, found) {
         read_file(&mut layers, &file, options.inspect, found);
     }
@@ -190,7 +194,7 @@ fn writers(file: &FilePath) -> Option<Fault> {
         return None;
     };
     let code = if level == Level::Error { "writable_by_all" } else { "writable_by_group" };
-    let message = format!("{who} may write this file, and so decide what is done in an outage");
+    let message = format!("{who} may write this, and so decide what is done in an outage");
     Some(file_fault(file, 1, code, level, message, format!("chmod go-w {}", file.display())))
 }
 
@@ -211,5 +215,5 @@ fn unreachable_keys(layers: &Layers, report: &mut Report<'_>) {
 }
 
 #[cfg(test)]
-#[path = "load_tests.rs"]
+#[path = "load_tests/mod.rs"]
 mod tests;

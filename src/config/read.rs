@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::path::{Path, Segment};
+use super::redact::is_secret_key;
 use super::report::Report;
 use super::shape::File;
-use super::suggest;
+use super::{lists, suggest};
 
 /// So many faults of the shape are told; a file with more is another kind of file.
 const MOST: usize = 200;
@@ -20,6 +21,13 @@ const MOST: usize = 200;
 /// there is a fault that says so.
 pub fn read(tree: &mut Value, report: &mut Report<'_>) -> Option<File> {
     let mut stand_ins: BTreeMap<Path, usize> = BTreeMap::new();
+    for path in lists::in_place_of_tables(tree) {
+        report.error("wrong_value", &path, "a list where a table is expected", "write a table: { … }");
+        if let Some(secret) = sensitive(&path) {
+            report.hide(&secret);
+        }
+        put_aside(tree, &path, &mut stand_ins, report);
+    }
     // Each fault may need every stand-in to be tried.
     for _ in 0..MOST * stand_in_count() {
         let error = match serde_path_to_error::deserialize::<_, File>(&*tree) {
@@ -102,6 +110,9 @@ fn repair(
     stand_ins: &mut BTreeMap<Path, usize>,
     report: &mut Report<'_>,
 ) {
+    if let Some(secret) = sensitive(path) {
+        report.hide(&secret);
+    }
     match problem {
         Problem::UnknownKey(name, allowed) => unknown_key(tree, path, &name, &allowed, report),
         Problem::MissingKey(name) => missing_key(tree, path, &name, stand_ins, report),
@@ -110,17 +121,38 @@ fn repair(
             let at = if path.find(tree).is_some_and(Value::is_object) { path.key(&name) } else { path.clone() };
             let allowed: Vec<&str> = allowed.iter().map(String::as_str).collect();
             let fix = suggest::fix(&name, "value", allowed.iter().copied());
-            report.error_at_key("unknown_value", &at, format!("`{name}` is none of {}", suggest::list(&allowed)), fix);
+            let message = match allowed.as_slice() {
+                [only] => format!("`{name}` is not `{only}`"),
+                several => format!("`{name}` is none of {}", suggest::list(several)),
+            };
+            if at == *path {
+                report.error("unknown_value", &at, message, fix);
+            } else {
+                report.error_at_key("unknown_value", &at, message, fix);
+            }
             put_aside(tree, path, stand_ins, report);
         }
         Problem::Other(message) => {
             if !as_text(tree, path, &message, report) {
                 let (what, fix) = in_words(&message);
+                // The value is quoted in it.
+                let what =
+                    if sensitive(path).is_some() { "this is not what is expected here".to_owned() } else { what };
                 report.error("wrong_value", path, what, fix);
                 put_aside(tree, path, stand_ins, report);
             }
         }
     }
+}
+
+/// The part of the path that a secret may be written at by mistake: an address, a header, or
+/// whatever is called like a secret. It is not shown.
+fn sensitive(path: &Path) -> Option<Path> {
+    let place = path.0.iter().position(|segment| match segment {
+        Segment::Key(key) => matches!(key.as_str(), "url" | "headers") || is_secret_key(key),
+        Segment::Index(_) => false,
+    })?;
+    Some(Path(path.0[..=place].to_vec()))
 }
 
 fn unknown_key(tree: &mut Value, path: &Path, name: &str, allowed: &[String], report: &mut Report<'_>) {
@@ -145,7 +177,7 @@ fn missing_key(
     if !report.is_broken(&at) {
         let fix = format!(
             "add `{name} = …`{}",
-            example(name).map(|text| format!(", for example `{name} = {text}`")).unwrap_or_default()
+            example(path, name).map(|text| format!(", for example `{name} = {text}`")).unwrap_or_default()
         );
         // The table has a place in the text, the missing key has none.
         report.error("missing_key", path, format!("`{name}` is missing"), fix);
@@ -155,8 +187,11 @@ fn missing_key(
 }
 
 /// What a required key may look like.
-fn example(name: &str) -> Option<&'static str> {
+fn example(table: &Path, name: &str) -> Option<&'static str> {
+    let within = |kind: &str| table.0.iter().any(|segment| *segment == Segment::Key(kind.to_owned()));
     Some(match name {
+        "url" if within("postgres") => "{ file = \"/etc/failoverd/database.url\" }",
+        "url" if within("redis") => "\"redis://cache.example:6379\"",
         "severity" => "\"P1\"",
         "confirm_for" => "\"30s\"",
         "rto" => "\"15m\"",

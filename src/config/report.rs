@@ -17,7 +17,6 @@ struct Draft {
     code: &'static str,
     path: Path,
     key: bool,
-    secret: bool,
     message: String,
     fix: String,
 }
@@ -30,6 +29,7 @@ pub struct Report<'a> {
     /// Values that could not be read and were put aside. What is found at or below one of them is
     /// an echo of the first fault, and not told.
     broken: BTreeSet<Path>,
+    hidden: Vec<Path>,
     inspects: bool,
 }
 
@@ -37,7 +37,7 @@ impl<'a> Report<'a> {
     /// An empty report on these layers. `inspects`: are the files and variables looked at that the
     /// configuration refers to?
     pub fn new(layers: &'a Layers, inspects: bool) -> Self {
-        Self { layers, drafts: Vec::new(), broken: BTreeSet::new(), inspects }
+        Self { layers, drafts: Vec::new(), broken: BTreeSet::new(), hidden: Vec::new(), inspects }
     }
 
     /// Are the files and variables looked at that the configuration refers to?
@@ -75,9 +75,12 @@ impl<'a> Report<'a> {
         fix: impl Into<String>,
     ) {
         self.push(Level::Error, code, path, false, message.into(), fix.into());
-        if let Some(draft) = self.drafts.last_mut() {
-            draft.secret = true;
-        }
+        self.hide(path);
+    }
+
+    /// What is written at or below this path is not shown in any fault.
+    pub fn hide(&mut self, path: &Path) {
+        self.hidden.push(path.clone());
     }
 
     /// Somebody should look at this value.
@@ -87,7 +90,7 @@ impl<'a> Report<'a> {
 
     fn push(&mut self, level: Level, code: &'static str, path: &Path, key: bool, message: String, fix: String) {
         if !self.is_broken(path) {
-            self.drafts.push(Draft { level, code, path: path.clone(), key, secret: false, message, fix });
+            self.drafts.push(Draft { level, code, path: path.clone(), key, message, fix });
         }
     }
 
@@ -138,13 +141,8 @@ impl<'a> Report<'a> {
             .iter()
             .enumerate()
             .map(|(place, text)| {
-                let hidden: Vec<Range<usize>> = located
-                    .iter()
-                    .filter_map(|(draft, location)| match location {
-                        Location::Text { layer, span } if draft.secret && *layer == place => Some(span.clone()),
-                        _ => None,
-                    })
-                    .collect();
+                let hidden: Vec<Range<usize>> =
+                    self.hidden.iter().flat_map(|path| self.layers.written(place, path)).collect();
                 redact(&text.text, &hidden).into()
             })
             .collect();
@@ -166,6 +164,7 @@ fn place(layers: &Layers, texts: &[Arc<str>], draft: Draft, location: Location) 
         message: redact(&draft.message, &[]),
         fix: draft.fix,
         text: None,
+        labelled: false,
         layer: 0,
     };
     match location {
@@ -173,7 +172,8 @@ fn place(layers: &Layers, texts: &[Arc<str>], draft: Draft, location: Location) 
             fault.source = format!("environment {name}");
             fault.layer = layers.texts.len();
         }
-        Location::Text { layer, span } => {
+        Location::Text { layer, span, whole } => {
+            fault.labelled = whole;
             fault.source = layers.texts.get(layer).map_or_else(|| EMBEDDED_NAME.to_owned(), |text| text.name());
             fault.layer = layer;
             if let Some(text) = texts.get(layer) {
@@ -210,6 +210,7 @@ pub fn text_faults(file: Option<&FilePath>, text: &str, layer: usize, found: Vec
                 message: redact(&format!("this is not TOML: {}", found.message), &[]),
                 fix: "see https://toml.io for how it is written".into(),
                 text: None,
+                labelled: false,
                 layer,
             };
             set_span(&mut fault, &shown, found.span);
@@ -238,6 +239,7 @@ pub fn file_fault(
         message,
         fix,
         text: None,
+        labelled: false,
         layer,
     }
 }

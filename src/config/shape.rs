@@ -1,5 +1,7 @@
 //! The shape of the file: what `toml` is read into, before anything is checked across it.
 
+mod outputs;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -8,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::action::{HttpAction, KubernetesAction, PostgresAction, RdsAction, RedisAction, Route53Action, SnsAction};
 use super::probe::{DnsProbe, HttpProbe, PostgresProbe, RedisProbe, TcpProbe};
-use super::secret::SecretText;
+pub use outputs::{Control, Limits, Log, LogFormat, Metrics, NotifyFrom, NotifyRoute, NotifySns, NotifyWebhook};
+
 use crate::model::{HumanDuration, Mode, OnError, OnNoAnswer, Retry, Severity};
 
 /// The whole file.
@@ -466,120 +469,4 @@ pub struct VerifyProbe {
 pub struct Approval {
     /// What the person is asked.
     pub message: String,
-}
-
-/// A route to people. Exactly one of `sns`, `webhook`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NotifyRoute {
-    /// `page` (default): only what somebody has to look at now; `info`: everything.
-    #[serde(default)]
-    pub from: Option<NotifyFrom>,
-    /// An SNS topic.
-    #[serde(default)]
-    pub sns: Option<NotifySns>,
-    /// A webhook that takes JSON.
-    #[serde(default)]
-    pub webhook: Option<NotifyWebhook>,
-}
-
-/// From which importance on a route is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum NotifyFrom {
-    /// Everything.
-    Info,
-    /// Pages only.
-    Page,
-}
-
-/// An SNS topic.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NotifySns {
-    /// Its region (default: the topic's).
-    #[serde(default)]
-    pub region: Option<String>,
-    /// Its ARN.
-    pub topic: String,
-}
-
-/// A webhook: POST of the notice as JSON.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NotifyWebhook {
-    /// Where to, by reference where it holds a secret.
-    pub url: SecretText,
-    /// Headers; the values by reference where they are secret.
-    #[serde(default)]
-    pub headers: BTreeMap<String, SecretText>,
-}
-
-/// Who may use the socket for what. The user of the daemon and root may do everything.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Control {
-    /// Users or groups (`"@group"`) that may look.
-    #[serde(default)]
-    pub viewers: Vec<String>,
-    /// Users or groups that may also pause, resume, acknowledge, and abort.
-    #[serde(default)]
-    pub operators: Vec<String>,
-    /// Users or groups that may also approve and fail over.
-    #[serde(default)]
-    pub approvers: Vec<String>,
-}
-
-/// `/metrics`, `/healthz`, `/readyz`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Metrics {
-    /// `address:port` (default `127.0.0.1:9464`); `""` switches it off.
-    #[serde(default)]
-    pub listen: Option<String>,
-}
-
-/// Logs.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Log {
-    /// A tracing filter: `info`, `failoverd=debug,info` (default `info`).
-    #[serde(default)]
-    pub filter: Option<String>,
-    /// `auto` (default): for people on a terminal, journald priorities under systemd, else JSON.
-    #[serde(default)]
-    pub format: Option<LogFormat>,
-}
-
-/// How logs are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// By where they go.
-    #[default]
-    Auto,
-    /// For people.
-    Human,
-    /// One JSON object a line.
-    Json,
-    /// With `<N>` priorities that journald understands.
-    Journald,
-}
-
-/// How fast each outside API may be called, in calls a second.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Limits {
-    /// Amazon Route 53 (default 4; AWS allows five a second for an account).
-    #[serde(default)]
-    pub route53: Option<u32>,
-    /// Amazon RDS (default 10).
-    #[serde(default)]
-    pub rds: Option<u32>,
-    /// Amazon SNS (default 10).
-    #[serde(default)]
-    pub sns: Option<u32>,
-    /// Kubernetes (default 20).
-    #[serde(default)]
-    pub kubernetes: Option<u32>,
 }

@@ -10,9 +10,14 @@ pub fn is_plain_name(name: &str) -> bool {
 pub fn nearest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', '.', ' '], "_");
     let wrong = plain(wrong);
+    // What was only begun is near, however long the rest is.
+    let distance = |candidate: &str| match plain(candidate) {
+        whole if wrong.len() >= 3 && whole.starts_with(&wrong) => 1,
+        whole => strsim::damerau_levenshtein(&wrong, &whole),
+    };
     candidates
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&wrong, &plain(candidate)), candidate))
+        .map(|candidate| (distance(candidate), candidate))
         // A third of the letters may be wrong; more than that suggests anything for everything.
         .filter(|(distance, candidate)| *distance <= wrong.chars().count().max(candidate.chars().count()).div_ceil(3))
         .min()
@@ -27,6 +32,7 @@ pub fn fix<'a>(wrong: &str, what: &str, candidates: impl IntoIterator<Item = &'a
     match nearest(wrong, candidates.iter().copied()) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None if candidates.is_empty() => format!("there is no {what} yet"),
+        None if candidates.len() == 1 => format!("write `{}`", candidates[0]),
         None => format!("write one of {}", list(&candidates)),
     }
 }

@@ -155,3 +155,6 @@ async fn read_secret(text: &SecretText) -> Result<String, Fault> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

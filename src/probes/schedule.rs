@@ -283,7 +283,7 @@ mod tests {
         schedule.replace((0..1000).map(|index| spec(&format!("p{index}"), 1000, 200)).collect(), base);
         let (mut now, mut wakes, mut starts) = (base, 0, 0);
         while let Some(wake) = schedule.next_wake().filter(|wake| *wake <= base + ms(1000)) {
-            assert!(wake >= now && (wake - base).as_nanos() % SLICE.as_nanos() == 0);
+            assert!(wake >= now && (wake - base).as_nanos().is_multiple_of(SLICE.as_nanos()));
             now = wake;
             wakes += 1;
             while schedule.pop_due(now).is_some() {

@@ -39,7 +39,7 @@ pub fn check(report: &mut Report<'_>, step: &Path, action: &ActionConfig) {
 
 fn service(report: &mut Report<'_>, at: &Path, service: Option<&str>) {
     if let Some(service) = service {
-        super::plain_name(report, &at.key("service"), service);
+        super::plain_value(report, &at.key("service"), service);
     }
 }
 

@@ -213,6 +213,12 @@ impl<'a> Resolver<'a> {
             };
             sum += u64::from(own);
             match condition {
+                Some(condition) if of.iter().any(|part: &Weighted| part.condition == condition) => report.error(
+                    "twice",
+                    &at,
+                    format!("`{condition}` is counted twice: one failure would count as two"),
+                    "leave one of them out, or give it a `weight`",
+                ),
                 Some(condition) => of.push(Weighted { weight: own, condition }),
                 None => whole = false,
             }

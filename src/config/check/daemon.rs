@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::common::{at_least_one, not_empty, not_zero};
-use super::{Names, dangling, plain_name};
+use super::{Names, dangling, plain_value};
 use crate::config::path::Path;
 use crate::config::report::Report;
 use crate::config::shape::{File, Policy};
@@ -42,9 +42,9 @@ pub fn check(file: &File, names: &Names, report: &mut Report<'_>) {
 
 fn daemon(file: &File, names: &Names, report: &mut Report<'_>) {
     let base = Path::of(&["daemon"]);
-    plain_name(report, &base.key("name"), &file.daemon.name);
+    plain_value(report, &base.key("name"), &file.daemon.name);
     if let Some(domain) = &file.daemon.failure_domain {
-        plain_name(report, &base.key("failure_domain"), domain);
+        plain_value(report, &base.key("failure_domain"), domain);
     }
     let state = base.key("state");
     match file.daemon.state.split_once(':') {

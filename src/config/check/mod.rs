@@ -68,15 +68,20 @@ impl Names {
     }
 }
 
+const NAME_FIX: &str =
+    "use letters, digits, `.`, `_` and `-` only: names become metric labels and command-line arguments";
+
 /// A name with other characters is refused where it is given.
 pub fn plain_name(report: &mut Report<'_>, path: &Path, name: &str) {
     if !suggest::is_plain_name(name) {
-        report.error_at_key(
-            "bad_name",
-            path,
-            format!("{name:?} is not a name"),
-            "use letters, digits, `.`, `_` and `-` only: names become metric labels and command-line arguments",
-        );
+        report.error_at_key("bad_name", path, format!("{name:?} is not a name"), NAME_FIX);
+    }
+}
+
+/// A value that becomes a name.
+pub fn plain_value(report: &mut Report<'_>, path: &Path, name: &str) {
+    if !suggest::is_plain_name(name) {
+        report.error("bad_name", path, format!("{name:?} is not a name"), NAME_FIX);
     }
 }
 

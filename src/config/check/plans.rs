@@ -7,10 +7,10 @@ use super::{Names, actions, dangling, plain_name};
 use crate::config::action::ActionConfig;
 use crate::config::path::Path;
 use crate::config::report::Report;
-use crate::config::shape::{File, PlanTable, Step as StepTable, VerifyAction};
+use crate::config::shape::{File, PlanTable, RegionRole, Step as StepTable, VerifyAction};
 use crate::config::suggest;
 use crate::core::plan as arithmetic;
-use crate::model::{EffectKind, HumanDuration, OnError, Plan, Retry, Step, StepName, Work};
+use crate::model::{EffectKind, HumanDuration, OnError, Plan, Step, StepName, Work};
 
 const ACTIONS: [&str; 10] =
     ["rds", "postgres", "redis", "route53", "kubernetes", "sns", "http", "verify", "approval", "wait"];
@@ -34,9 +34,10 @@ fn plan(file: &File, names: &Names, report: &mut Report<'_>, at: &Path, name: &s
         let (step_at, step_table) = (steps_at.key(step_name), &table.steps[step_name]);
         plain_name(report, &step_at, step_name);
         after(report, &step_at, step_table, &known);
-        if let Some(work) = work(report, &step_at, step_table, names) {
-            steps.push(step(file, report, &step_at, step_name, step_table, work));
-        }
+        // A step whose action is wrong keeps its place, so that the order is checked all the same.
+        let work =
+            work(file, report, &step_at, step_table, names).unwrap_or(Work::Wait { duration: HumanDuration::ZERO });
+        steps.push(step(file, report, &step_at, step_name, step_table, work));
     }
     let mut plan = Plan { name: name.into(), steps, point_of_no_return: None };
     if let Err(cycle) = arithmetic::topological(&plan) {
@@ -64,7 +65,7 @@ fn after(report: &mut Report<'_>, at: &Path, table: &StepTable, known: &BTreeSet
 }
 
 /// The one thing that a step does.
-fn work(report: &mut Report<'_>, at: &Path, table: &StepTable, names: &Names) -> Option<Work> {
+fn work(file: &File, report: &mut Report<'_>, at: &Path, table: &StepTable, names: &Names) -> Option<Work> {
     let given = given_actions(table);
     match given.as_slice() {
         [] => {
@@ -85,6 +86,7 @@ fn work(report: &mut Report<'_>, at: &Path, table: &StepTable, names: &Names) ->
     let action = outside_action(table);
     if let Some(action) = action {
         actions::check(report, at, &action);
+        in_primary_region(file, report, at, &action);
         return match action.to_spec() {
             Ok(spec) => Some(Work::Action(spec)),
             Err(why) => {
@@ -105,6 +107,19 @@ fn work(report: &mut Report<'_>, at: &Path, table: &StepTable, names: &Names) ->
     }
     not_zero(report, &at.key("wait"), table.wait);
     table.wait.map(|duration| Work::Wait { duration })
+}
+
+/// A replica in the region that fails is no replica to promote.
+fn in_primary_region(file: &File, report: &mut Report<'_>, at: &Path, action: &ActionConfig) {
+    let Some(region) = action.region().filter(|_| action.effect() == EffectKind::Promote) else { return };
+    if file.regions.get(&region).is_some_and(|table| table.role == RegionRole::Primary) {
+        report.warn(
+            "promotes_in_primary",
+            at,
+            format!("this promotes in {region}, which is the primary region itself"),
+            format!("name the region of the replica, or mend the role of [regions.{region}]"),
+        );
+    }
 }
 
 fn given_actions(table: &StepTable) -> Vec<&'static str> {
@@ -173,7 +188,7 @@ fn step(file: &File, report: &mut Report<'_>, at: &Path, name: &str, table: &Ste
         after: table.after.iter().map(|name| name.as_str().into()).collect(),
         work,
         timeout,
-        retry: table.retry.or(defaults.retry).unwrap_or_else(Retry::default),
+        retry: table.retry.or(defaults.retry).unwrap_or_default(),
         on_error,
         estimate,
     }

@@ -2,7 +2,7 @@
 
 use super::common::{not_empty, not_zero};
 use super::conditions::Resolver;
-use super::{Names, dangling, plain_name};
+use super::{Names, dangling, plain_value};
 use crate::config::path::Path;
 use crate::config::report::Report;
 use crate::config::shape::{ConditionConfig, File, Probe, Replication, Scenario};
@@ -42,7 +42,7 @@ fn scenario(
 ) -> Option<ScenarioSettings> {
     not_empty(report, &at.key("severity"), &table.severity.0);
     if let Some(service) = &table.service {
-        plain_name(report, &at.key("service"), service);
+        plain_value(report, &at.key("service"), service);
     }
     not_zero(report, &at.key("rto"), Some(table.rto));
     let mode = file.daemon.mode.max(table.mode.unwrap_or(file.daemon.mode));

@@ -21,6 +21,8 @@ pub fn address(report: &mut Report<'_>, path: &Path, text: &SecretText, schemes:
     let secret = redact(plain, &[]) != *plain
         || parsed.as_ref().is_ok_and(|url| {
             url.password().is_some_and(|password| !password.is_empty())
+                // A token in place of the user; elsewhere a user alone is no secret.
+                || (!url.username().is_empty() && matches!(url.scheme(), "http" | "https"))
                 || url.query_pairs().any(|(key, _)| is_secret_key(&key))
         });
     if secret {
@@ -34,7 +36,7 @@ pub fn address(report: &mut Report<'_>, path: &Path, text: &SecretText, schemes:
     }
     let scheme = plain.split_once("://").map(|(scheme, _)| scheme);
     if !scheme.is_some_and(|scheme| schemes.contains(&scheme)) {
-        report.error(
+        report.error_in_secret(
             "bad_url",
             path,
             format!("this is not an address of the form {wanted}"),
@@ -46,10 +48,15 @@ pub fn address(report: &mut Report<'_>, path: &Path, text: &SecretText, schemes:
     let several = plain.contains(',') && schemes.contains(&"postgresql");
     match parsed {
         Err(error) if !several => {
-            report.error("bad_url", path, format!("this is not an address: {error}"), format!("write {wanted}"));
+            report.error_in_secret(
+                "bad_url",
+                path,
+                format!("this is not an address: {error}"),
+                format!("write {wanted}"),
+            );
         }
         Ok(url) if url.host_str().is_none_or(str::is_empty) && !plain.contains("host=") => {
-            report.error("bad_url", path, "this address has no host", format!("write {wanted}"));
+            report.error_in_secret("bad_url", path, "this address has no host", format!("write {wanted}"));
         }
         Ok(_) | Err(_) => {}
     }

@@ -1,0 +1,246 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::model::{HumanDuration, Mode};
+
+/// Where the configuration is, unless somebody says otherwise.
+pub const DEFAULT_CONFIG: &str = "/etc/failoverd/failoverd.toml";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  it was done
+  1  it failed
+  2  the configuration or the command line is wrong
+  3  refused: a guard does not allow it, or your role does not
+  4  the daemon cannot be reached
+
+At 3 a.m.:
+  failoverd status               what is wrong, and what is done about it
+  failoverd explain              why it does not act now, what would make it act, and when
+  failoverd approve              yes to the one question that waits
+  failoverd watch                follow a run live";
+
+/// Watches a primary region, decides by quorum and recovery objectives, and carries out the
+/// disaster-recovery plan.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "failoverd", version, after_help = EXIT_CODES, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What every verb takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// The configuration [default: /etc/failoverd/failoverd.toml]
+    #[arg(long, short, global = true, value_name = "FILE", env = "FAILOVERD_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+    /// The daemon's socket [default: the configuration's, else /run/failoverd/failoverd.sock]
+    #[arg(long, global = true, value_name = "PATH", env = "FAILOVERD_SOCKET", hide_env_values = true)]
+    pub socket: Option<PathBuf>,
+    /// Print JSON for programs
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Verb {
+    /// Run the daemon
+    Run {
+        /// Do everything but act, whatever the configuration says
+        #[arg(long)]
+        alert_only: bool,
+    },
+    /// Check the configuration, and print the arithmetic of each scenario
+    Check {
+        /// Leave the files and variables alone that it refers to, as on a machine that is not its own
+        #[arg(long)]
+        no_inspect: bool,
+    },
+    /// Print the JSON Schema of the configuration
+    Schema,
+    /// Look at a plan without doing it: what each step would find now
+    Plan {
+        /// The plan; may be left out where there is only one
+        name: Option<String>,
+        /// How long to look at most
+        #[arg(long, value_name = "TIME", default_value = "15s")]
+        within: HumanDuration,
+    },
+    /// Everything at a glance
+    Status,
+    /// Follow live: redrawn on a terminal, else a line for each change
+    Watch {
+        /// End when the active run ends; at once where there is none
+        #[arg(long)]
+        until_run_ends: bool,
+    },
+    /// The incidents, or one with its timeline
+    Incidents {
+        /// The incident
+        id: Option<String>,
+    },
+    /// Why it does not act now, what would make it act, and when
+    Explain {
+        /// Only this scenario
+        scenario: Option<String>,
+    },
+    /// Yes, fail over: shows what it is for, and binds to exactly that plan
+    Approve(Approve),
+    /// No, do not fail over
+    Deny {
+        /// The incident; may be left out where only one waits
+        incident: Option<String>,
+    },
+    /// I have seen it
+    Ack {
+        /// The incident; may be left out where only one is open
+        incident: Option<String>,
+    },
+    /// Stop a run and undo what was done; refused after the point of no return
+    Abort {
+        /// The run [default: the active one]
+        run: Option<String>,
+    },
+    /// Start nothing new: no run, no step
+    Pause,
+    /// End the pause
+    Resume,
+    /// Set the mode until it is set again
+    Mode {
+        /// `config` gives it back to the configuration
+        mode: ModeArg,
+    },
+    /// Carry out a scenario's plan now
+    Failover(Failover),
+    /// The runs, or one with its steps
+    Runs {
+        /// The run
+        id: Option<String>,
+    },
+    /// Answer for a step that waits for somebody
+    #[command(subcommand)]
+    Step(StepVerb),
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `failoverd approve`.
+#[derive(Clone, Debug, Args)]
+pub struct Approve {
+    /// The incident; may be left out where only one waits
+    #[arg(conflicts_with = "step")]
+    pub incident: Option<String>,
+    /// A step of a run that waits for a yes
+    #[arg(long, num_args = 2, value_names = ["RUN", "STEP"])]
+    pub step: Option<Vec<String>>,
+    /// So much data may be lost, for example 30s
+    #[arg(long, value_name = "TIME", conflicts_with = "step")]
+    pub allow_data_loss: Option<HumanDuration>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Follow the run to its end
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// `failoverd failover`.
+#[derive(Clone, Debug, Args)]
+pub struct Failover {
+    /// The scenario
+    pub scenario: String,
+    /// So much data may be lost, for example 30s
+    #[arg(long, value_name = "TIME")]
+    pub allow_data_loss: Option<HumanDuration>,
+    /// Do not ask; needed where there is no terminal
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Follow the run to its end
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// `failoverd step`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum StepVerb {
+    /// Try a parked step again
+    Retry(StepName),
+    /// Go on without a parked step
+    Skip(StepName),
+    /// Yes to an approval step
+    Approve(StepName),
+}
+
+/// Which step.
+#[derive(Clone, Debug, Args)]
+pub struct StepName {
+    /// The step
+    pub step: String,
+    /// Its run [default: the active one]
+    #[arg(long, value_name = "ID")]
+    pub run: Option<String>,
+}
+
+/// What `failoverd mode` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ModeArg {
+    /// The daemon acts by itself
+    Auto,
+    /// A person is asked
+    Approve,
+    /// Everything but acting
+    AlertOnly,
+    /// As the configuration says
+    Config,
+}
+
+impl ModeArg {
+    /// The mode; `None` is the configuration's.
+    pub fn mode(self) -> Option<Mode> {
+        match self {
+            Self::Auto => Some(Mode::Auto),
+            Self::Approve => Some(Mode::Approve),
+            Self::AlertOnly => Some(Mode::AlertOnly),
+            Self::Config => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn reads_what_people_type() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        assert!(parse("failoverd status --json").expect("good").global.json);
+        let cli = parse("failoverd approve INC-1 --allow-data-loss 30s -y").expect("good");
+        let Verb::Approve(approve) = cli.verb else { panic!("{:?}", cli.verb) };
+        assert_eq!(approve.allow_data_loss, Some(HumanDuration::secs(30)));
+        let cli = parse("failoverd approve --step RUN-1 cutover").expect("good");
+        let Verb::Approve(approve) = cli.verb else { panic!("{:?}", cli.verb) };
+        assert_eq!(approve.step, Some(vec!["RUN-1".into(), "cutover".into()]));
+        assert!(parse("failoverd approve INC-1 --step RUN-1 cutover").is_err());
+        assert!(parse("failoverd failover x --allow-data-loss 30").is_err(), "a number without its unit");
+        let Verb::Mode { mode } = parse("failoverd mode config").expect("good").verb else { panic!("another verb") };
+        assert_eq!(mode.mode(), None);
+    }
+}

@@ -1,0 +1,196 @@
+//! `failoverd plan`: every step looks at its target, and nothing is changed.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::args::Global;
+use super::check::{load_options, load_or_tell};
+use super::exit::{Exit, Failure, print, print_json};
+use super::render::Style;
+use super::render::plan::{DryRun, DryStep, Look, render_plan};
+use super::show::unknown;
+use crate::actions;
+use crate::clients::Clients;
+use crate::config::Loaded;
+use crate::core::plan::{critical_path, topological};
+use crate::model::{Epoch, Plan, Settings, Step, StepName};
+use crate::ports::{ActionContext, Authority, Denied};
+
+/// So many steps look at the same time.
+const AT_ONCE: usize = 16;
+
+/// Denies everything: the second wall, should an action ever change something while it looks.
+struct NothingMayChange;
+
+impl Authority for NothingMayChange {
+    fn permit(&self, _: Epoch) -> Result<(), Denied> {
+        Err(Denied::StoreInDoubt("this is a dry run, which changes nothing".into()))
+    }
+}
+
+/// `failoverd plan [NAME]`.
+///
+/// # Errors
+/// [`Failure`]; exit code 1 where a step stands in the way of a run.
+pub async fn plan(global: &Global, name: Option<&str>, within: Duration) -> Result<(), Failure> {
+    let loaded = load_or_tell(global, &load_options(global, true))?;
+    let plan = choose(&loaded.settings, name)?;
+    let looks = look_at_all(&loaded, plan, within, global.json).await;
+    let dry = assemble(&loaded.settings, plan, looks);
+    if global.json {
+        print_json(&dry)?;
+    } else {
+        print(&render_plan(&dry, &Style::detect()))?;
+    }
+    if dry.steps.iter().any(|step| step.look.is_in_the_way()) {
+        return Err(Failure::said(Exit::Failed));
+    }
+    Ok(())
+}
+
+fn choose<'a>(settings: &'a Settings, name: Option<&str>) -> Result<&'a Plan, Failure> {
+    let names = || settings.plans.iter().map(|plan| plan.name.as_str());
+    match (name, settings.plans.as_slice()) {
+        (Some(name), plans) => {
+            plans.iter().find(|plan| plan.name.as_str() == name).ok_or_else(|| unknown("plan", name, names()))
+        }
+        (None, [plan]) => Ok(plan),
+        (None, []) => Err(Failure::new(Exit::Failed, "not_found", "the configuration has no plan")),
+        (None, _) => Err(Failure::usage(format!(
+            "there is more than one plan; name one of: {}",
+            names().collect::<Vec<_>>().join(", ")
+        ))),
+    }
+}
+
+async fn look_at_all(loaded: &Loaded, plan: &Plan, within: Duration, quiet: bool) -> BTreeMap<StepName, Look> {
+    let clients = Arc::new(Clients::new(&loaded.file.limits));
+    let spinner = spinner(plan.steps.len(), quiet);
+    let deadline = Instant::now() + within;
+    let mut looking = futures::stream::iter(&plan.steps)
+        .map(|step| async { (step.name.clone(), look(step, &clients, deadline).await) })
+        .buffer_unordered(AT_ONCE);
+    let mut looks = BTreeMap::new();
+    while let Some((step, look)) = looking.next().await {
+        looks.insert(step, look);
+        let waits: Vec<&str> =
+            plan.steps.iter().filter(|step| !looks.contains_key(&step.name)).map(|step| step.name.as_str()).collect();
+        spinner.inc(1);
+        spinner.set_message(waits.join(", "));
+    }
+    spinner.finish_and_clear();
+    looks
+}
+
+fn spinner(steps: usize, quiet: bool) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let steps = u64::try_from(steps).unwrap_or(u64::MAX);
+    let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
+    let style =
+        ProgressStyle::with_template("{spinner} looked at {pos} of {len} steps, {elapsed}; waiting for {wide_msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+async fn look(step: &Step, clients: &Arc<Clients>, deadline: Instant) -> Look {
+    let Some(spec) = step.work.action() else { return Look::ByDaemon };
+    let action = match actions::build(spec, clients) {
+        Ok(action) => action,
+        Err(error) => return Look::Broken { reason: error.to_string() },
+    };
+    let context = ActionContext {
+        run: None,
+        step: step.name.clone(),
+        epoch: Epoch(0),
+        attempt: 1,
+        deadline,
+        authority: Arc::new(NothingMayChange),
+    };
+    match tokio::time::timeout_at(deadline.into(), action.observe(&context)).await {
+        Ok(observed) => Look::Observed(observed),
+        Err(_) => Look::TimedOut,
+    }
+}
+
+/// Puts the steps into their levels, and marks the critical path.
+fn assemble(settings: &Settings, plan: &Plan, mut looks: BTreeMap<StepName, Look>) -> DryRun {
+    let path = critical_path(plan, |step| step.estimate.get());
+    let order = topological(plan).unwrap_or_else(|_| (0..plan.steps.len()).collect());
+    let mut levels: BTreeMap<&StepName, usize> = BTreeMap::new();
+    for place in order {
+        let step = &plan.steps[place];
+        let before = step.after.iter().filter_map(|name| levels.get(name)).max().copied().unwrap_or(0);
+        levels.insert(&step.name, before + 1);
+    }
+    let mut steps: Vec<DryStep> = plan
+        .steps
+        .iter()
+        .map(|step| DryStep {
+            name: step.name.clone(),
+            kind: step.work.kind().to_string(),
+            target: step.work.action().map_or(String::new(), |spec| spec.target.clone()),
+            after: step.after.clone(),
+            level: levels.get(&step.name).copied().unwrap_or(1),
+            critical: path.steps.contains(&step.name),
+            estimate: step.estimate,
+            look: looks.remove(&step.name).unwrap_or(Look::TimedOut),
+        })
+        .collect();
+    // Stable: within a level the order is that of the file.
+    steps.sort_by_key(|step| step.level);
+    let using = settings.scenarios.iter().filter(|scenario| scenario.plan.as_ref() == Some(&plan.name));
+    DryRun {
+        plan: plan.name.clone(),
+        hash: plan.hash(),
+        budget: path.total.into(),
+        scenarios: using.map(|scenario| (scenario.name.clone(), scenario.rto)).collect(),
+        point_of_no_return: plan.point_of_no_return.clone(),
+        steps,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{LoadOptions, load};
+
+    fn example() -> Loaded {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples/minimal.toml");
+        load(&LoadOptions::file_only(file)).expect("the example is good")
+    }
+
+    #[test]
+    fn steps_are_put_into_levels_and_the_critical_path_is_marked() {
+        let loaded = example();
+        let plan = choose(&loaded.settings, None).expect("only one");
+        let dry = assemble(&loaded.settings, plan, BTreeMap::new());
+        let level = |name: &str| dry.steps.iter().find(|step| step.name.as_str() == name).map(|step| step.level);
+        assert_eq!(level("promote"), Some(1));
+        assert_eq!(level("scale"), Some(1));
+        assert!(level("route") > level("promote"));
+        assert!(dry.steps.is_sorted_by_key(|step| step.level));
+        assert!(dry.steps.iter().any(|step| step.critical) && dry.steps.iter().any(|step| !step.critical));
+        assert_eq!(dry.scenarios.len(), 1);
+    }
+
+    #[test]
+    fn a_plan_is_named_or_the_only_one() {
+        let loaded = example();
+        assert!(choose(&loaded.settings, Some("regional-failover")).is_ok());
+        let error = choose(&loaded.settings, Some("regional-failver")).expect_err("a slip");
+        assert!(error.message.contains("did you mean `regional-failover`?"), "{}", error.message);
+    }
+
+    #[test]
+    fn nothing_may_change() {
+        assert!(NothingMayChange.permit(Epoch(7)).is_err());
+    }
+}

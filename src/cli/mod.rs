@@ -1,0 +1,66 @@
+//! The verbs, for people and (with `--json`) for programs.
+//!
+//! Lives here: the command line, what is shown, the exit codes. Does not live here: anything that
+//! decides; a verb reads a view or gives a command. Imports everything but the daemon's insides.
+
+pub mod args;
+pub mod ask;
+pub mod check;
+pub mod context;
+pub mod dryrun;
+pub mod exit;
+pub mod render;
+pub mod show;
+pub mod watch;
+
+use clap::CommandFactory;
+
+use self::args::{Cli, Global, Verb};
+use self::context::Context;
+use self::exit::{Exit, Failure, print};
+use crate::core::Command;
+
+/// Carries out every verb but `run`.
+///
+/// # Errors
+/// [`Failure`], with the exit code that the help text promises.
+pub async fn dispatch(global: &Global, verb: &Verb) -> Result<(), Failure> {
+    match verb {
+        Verb::Run { .. } => Err(Failure::new(Exit::Failed, "internal", "`run` is not carried out here")),
+        Verb::Check { no_inspect } => check::check(global, !no_inspect),
+        Verb::Schema => todo!("schema"),
+        Verb::Plan { name, within } => dryrun::plan(global, name.as_deref(), within.get()).await,
+        Verb::Completions { shell } => completions(*shell),
+        _ => talk(&Context::new(global)?, verb).await,
+    }
+}
+
+/// The verbs that talk to the daemon.
+async fn talk(context: &Context, verb: &Verb) -> Result<(), Failure> {
+    let give = async |command| context.give(command).await.map(drop);
+    match verb {
+        Verb::Status => context.status().await,
+        Verb::Watch { until_run_ends } => context.watch(*until_run_ends).await,
+        Verb::Incidents { id } => context.incidents(id.as_deref()).await,
+        Verb::Explain { scenario } => context.explain(scenario.as_deref()).await,
+        Verb::Runs { id } => context.runs(id.as_deref()).await,
+        Verb::Approve(args) => context.approve(args).await,
+        Verb::Deny { incident } => context.deny(incident.as_deref()).await,
+        Verb::Ack { incident } => context.ack(incident.as_deref()).await,
+        Verb::Failover(args) => context.failover(args).await,
+        Verb::Step(verb) => context.step(verb).await,
+        Verb::Abort { run } => give(Command::Abort { run: run.as_deref().map(Into::into) }).await,
+        Verb::Pause => give(Command::Pause).await,
+        Verb::Resume => give(Command::Resume).await,
+        Verb::Mode { mode } => give(Command::Mode { mode: mode.mode() }).await,
+        Verb::Run { .. } | Verb::Check { .. } | Verb::Schema | Verb::Plan { .. } | Verb::Completions { .. } => {
+            Err(Failure::new(Exit::Failed, "internal", "this verb does not talk to the daemon"))
+        }
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "failoverd", &mut script);
+    print(&String::from_utf8_lossy(&script))
+}

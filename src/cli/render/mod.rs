@@ -1,0 +1,13 @@
+//! What people are shown. Pure functions from a view and a moment to text: no clock, no terminal.
+
+pub mod changes;
+pub mod check;
+pub mod explain;
+pub mod incident;
+pub mod plan;
+pub mod run;
+pub mod status;
+pub mod style;
+pub mod time;
+
+pub use style::Style;

@@ -1,0 +1,237 @@
+//! `failoverd status`.
+
+use std::fmt::Write as _;
+
+use super::run::render_run;
+use super::style::{Style, Tone, clean, lines};
+use super::time::{moment, relative, span};
+use crate::core::view::{ProbeView, ScenarioView, StatusView};
+use crate::model::{Decision, Facts, Health, HoldReason, Role, Truth, WallTime};
+
+/// Everything at a glance: what is wrong first, then the run, the scenarios and the probes.
+pub fn render_status(view: &StatusView, now: WallTime, style: &Style) -> String {
+    let mut text = String::new();
+    let mode_by = view.mode_by.as_deref().map_or(String::new(), |by| format!(", set by {by}"));
+    let _ = writeln!(
+        text,
+        "{}  mode {}{}  epoch {}  up for {}",
+        style.paint(Tone::Head, &clean(&view.name)),
+        style.paint(Tone::Head, &view.mode.to_string()),
+        clean(&mode_by),
+        view.epoch,
+        span(now.since(view.started)),
+    );
+    if now.since(view.at).as_secs() > 10 {
+        let _ = writeln!(text, "{}", style.paint(Tone::Warn, &format!("! seen {}", moment(now, view.at))));
+    }
+    for warning in warnings(view, now) {
+        let _ = writeln!(text, "{}", style.paint(Tone::Bad, &format!("! {}", clean(&warning))));
+    }
+    if let Some(run) = &view.run {
+        let _ = write!(text, "\n{}", render_run(run, now, style));
+    }
+    if !view.scenarios.is_empty() {
+        let _ = write!(text, "\n{}", scenarios(view, now, style));
+    }
+    for hint in view.scenarios.iter().filter_map(|scenario| hint(scenario, now)) {
+        let _ = writeln!(text, "{}", style.paint(Tone::Warn, &hint));
+    }
+    if !view.probes.is_empty() {
+        let _ = write!(text, "\n{}", probes(view, now, style));
+    }
+    text
+}
+
+fn warnings(view: &StatusView, now: WallTime) -> Vec<String> {
+    let mut all = Vec::new();
+    if let Some(what) = &view.in_doubt {
+        all.push(format!("IN DOUBT: {what}. Nothing new is started."));
+    }
+    if view.isolated {
+        all.push("ISOLATED: the anchors do not answer, so it may be us who are cut off. Nothing is concluded.".into());
+    }
+    if let Some(until) = view.tilt_until {
+        all.push(format!("TILT: the clock jumped or the loop stalled; only looking until {}.", moment(now, until)));
+    }
+    if let Some(by) = &view.paused_by {
+        all.push(format!("PAUSED by {by}. Nothing new is started until `failoverd resume`."));
+    }
+    all
+}
+
+fn scenarios(view: &StatusView, now: WallTime, style: &Style) -> String {
+    let mut table = style.table(&["SCENARIO", "SEV", "MODE", "CONDITION", "DECISION", "BUDGET / RTO", "LOSS / RPO"]);
+    for scenario in &view.scenarios {
+        let (tone, truth) = truth(scenario.truth);
+        table.add_row([
+            style.cell(Tone::Head, scenario.name.as_str()),
+            style.cell(Tone::Plain, scenario.severity.to_string()),
+            style.cell(Tone::Plain, scenario.mode.to_string()),
+            style.cell(tone, truth),
+            style.cell(decision_tone(scenario.decision.as_ref()), decision(scenario.decision.as_ref(), now)),
+            style.cell(Tone::Plain, format!("{} / {}", span(scenario.budget.get()), span(scenario.rto.get()))),
+            loss(scenario, style),
+        ]);
+    }
+    lines(&table)
+}
+
+fn loss(scenario: &ScenarioView, style: &Style) -> comfy_table::Cell {
+    match (scenario.predicted_loss, scenario.rpo) {
+        (_, None) => style.cell(Tone::Dim, "-"),
+        (None, Some(rpo)) => style.cell(Tone::Warn, format!("? / {}", span(rpo.get()))),
+        (Some(loss), Some(rpo)) => {
+            let tone = if loss > rpo { Tone::Bad } else { Tone::Plain };
+            style.cell(tone, format!("{} / {}", span(loss.get()), span(rpo.get())))
+        }
+    }
+}
+
+/// The condition's truth in a word.
+pub fn truth(truth: Truth) -> (Tone, &'static str) {
+    match truth {
+        Truth::True => (Tone::Bad, "HOLDS"),
+        Truth::False => (Tone::Good, "quiet"),
+        Truth::Unknown => (Tone::Warn, "cannot tell"),
+    }
+}
+
+/// The decision in one line, with a countdown where time matters.
+pub fn decision(decision: Option<&Decision>, now: WallTime) -> String {
+    match decision {
+        None => "-".into(),
+        Some(Decision::AskApproval { until }) => format!("waits for approval, last moment {}", relative(now, *until)),
+        Some(Decision::Hold(reason)) => match hold_until(reason) {
+            Some(until) => format!("hold: {}, over {}", reason.name().replace('_', " "), relative(now, until)),
+            None => format!("hold: {reason}"),
+        },
+        Some(other @ (Decision::Alert | Decision::Act)) => other.to_string(),
+    }
+}
+
+fn decision_tone(decision: Option<&Decision>) -> Tone {
+    match decision {
+        None => Tone::Dim,
+        Some(Decision::Hold(_) | Decision::Alert) => Tone::Warn,
+        Some(Decision::AskApproval { .. } | Decision::Act) => Tone::Bad,
+    }
+}
+
+/// When time alone ends this hold.
+fn hold_until(reason: &HoldReason) -> Option<WallTime> {
+    match reason {
+        HoldReason::Confirming { until }
+        | HoldReason::StartupGrace { until }
+        | HoldReason::CoolDown { until }
+        | HoldReason::FailoverLimit { until }
+        | HoldReason::Tilt { until } => Some(*until),
+        HoldReason::Inconclusive { .. }
+        | HoldReason::Vetoed { .. }
+        | HoldReason::StandbyUnhealthy { .. }
+        | HoldReason::LagUnknown { .. }
+        | HoldReason::LagAboveRpo { .. }
+        | HoldReason::Paused { .. }
+        | HoldReason::RunActive { .. }
+        | HoldReason::AlreadyRun { .. }
+        | HoldReason::NoAnswer
+        | HoldReason::Denied { .. }
+        | HoldReason::NoPlan
+        | HoldReason::StateInDoubt { .. } => None,
+    }
+}
+
+/// What somebody can do now about a scenario with an incident.
+fn hint(scenario: &ScenarioView, now: WallTime) -> Option<String> {
+    let incident = scenario.incident.as_ref()?;
+    let deadline = scenario.deadline.map(|at| format!(", RTO ends {}", relative(now, at))).unwrap_or_default();
+    Some(match &scenario.decision {
+        Some(Decision::AskApproval { .. }) => {
+            format!("→ {incident}{deadline}: `failoverd approve {incident}` or `failoverd deny {incident}`")
+        }
+        _ => format!("→ {incident}{deadline}: `failoverd incidents {incident}`, `failoverd explain {}`", scenario.name),
+    })
+}
+
+fn probes(view: &StatusView, now: WallTime, style: &Style) -> String {
+    let mut table = style.table(&["PROBE", "REGION", "HEALTH", "FOR", "SEEN", "LATENCY", "DETAIL"]);
+    for probe in &view.probes {
+        table.add_row([
+            style.cell(Tone::Head, format!("{}{}", probe.name, if probe.anchor { " (anchor)" } else { "" })),
+            style.cell(Tone::Plain, probe.region.as_ref().map_or("-", |region| region.as_str())),
+            style.cell(health_tone(probe.health), probe.health.to_string()),
+            style.cell(Tone::Plain, probe.since.map_or("-".into(), |at| span(now.since(at)))),
+            style.cell(Tone::Dim, probe.last_seen.map_or("never".into(), |at| relative(now, at))),
+            style.cell(Tone::Plain, probe.latency_ms.map_or("-".into(), |ms| format!("{ms:.1} ms"))),
+            style.cell(Tone::Plain, detail(probe)),
+        ]);
+    }
+    lines(&table)
+}
+
+fn health_tone(health: Health) -> Tone {
+    match health {
+        Health::Up => Tone::Good,
+        Health::Down => Tone::Bad,
+        Health::Unknown => Tone::Warn,
+    }
+}
+
+fn detail(probe: &ProbeView) -> String {
+    let facts = probe.facts.as_ref().map(facts).unwrap_or_default();
+    [probe.why.as_str(), facts.as_str()].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+fn facts(facts: &Facts) -> String {
+    let mut parts = Vec::new();
+    match facts.role {
+        Some(Role::Primary) => parts.push("primary".to_owned()),
+        Some(Role::Replica) => parts.push("replica".to_owned()),
+        None => {}
+    }
+    match facts.streaming {
+        Some(false) => parts.push("NOT streaming".into()),
+        Some(true) | None => {}
+    }
+    if let Some(lag) = facts.lag {
+        parts.push(format!("lag {}", span(lag.time)));
+    }
+    if facts.synchronous == Some(true) {
+        parts.push("synchronous".into());
+    }
+    parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::sample::{NOW, failing_over, hence, outage, quiet};
+
+    #[test]
+    fn a_quiet_afternoon() {
+        insta::assert_snapshot!(render_status(&quiet(), NOW, &Style::default()));
+    }
+
+    #[test]
+    fn an_outage_that_waits_for_somebody() {
+        insta::assert_snapshot!(render_status(&outage(), NOW, &Style::default()));
+    }
+
+    #[test]
+    fn everything_is_wrong_at_once() {
+        let mut view = failing_over();
+        view.in_doubt = Some("the disk is full".into());
+        view.isolated = true;
+        view.paused_by = Some("alice (uid 1000)".into());
+        view.tilt_until = Some(hence(20));
+        insta::assert_snapshot!(render_status(&view, NOW, &Style::default()));
+    }
+
+    #[test]
+    fn fits_into_a_narrow_terminal() {
+        let style = Style { colour: false, width: Some(80) };
+        let text = render_status(&failing_over(), NOW, &style);
+        let too_long: Vec<&str> =
+            text.lines().filter(|line| line.starts_with(' ') && line.chars().count() > 80).collect();
+        assert!(too_long.is_empty(), "{too_long:#?}\n{text}");
+    }
+}
