@@ -10,3 +10,4 @@ mod kube_faults;
 mod logging;
 mod state;
 mod systemd;
+mod probes;
