@@ -7,6 +7,7 @@ use failoverd::cli;
 use failoverd::cli::args::{Cli, Global, Verb};
 use failoverd::cli::check::{load_options, load_or_tell};
 use failoverd::cli::exit::{Exit, Failure};
+use failoverd::daemon::{self, RunOptions};
 
 fn main() -> ExitCode {
     // One TLS stack for every client. An error means that somebody was quicker, with the same one.
@@ -29,11 +30,15 @@ fn runtime(mut builder: tokio::runtime::Builder) -> Result<tokio::runtime::Runti
 }
 
 /// Runs the daemon. Two workers: one for the loop, one for what must not wait for it.
-fn run(global: &Global, _alert_only: bool) -> Result<(), Failure> {
-    let options = load_options(global, true);
-    let _loaded = load_or_tell(global, &options)?;
+fn run(global: &Global, alert_only: bool) -> Result<(), Failure> {
+    let load = load_options(global, true);
+    let loaded = load_or_tell(global, &load)?;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(2);
-    let _runtime = runtime(builder)?;
-    Err(Failure::new(Exit::Failed, "not_yet", "the daemon is not wired in yet"))
+    let options = RunOptions { load, socket: global.socket.clone(), alert_only };
+    let ended = runtime(builder)?.block_on(daemon::run(loaded, options));
+    ended.map_err(|error| {
+        let exit = if error.exit_code() == 2 { Exit::Usage } else { Exit::Failed };
+        Failure::new(exit, "daemon", error.to_string())
+    })
 }

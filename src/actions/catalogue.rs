@@ -102,6 +102,7 @@ mod tests {
     use super::*;
     use crate::actions::{BuildError, build};
     use crate::clients::Clients;
+    use crate::config::ActionConfig;
     use crate::config::shape::Limits;
     use crate::model::ActionSpec;
 
@@ -135,7 +136,10 @@ mod tests {
     fn every_kind_in_the_catalogue_can_be_built() {
         let clients = Arc::new(Clients::new(&Limits::default()));
         for kind in KINDS {
-            assert!(build(&spec(kind.name, params(kind.name)), &clients).is_ok(), "{}", kind.name);
+            let spec = spec(kind.name, params(kind.name));
+            assert!(build(&spec, &clients).is_ok(), "{}", kind.name);
+            let config = ActionConfig::from_spec(&spec).expect("its own kind");
+            assert_eq!((config.effect(), config.repeat()), (kind.effect, kind.repeat), "{}", kind.name);
             assert_eq!(find(kind.name), Some(kind));
         }
         assert_eq!(find("rds.unknown"), None);
@@ -159,6 +163,6 @@ mod tests {
             assert!(matches!(error, Some(BuildError::Invalid { .. })), "{kind} {params}: {error:?}");
         }
         let error = build(&spec("rds.unknown", json!({})), &clients).err();
-        assert!(matches!(error, Some(BuildError::Params { .. })), "{error:?}");
+        assert!(matches!(error, Some(BuildError::Params(_))), "{error:?}");
     }
 }

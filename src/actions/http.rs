@@ -34,7 +34,7 @@ impl Request {
     /// # Errors
     /// Where the method or a header's name is none, or there are two bodies.
     pub fn new(params: HttpRequest, clients: Arc<Clients>) -> Result<Self, String> {
-        let method = Method::from_bytes(params.method.as_bytes())
+        let method = Method::from_bytes(params.method.to_uppercase().as_bytes())
             .map_err(|_| format!("`{}` is not an HTTP method", params.method))?;
         if params.body.is_some() && params.json.is_some() {
             return Err("`body` and `json` exclude each other".into());

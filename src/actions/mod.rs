@@ -34,14 +34,9 @@ use crate::ports::{Action, ActionContext};
 /// Why an action cannot be built. `check` finds it before a run does.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The parameters are not those of any action.
-    #[error("{kind}: its parameters cannot be read: {reason}")]
-    Params {
-        /// The kind.
-        kind: ActionKind,
-        /// Why.
-        reason: String,
-    },
+    /// The parameters are not those of the kind.
+    #[error("{0}")]
+    Params(String),
     /// The parameters contradict each other.
     #[error("{kind}: {reason}")]
     Invalid {
@@ -57,8 +52,7 @@ pub enum BuildError {
 /// # Errors
 /// [`BuildError`].
 pub fn build(spec: &ActionSpec, clients: &Arc<Clients>) -> Result<Box<dyn Action>, BuildError> {
-    let config: ActionConfig = serde_json::from_value(spec.params.clone())
-        .map_err(|error| BuildError::Params { kind: spec.kind.clone(), reason: error.to_string() })?;
+    let config = ActionConfig::from_spec(spec).map_err(BuildError::Params)?;
     let clients = clients.clone();
     let built: Result<Box<dyn Action>, String> = match config {
         ActionConfig::Rds(RdsAction::PromoteReadReplica(params)) => {

@@ -15,7 +15,10 @@ use crate::ports::{Action, ActionContext, Denied};
 /// How long the commit that proves a write may take before it counts as hanging.
 const COMMIT: Duration = Duration::from_secs(2);
 
-/// Makes a standby writable.
+/// Makes a standby writable. Needs PostgreSQL 12 or later.
+///
+/// Without `system_identifier` a server that is not in recovery is taken for promoted, whichever
+/// cluster it belongs to.
 /// <https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-RECOVERY-CONTROL>
 pub struct Promote {
     params: PostgresPromote,

@@ -14,7 +14,8 @@ use crate::config::action::RedisPromote;
 use crate::model::{Applied, Observed, Verified};
 use crate::ports::{Action, ActionContext, Denied};
 
-/// Makes a replica a master.
+/// Makes a replica a master. Where Sentinel or Redis Cluster looks after it, leave it to them: they
+/// would undo it.
 /// <https://redis.io/docs/latest/commands/replicaof/>
 pub struct Promote {
     params: RedisPromote,

@@ -62,16 +62,6 @@ impl Region {
     }
 }
 
-/// The region in an ARN (`arn:partition:service:region:account:resource`).
-/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html>
-pub fn arn_region(arn: &str) -> Option<&str> {
-    let mut parts = arn.split(':');
-    if parts.next() != Some("arn") {
-        return None;
-    }
-    parts.nth(2).filter(|region| !region.is_empty())
-}
-
 /// Makes a call and waits for its answer until `until`.
 ///
 /// # Errors
@@ -233,13 +223,5 @@ mod tests {
         let message = "The canonical string should have been x-amz-security-token:CANARY";
         let failure = answer("rds", 403, Some("SignatureDoesNotMatch"), message);
         assert!(!failure.reason.contains("CANARY"), "{failure}");
-    }
-
-    #[test]
-    fn the_region_is_in_the_arn() {
-        assert_eq!(arn_region("arn:aws:sns:us-west-2:123456789012:critical"), Some("us-west-2"));
-        assert_eq!(arn_region("arn:aws:iam::123456789012:role/x"), None);
-        assert_eq!(arn_region("critical"), None);
-        assert_eq!(arn_region("arn:aws"), None);
     }
 }

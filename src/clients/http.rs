@@ -56,6 +56,10 @@ pub(super) fn client(ca_file: Option<&Path>) -> Result<reqwest::Client, Failure>
 /// [`Failure`]: `Again` where no connection was made, `Refused` where the request could not be
 /// built, else `Unknown`. The address is in none of them, since it may be a secret.
 pub async fn send(what: &str, until: Instant, request: reqwest::RequestBuilder) -> Result<Answer, Failure> {
+    // With no time left the request would still be begun, and its outcome would be unknown.
+    if Instant::now() >= until {
+        return Err(Failure::again(format!("{what}: not sent: no time is left")));
+    }
     let no_answer = || Failure::unknown(format!("{what}: no answer in time"));
     let sent = tokio::time::timeout_at(until.into(), request.send()).await.map_err(|_| no_answer())?;
     let mut response = sent.map_err(|error| {

@@ -125,6 +125,10 @@ impl Clients {
             Api::Sns => &self.sns,
             Api::Kubernetes => &self.kubernetes,
         };
+        // With no time left a request would still be begun, and its outcome would be unknown.
+        if Instant::now() >= until {
+            return Err(Failure::again(format!("{} not called: no time is left", api.name())));
+        }
         tokio::time::timeout_at(until.into(), limit.limiter.until_ready()).await.map_err(|_| {
             Failure::again(format!(
                 "not called: the limit of {} calls a second for {} left no room in time",

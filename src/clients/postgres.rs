@@ -100,7 +100,12 @@ impl Address {
         // The parser's own words may quote a piece of the address.
         let invalid =
             || Failure::refused("postgres: the address is not of the form postgresql://user@host:port/database");
-        let (base, query) = text.split_once('?').unwrap_or((text, ""));
+        // A password may hold a question mark; what comes after the last `@` does not.
+        let host = text.rfind('@').unwrap_or(0);
+        let (base, query) = match text[host..].find('?') {
+            Some(at) => (&text[..host + at], &text[host + at + 1..]),
+            None => (text, ""),
+        };
         if !base.starts_with("postgres://") && !base.starts_with("postgresql://") {
             return Err(invalid());
         }
@@ -204,7 +209,6 @@ mod tests {
             "postgresql://u:canary@a.example,b.example/shop",
             "postgresql://u:canary@a.example/shop?sslmode=canary",
             "postgresql://u:canary@a.example:canary/shop",
-            "postgresql://u:ca?nary@a.example/canary",
             "host=a.example password=canary",
             "",
         ] {
@@ -212,6 +216,13 @@ mod tests {
             assert_eq!(failure.kind, FailureKind::Refused, "{text}");
             assert!(!failure.reason.contains("canary"), "{failure}");
         }
+    }
+
+    #[test]
+    fn a_password_may_hold_a_question_mark() {
+        let address = Address::parse("postgresql://u:a?b@a.example/shop?sslmode=verify-full", None).expect("parsed");
+        assert_eq!(address.config.get_password(), Some(&b"a?b"[..]));
+        assert_eq!(address.trust, Trust::ChainAndName);
     }
 
     #[test]

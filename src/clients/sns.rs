@@ -5,7 +5,8 @@ use std::time::Instant;
 use aws_sdk_sns::operation::publish::builders::PublishFluentBuilder;
 
 use super::failure::Failure;
-use super::{Api, Clients, aws};
+use super::{Api, Clients};
+use crate::config::action_spec::topic_region;
 
 /// The call, for error texts.
 pub const WHAT: &str = "sns Publish";
@@ -33,7 +34,7 @@ pub struct Message<'m> {
 /// Where neither tells.
 pub fn region(given: Option<&str>, topic: &str) -> Result<String, String> {
     given
-        .or_else(|| aws::arn_region(topic))
+        .or_else(|| topic_region(topic))
         .map(str::to_owned)
         .ok_or_else(|| format!("`{topic}` is not an ARN (arn:aws:sns:REGION:ACCOUNT:TOPIC), and no region is given"))
 }

@@ -138,7 +138,11 @@ impl Faults {
     pub(super) fn sort(&mut self) {
         self.0.sort_by(|a, b| {
             let order = |fault: &Fault| (fault.layer, fault.line, fault.column);
-            order(a).cmp(&order(b)).then_with(|| a.code.cmp(b.code)).then_with(|| a.message.cmp(&b.message))
+            order(a)
+                .cmp(&order(b))
+                .then_with(|| a.source.cmp(&b.source))
+                .then_with(|| a.code.cmp(b.code))
+                .then_with(|| a.message.cmp(&b.message))
         });
         self.0.dedup_by(|a, b| a.place() == b.place() && a.message == b.message);
     }

@@ -261,7 +261,12 @@ impl Layers {
                 best = (depth, layer, span);
             }
         }
-        Location::Text { layer: best.1, span: best.2, whole: best.0 == path.0.len() }
+        let whole = best.0 == path.0.len();
+        // A table that is only in the environment (`FAILOVERD__DEMON__MODE`).
+        match self.variables.iter().find(|variable| !whole && variable.path.starts_with(path)) {
+            Some(variable) => Location::Environment { name: variable.name.clone() },
+            None => Location::Text { layer: best.1, span: best.2, whole },
+        }
     }
 
     /// Everything that is written at or below this path in one of the texts.
@@ -371,7 +376,9 @@ fn to_json(value: Value) -> serde_json::Value {
         ValueKind::String(text) => text.into(),
         ValueKind::Array(of) => of.into_iter().map(to_json).collect(),
         ValueKind::Table(of) => {
-            serde_json::Value::Object(of.into_iter().map(|(key, value)| (key, to_json(value))).collect())
+            // Sorted, because plans are hashed over parameters that keep this order.
+            let sorted: BTreeMap<String, Value> = of.into_iter().collect();
+            serde_json::Value::Object(sorted.into_iter().map(|(key, value)| (key, to_json(value))).collect())
         }
     }
 }

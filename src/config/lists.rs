@@ -3,15 +3,17 @@
 //! serde takes a list for a table, its elements for the keys in their order. Our schema does not,
 //! and a person who wrote one did not mean it so.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
 use super::path::Path;
 
 /// The paths of the lists that no branch of the schema allows.
 pub fn in_place_of_tables(tree: &Value) -> Vec<Path> {
-    let schema = super::schema::schema();
+    static SCHEMA: LazyLock<Value> = LazyLock::new(super::schema::schema);
     let mut found = Vec::new();
-    find(&schema, &schema, tree, &Path::default(), &mut found);
+    find(&SCHEMA, &SCHEMA, tree, &Path::default(), &mut found);
     found
 }
 

@@ -83,7 +83,8 @@ pub struct Loaded {
 pub fn load(options: &LoadOptions) -> Result<Loaded, Faults> {
     let mut found = Faults::default();
     let mut layers = read_layers(options, &mut found);
-    if found.has_errors() {
+    // What was not read is missing from everything else, so that nothing true could be said of that.
+    if found.iter().any(|fault| matches!(fault.code, "syntax" | "file_not_readable")) {
         found.sort();
         return Err(found);
     }
@@ -214,5 +215,5 @@ fn unreachable_keys(layers: &Layers, report: &mut Report<'_>) {
 }
 
 #[cfg(test)]
-#[path = "load_tests.rs"]
+#[path = "load_tests/mod.rs"]
 mod tests;

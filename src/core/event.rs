@@ -62,6 +62,16 @@ pub enum Event {
     },
     /// A new configuration was loaded; it holds for what is started from now on.
     Reload(Box<Settings>),
+    /// Somebody wanted what they may not: written down (S13).
+    Refused {
+        /// Who.
+        by: String,
+        /// What.
+        what: String,
+    },
+    /// The daemon is about to end: what is out is brought to its end, nothing new is begun, and the
+    /// next life takes up the run.
+    Ending,
     /// Storage, lease or clock is in doubt: start nothing new.
     StateInDoubt {
         /// What.

@@ -4,8 +4,22 @@
 //! and the ledger that the journal replays to. Does not live here: clocks, sockets, files,
 //! randomness, environment, await. Imports `model` only; `tests/house.rs` and `clippy.toml` see to it.
 
+mod brain;
+mod commands;
+mod detect;
 pub mod event;
+pub mod incident;
+pub mod ledger;
 pub mod plan;
+mod policy;
+mod quorum;
+mod run;
+pub mod run_ledger;
+mod run_outcome;
+mod run_undo;
+mod scenario;
 pub mod view;
+mod views;
 
+pub use brain::Brain;
 pub use event::{Answer, Command, Effect, Event, Refusal};

@@ -106,7 +106,7 @@ pub enum HoldReason {
         /// The condition.
         condition: String,
     },
-    /// The standby's lag was never measured, or too long before the outage.
+    /// The standby's lag was not measured once before the outage.
     LagUnknown {
         /// The probe that measures it.
         probe: ProbeName,

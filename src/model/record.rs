@@ -118,6 +118,8 @@ pub enum Entry {
         incident: Option<IncidentId>,
         /// For this scenario.
         scenario: ScenarioName,
+        /// It moves this service; cool-down is per service.
+        service: ServiceName,
         /// Under this epoch, which this record grants.
         epoch: Epoch,
         /// What started it.

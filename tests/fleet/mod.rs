@@ -26,6 +26,7 @@ pub mod process;
 pub mod prometheus;
 pub mod proxy;
 pub mod redis;
+pub mod world;
 
 use std::fs::{File, OpenOptions};
 use std::net::TcpListener;

@@ -4,6 +4,10 @@ mod fleet;
 
 mod actions;
 mod cli;
+mod deploy;
 mod fleet_selftest;
 mod kube_contract;
 mod kube_faults;
+mod logging;
+mod state;
+mod systemd;

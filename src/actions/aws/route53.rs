@@ -11,17 +11,17 @@ use super::route53_records::{Route, Sentinel, change, plain_name, plain_zone, se
 use crate::actions::{CHANGE, LOOK, fenced, until};
 use crate::clients::{Api, Clients, Failure, FailureKind, aws};
 use crate::config::action::Route53UpsertAlias;
+use crate::config::action_spec::ROUTE53_REGION;
 use crate::model::{Applied, Observed, Verified};
 use crate::ports::{Action, ActionContext, Denied};
-
-/// Where Route 53's control plane is.
-const REGION: &str = "us-east-1";
 
 /// Points a name to another target, unless a newer epoch has done so.
 ///
 /// The record and a TXT record that holds the epoch are changed in one batch, which Route 53
 /// carries out as a whole or not at all. The batch deletes the TXT record exactly as it was read:
-/// where anybody has written in between, nothing is changed.
+/// where anybody has written in between, nothing is changed. A record that leads there already,
+/// but was marked by an older epoch or by none, is written again: the mark is what keeps a run of
+/// that older epoch, stuck between its permit and its call, from moving the record away.
 /// <https://docs.aws.amazon.com/Route53/latest/APIReference/API_ChangeResourceRecordSets.html>
 ///
 /// `verify` asks whether the change is `INSYNC` while this process knows the change's id. After a
@@ -54,7 +54,7 @@ impl UpsertAlias {
             Some("") => None,
             Some(name) => Some(plain_name(name)),
         };
-        let region = params.region.unwrap_or_else(|| REGION.to_owned());
+        let region = params.region.unwrap_or_else(|| ROUTE53_REGION.to_owned());
         Ok(Self { zone: plain_zone(&params.zone).to_owned(), region, wanted, sentinel, clients })
     }
 
@@ -106,6 +106,13 @@ impl UpsertAlias {
     fn overtaken(&self, context: &ActionContext, zone: &Zone) -> Option<String> {
         let sentinel = zone.sentinel.as_ref().filter(|sentinel| sentinel.epoch > context.epoch.0)?;
         Some(fenced(&self.wanted.name, sentinel.epoch, context.epoch.0))
+    }
+
+    /// Does the sentinel keep older epochs away already? It has nothing to say in a dry run, or
+    /// where the owner does without.
+    fn marked(&self, context: &ActionContext, zone: &Zone) -> bool {
+        let is_ours = zone.sentinel.as_ref().is_some_and(|sentinel| sentinel.epoch >= context.epoch.0);
+        is_ours || self.sentinel.is_none() || context.run.is_none()
     }
 
     /// Changes the record and the sentinel in one batch.
@@ -212,6 +219,10 @@ impl Action for UpsertAlias {
         }
         let before = serde_json::json!({ "record": zone.route });
         match &zone.route {
+            Some(route) if route.same(&self.wanted) && !self.marked(context, &zone) => {
+                let evidence = format!("{route} already; the mark of epoch {} is to be set", context.epoch);
+                Observed::NotDone { evidence, before }
+            }
             Some(route) if route.same(&self.wanted) => match self.in_sync(until).await {
                 Some(Ok(false)) => Observed::InProgress { evidence: format!("{route}; the change is pending") },
                 Some(Err(failure)) => failure.observed(),

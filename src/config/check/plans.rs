@@ -10,7 +10,7 @@ use crate::config::report::Report;
 use crate::config::shape::{File, PlanTable, RegionRole, Step as StepTable, VerifyAction};
 use crate::config::suggest;
 use crate::core::plan as arithmetic;
-use crate::model::{EffectKind, HumanDuration, OnError, Plan, Retry, Step, StepName, Work};
+use crate::model::{EffectKind, HumanDuration, OnError, Plan, Step, StepName, Work};
 
 const ACTIONS: [&str; 10] =
     ["rds", "postgres", "redis", "route53", "kubernetes", "sns", "http", "verify", "approval", "wait"];
@@ -188,7 +188,7 @@ fn step(file: &File, report: &mut Report<'_>, at: &Path, name: &str, table: &Ste
         after: table.after.iter().map(|name| name.as_str().into()).collect(),
         work,
         timeout,
-        retry: table.retry.or(defaults.retry).unwrap_or_else(Retry::default),
+        retry: table.retry.or(defaults.retry).unwrap_or_default(),
         on_error,
         estimate,
     }

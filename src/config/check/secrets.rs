@@ -36,7 +36,7 @@ pub fn address(report: &mut Report<'_>, path: &Path, text: &SecretText, schemes:
     }
     let scheme = plain.split_once("://").map(|(scheme, _)| scheme);
     if !scheme.is_some_and(|scheme| schemes.contains(&scheme)) {
-        report.error(
+        report.error_in_secret(
             "bad_url",
             path,
             format!("this is not an address of the form {wanted}"),

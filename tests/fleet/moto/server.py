@@ -109,9 +109,10 @@ class Fleet:
         self.rules, self.calls, self.next_rule = [], [], 1
 
     def __call__(self, environ, start_response):
-        length = int(environ.get("CONTENT_LENGTH") or 0)
-        body = environ["wsgi.input"].read(length)
-        environ["wsgi.input"] = io.BytesIO(body)
+        # A chunked body has no length; werkzeug marks where it ends.
+        length = environ.get("CONTENT_LENGTH") or (-1 if environ.get("wsgi.input_terminated") else 0)
+        body = environ["wsgi.input"].read(int(length))
+        environ.update({"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))})
         path = environ.get("PATH_INFO", "")
         if path.startswith("/_"):
             status, headers, answer = self.control(environ["REQUEST_METHOD"], path, body)

@@ -201,6 +201,9 @@ async fn a_request_that_cannot_be_made_is_refused_with_its_reason() -> Result<()
     refused(request(json!({ "url": echo.url(), "ca_file": "/nonexistent" })).apply().await, false)?;
     let denied = request(json!({ "url": echo.url() })).overtaken();
     denied.apply().await.expect_err("overtaken");
+    let late = request(json!({ "url": echo.url() })).within(Duration::ZERO);
+    let context = late.context.clone();
+    refused(late.apply_at(&context).await, true)?;
     assert_eq!((echo.count(), denied.permits.asked()), (0, 1));
     Ok(())
 }

@@ -125,6 +125,11 @@ impl Subject {
         self.call("apply", self.action.apply(&self.now(), &Value::Null)).await
     }
 
+    /// Applies with exactly this context, for example after its deadline.
+    pub async fn apply_at(&self, context: &ActionContext) -> Result<Applied, Denied> {
+        self.action.apply(context, &Value::Null).await
+    }
+
     pub async fn compensate(&self, before: &Value) -> Result<Applied, Denied> {
         self.call("compensate", self.action.compensate(&self.now(), before)).await
     }

@@ -97,6 +97,23 @@ async fn an_older_epoch_is_fenced_off_and_the_same_is_not() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_record_that_leads_there_already_is_marked() -> Result<()> {
+    let (moto, zone, subject) = zone().await?;
+    moto.upsert_alias(&zone, NAME, WEST, "Z2").await?;
+    let mut dry = upsert(&zone, &aws(moto.port()));
+    dry.context.run = None;
+    done(dry.observe().await)?;
+    subject.run().await?;
+    assert_eq!(sentinel(&moto, &zone).await?, "\"epoch=5 run=RUN-20261101-001\"");
+    done(subject.observe().await)?;
+    // An older run that was stuck between its permit and its call comes too late.
+    let late = Subject::new(KIND, json!({ "zone": zone, "name": NAME, "values": ["192.0.2.1"] }), &aws(moto.port()));
+    refused(late.at_epoch(4).apply().await, false)?;
+    assert_eq!(target(&moto, &zone).await?.as_deref(), Some("west.elb.example."));
+    Ok(())
+}
+
+#[tokio::test]
 async fn of_two_that_write_at_once_one_is_told_to_look_again() -> Result<()> {
     let (moto, zone, subject) = zone().await?;
     subject.at_epoch(3).run().await?;

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::fleet::dns::Dns;
 use crate::fleet::http_app::{Answer, HttpApp, LocalApp};
 use crate::fleet::postgres::{self, PgOptions, Postgres, StandbyOptions};
-use crate::fleet::process::NotifySocket;
+use crate::fleet::process::{Failoverd, NotifySocket};
 use crate::fleet::prometheus::Prometheus;
 use crate::fleet::proxy::{Mode, Proxy};
 use crate::fleet::redis::{Redis, RedisOptions};
@@ -249,6 +249,25 @@ async fn notifications_arrive_in_order() -> Result<()> {
     sender.send_to(b"WATCHDOG=1", &path)?;
     socket.wait_for(SOON, "WATCHDOG=").await?;
     assert_eq!(socket.received(), ["READY=1", "STATUS=watching", "WATCHDOG=1"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_process_is_run_watched_and_ended() -> Result<()> {
+    let sh = |script: &str| Failoverd::new("sh").args(["-c", script]);
+    let done = sh("echo out; echo err >&2; exit 2").run(SOON).await?;
+    assert_eq!((done.status.code(), done.stdout.as_str(), done.stderr.as_str()), (Some(2), "out\n", "err\n"));
+
+    let mut running =
+        sh("trap 'echo leaving >&2; exit 0' TERM; echo begun >&2; while :; do sleep 0.01; done").start()?;
+    running.wait_log(SOON, "begun").await?;
+    assert!(running.is_running() && running.rss()? > 0);
+    assert!(running.terminate(SOON).await?.success());
+    assert_eq!(running.stderr(), "begun\nleaving\n");
+
+    let mut killed = sh("sleep 600").start()?;
+    killed.kill9();
+    assert_eq!(killed.wait_exit(SOON).await?.code(), None);
     Ok(())
 }
 

@@ -1,0 +1,248 @@
+use super::*;
+use crate::model::{EffectKind, HumanDuration, Mode, OnError, Work};
+
+mod wrong;
+
+fn example(name: &str) -> PathBuf {
+    FilePath::new(env!("CARGO_MANIFEST_DIR")).join("config/examples").join(name)
+}
+
+/// A folder with `failoverd.toml` and, in `conf.d`, the fragments.
+struct Folder {
+    folder: tempfile::TempDir,
+    options: LoadOptions,
+}
+
+impl Folder {
+    fn new(text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("failoverd.toml");
+        std::fs::write(&file, text).unwrap();
+        Self { folder, options: LoadOptions::file_only(file) }
+    }
+
+    fn fragment(self, name: &str, text: &str) -> Self {
+        let conf = self.folder.path().join("conf.d");
+        std::fs::create_dir_all(&conf).unwrap();
+        std::fs::write(conf.join(name), text).unwrap();
+        self
+    }
+
+    fn variable(mut self, name: &str, text: &str) -> Self {
+        self.options.environment.insert(name.into(), text.into());
+        self
+    }
+
+    fn load(&self) -> Result<Loaded, Faults> {
+        load(&self.options)
+    }
+
+    fn loaded(&self) -> Loaded {
+        self.load().unwrap_or_else(|faults| panic!("{faults}"))
+    }
+
+    fn faults(&self) -> Faults {
+        self.load().err().unwrap_or_default()
+    }
+}
+
+#[test]
+fn the_example_loads_without_a_word() {
+    let loaded = load(&LoadOptions::file_only(example("minimal.toml"))).unwrap_or_else(|faults| panic!("{faults}"));
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    let settings = &loaded.settings;
+    assert_eq!(settings.name.as_str(), "shop");
+    assert_eq!(settings.domain.as_str(), "shop");
+    assert_eq!(settings.safety_percent, 120);
+    assert_eq!(settings.anchors.len(), 2);
+    assert_eq!(settings.anchors[0].as_str(), "anchor:1.1.1.1:443");
+    assert_eq!(loaded.probes.len(), settings.probes.len());
+    let scenarios: Vec<&str> = settings.scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
+    assert_eq!(scenarios, ["regional-outage", "name-broken"]);
+    let scenario = &settings.scenarios[0];
+    assert_eq!(scenario.mode, Mode::Approve);
+    assert_eq!(scenario.service.as_str(), "shop");
+    assert_eq!(
+        scenario.when.to_string(),
+        "at least 2 of (all of (api is down, edge is down), db is down, cache is down)"
+    );
+    assert_eq!(scenario.requires[0].to_string(), "standby is up");
+    let plan = &settings.plans[0];
+    let steps: Vec<&str> = plan.steps.iter().map(|step| step.name.as_str()).collect();
+    assert_eq!(steps, ["promote", "promote-cache", "scale", "ready", "route", "verify", "tell"]);
+    assert_eq!(plan.steps[6].on_error, OnError::Continue);
+    assert_eq!(plan.steps[0].on_error, OnError::Park);
+    assert_eq!(plan.steps[0].work.action().map(|spec| spec.effect), Some(EffectKind::Promote));
+    assert_eq!(loaded.hash.len(), 64);
+}
+
+#[test]
+fn the_embedded_default_alone_is_a_daemon_that_watches_nothing() {
+    let folder = Folder::new("");
+    let loaded = folder.loaded();
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    assert_eq!(loaded.settings.mode, Mode::Approve);
+    assert_eq!(loaded.file.metrics.listen.as_deref(), Some("127.0.0.1:9464"));
+    assert_eq!(loaded.sources, std::slice::from_ref(&folder.options.file));
+}
+
+/// What the comments of the default show has to be right too.
+#[test]
+fn the_examples_in_the_comments_of_the_default_load() {
+    let shown: Vec<&str> = EMBEDDED
+        .lines()
+        .skip_while(|line| !line.starts_with("# From here on: examples."))
+        .filter(|line| line.starts_with('#') && !line.starts_with("# ") && !line.starts_with("#:"))
+        .map(|line| &line[1..])
+        .collect();
+    let text = shown.join("\n");
+    assert!(text.contains("[plans.regional-failover.steps.ask]"), "{text}");
+    let loaded = Folder::new(&text).load().unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(loaded.settings.plans[0].steps.len(), 11);
+}
+
+#[test]
+fn later_layers_win_key_by_key() {
+    let folder =
+        Folder::new("[daemon]\nname = \"file\"\n[policy]\ncool_down = \"2h\"\n[probes.a]\ntcp = { address = \"a:1\" }")
+            .fragment("20-b.toml", "[daemon]\nname = \"twenty\"\n[probes.a]\nfall = 7")
+            .fragment("10-a.toml", "[daemon]\nname = \"ten\"\nmode = \"auto\"")
+            .fragment(".30-c.toml.swp.toml", "[daemon]\nname = \"hidden\"")
+            .fragment("notes.txt", "not toml")
+            .variable("FAILOVERD__POLICY__FAILOVER_LIMIT", "9")
+            .variable("FAILOVERD__PROBES__A__RISE", "4")
+            .variable("FAILOVERDX", "nothing of ours");
+    let loaded = folder.loaded();
+    assert_eq!(loaded.settings.name.as_str(), "twenty");
+    assert_eq!(loaded.settings.mode, Mode::Auto);
+    assert_eq!(loaded.settings.cool_down, HumanDuration::secs(7200));
+    assert_eq!(loaded.settings.startup_grace, HumanDuration::secs(30));
+    assert_eq!(loaded.settings.failover_limit, 9);
+    let probe = &loaded.settings.probes[0];
+    assert_eq!((probe.fall, probe.rise), (7, 4));
+    let names: Vec<String> =
+        loaded.sources.iter().filter_map(|file| file.file_name()).map(|name| name.to_string_lossy().into()).collect();
+    assert_eq!(names, ["failoverd.toml", "10-a.toml", "20-b.toml"]);
+}
+
+#[test]
+fn the_environment_reaches_names_that_a_shell_cannot_write() {
+    let text = std::fs::read_to_string(example("minimal.toml")).unwrap();
+    let folder = Folder::new(&text)
+        .variable("FAILOVERD__SCENARIOS__REGIONAL_OUTAGE__RTO", "20m")
+        .variable("FAILOVERD__REGIONS__US_EAST_1__ROLE", "witness")
+        .variable("FAILOVERD__DAEMON__NAME", "007")
+        .variable("FAILOVERD__ANCHORS__TCP", "[\"192.0.2.1:443\"]")
+        .variable("FAILOVERD__METRICS__LISTEN", "");
+    let loaded = folder.loaded();
+    assert_eq!(loaded.settings.scenarios[0].rto, HumanDuration::secs(1200));
+    assert_eq!(loaded.settings.name.as_str(), "007", "a text stays the text that it is");
+    assert_eq!(loaded.settings.anchors.len(), 1);
+    assert_eq!(loaded.file.metrics.listen.as_deref(), Some(""));
+}
+
+#[test]
+fn a_fault_in_the_environment_names_the_variable() {
+    let faults = Folder::new("")
+        .variable("FAILOVERD__DAEMON__MODE", "atuo")
+        .variable("FAILOVERD__POLICY__FAILOVER_LIMIT", "many")
+        .variable("FAILOVERD__DEMON__MODE", "auto")
+        .variable("FAILOVERD____X", "1")
+        .faults();
+    let shown: Vec<String> = faults.iter().map(|fault| format!("{} {}", fault.code, fault.place())).collect();
+    assert_eq!(
+        shown,
+        [
+            "unknown_value environment FAILOVERD__DAEMON__MODE",
+            "unknown_key environment FAILOVERD__DEMON__MODE",
+            "wrong_value environment FAILOVERD__POLICY__FAILOVER_LIMIT",
+            "unknown_key environment FAILOVERD____X",
+        ]
+    );
+    assert!(faults.render(false).contains("environment FAILOVERD__DAEMON__MODE"));
+}
+
+#[test]
+fn a_fault_is_told_in_the_layer_that_set_the_value() {
+    let folder =
+        Folder::new("[probes.a]\nfall = 0\ntcp = { address = \"a:1\" }").fragment("b.toml", "\n[probes.a]\nrise = 0");
+    let faults = folder.faults();
+    let places: Vec<String> = faults.iter().map(|fault| fault.place().rsplit('/').next().unwrap().to_owned()).collect();
+    assert_eq!(places, ["failoverd.toml:2:8", "b.toml:3:8"]);
+}
+
+#[test]
+fn the_same_configuration_has_the_same_hash_and_another_has_another() {
+    let one = Folder::new("[daemon]\nname = \"a\"").loaded().hash;
+    assert_eq!(one, Folder::new("# a comment\n[daemon]\nname = \"a\"\n").loaded().hash);
+    assert_ne!(one, Folder::new("[daemon]\nname = \"b\"").loaded().hash);
+}
+
+#[test]
+fn defaults_of_timing_follow_the_interval() {
+    let text = "[defaults.probe]\nfast_interval = \"1s\"\nmax_age = \"8s\"\n\
+        [probes.slow]\ninterval = \"1m\"\ntimeout = \"5s\"\ntcp = { address = \"a:1\" }\n\
+        [probes.quick]\ninterval = \"200ms\"\ntcp = { address = \"a:1\" }";
+    let loaded = Folder::new(text).loaded();
+    let probe = |name: &str| loaded.settings.probe(&name.into()).unwrap().clone();
+    assert_eq!(probe("slow").max_age, HumanDuration::secs(185));
+    assert_eq!(probe("slow").fast_interval, HumanDuration::secs(1));
+    assert_eq!(probe("quick").max_age, HumanDuration::secs(8));
+    assert_eq!(probe("quick").fast_interval, HumanDuration::millis(200));
+}
+
+#[test]
+fn a_long_wait_needs_no_timeout_of_its_own() {
+    let text = "[plans.p.steps.s]\nwait = \"30m\"\n[plans.p.steps.t]\nwait = \"1s\"";
+    let loaded = Folder::new(text).loaded();
+    let steps = &loaded.settings.plans[0].steps;
+    assert!(matches!(steps[0].work, Work::Wait { .. }));
+    assert_eq!(steps[0].timeout, HumanDuration::secs(3600));
+    assert_eq!(steps[1].timeout, HumanDuration::secs(600));
+}
+
+#[test]
+fn a_scenario_cannot_be_freer_than_the_daemon() {
+    let text = "[daemon]\nmode = \"alert-only\"\n[probes.a]\ntcp = { address = \"a:1\" }\n\
+        [scenarios.s]\nseverity = \"P1\"\nwhen = \"a\"\nconfirm_for = \"1s\"\nrto = \"1h\"\nmode = \"auto\"";
+    let loaded = Folder::new(text).loaded();
+    assert_eq!(loaded.settings.scenarios[0].mode, Mode::AlertOnly);
+    assert!(loaded.warnings.iter().any(|fault| fault.code == "mode_has_no_effect" && fault.line == 10));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_told_with_its_name() {
+    let faults = load(&LoadOptions::file_only("/nowhere/failoverd.toml")).unwrap_err();
+    assert_eq!(faults.0.len(), 1);
+    assert_eq!(faults.0[0].place(), "/nowhere/failoverd.toml");
+    assert_eq!(faults.0[0].code, "file_not_readable");
+}
+
+#[test]
+fn who_may_write_is_looked_at() {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &FilePath, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    let mut folder = Folder::new("");
+    let secret = folder.folder.path().join("secret");
+    let text = format!("[probes.a]\nredis = {{ url = {{ file = {:?} }} }}", secret.display().to_string());
+    std::fs::write(&secret, "redis://x\n").unwrap();
+    std::fs::write(&folder.options.file, text).unwrap();
+    folder.options.inspect = true;
+
+    mode(&folder.options.file, 0o666);
+    mode(&secret, 0o602);
+    let codes: Vec<(Level, &str, usize)> =
+        folder.faults().iter().map(|fault| (fault.level, fault.code, fault.line)).collect();
+    assert_eq!(codes, [(Level::Error, "writable_by_all", 0), (Level::Error, "writable_by_all", 2)]);
+
+    mode(&folder.options.file, 0o644);
+    mode(&secret, 0o644);
+    let codes: Vec<&str> = folder.loaded().warnings.iter().map(|fault| fault.code).collect();
+    assert_eq!(codes, ["readable_by_all"]);
+
+    mode(&secret, 0o600);
+    assert!(folder.loaded().warnings.is_empty());
+    std::fs::remove_file(&secret).unwrap();
+    let codes: Vec<&str> = folder.loaded().warnings.iter().map(|fault| fault.code).collect();
+    assert_eq!(codes, ["secret_not_there"]);
+}

@@ -1,0 +1,326 @@
+//! The brain: events and `now` in, effects out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::detect::{Change, Detector};
+use super::event::{Effect, Event};
+use super::ledger::{IllegalRecord, Ledger};
+use super::quorum::{self, PeerVote, Question};
+use super::run::Driver;
+use super::scenario::Watch;
+use crate::model::{
+    Applied, CallId, Entry, Health, Importance, MonoTime, Notice, NoticeKind, Now, Observation, ProbeName, Record,
+    Settings, Verdict,
+};
+
+/// Everything that decides, as one synchronous value.
+#[derive(Debug)]
+pub struct Brain {
+    pub(super) settings: Arc<Settings>,
+    pub(super) index: HashMap<ProbeName, usize>,
+    pub(super) detectors: Vec<Detector>,
+    pub(super) peers: Vec<Vec<PeerVote>>,
+    pub(super) watches: Vec<Watch>,
+    pub(super) ledger: Ledger,
+    pub(super) driver: Option<Driver>,
+    pub(super) started: Now,
+    pub(super) tilt_until: Option<MonoTime>,
+    pub(super) doubt: Option<String>,
+    pub(super) ending: bool,
+    pub(super) effects: Vec<Effect>,
+    /// Somebody waits for each observation: an incident is open or a run is active.
+    attentive: bool,
+    next_call: u64,
+    wake: Option<MonoTime>,
+}
+
+impl Brain {
+    /// A brain that knows what the journal's records say.
+    ///
+    /// # Errors
+    /// [`IllegalRecord`] for the first record that does not follow from those before it.
+    pub fn new(settings: Settings, records: &[Record], now: Now) -> Result<Self, IllegalRecord> {
+        let ledger = Ledger::replay(records)?;
+        let mut brain = Self {
+            settings: Arc::new(settings),
+            index: HashMap::new(),
+            detectors: Vec::new(),
+            peers: Vec::new(),
+            watches: Vec::new(),
+            ledger,
+            driver: None,
+            started: now,
+            tilt_until: None,
+            doubt: None,
+            ending: false,
+            effects: Vec::new(),
+            attentive: true,
+            next_call: 0,
+            wake: Some(now.mono),
+        };
+        brain.lay_out(Vec::new());
+        Ok(brain)
+    }
+
+    /// The first effects of a life: says that it began, and takes up the run that a crash left.
+    #[must_use]
+    pub fn begin(&mut self, now: Now, version: &str) -> Vec<Effect> {
+        self.commit(now, Entry::DaemonStarted { version: version.to_owned() });
+        if let Some(run) = self.ledger.active_run() {
+            let id = run.id.clone();
+            let cut_off: Vec<_> = run
+                .steps
+                .iter()
+                .zip(&run.plan.steps)
+                .filter(|(step, _)| step.state == super::run_ledger::StepState::Intended)
+                .map(|(step, definition)| (definition.name.clone(), step.attempts))
+                .collect();
+            for (step, attempt) in cut_off {
+                let outcome = Applied::Unknown { reason: "the daemon ended while the call was out".into() };
+                self.commit(now, Entry::StepApplied { run: id.clone(), step, attempt, outcome });
+            }
+            self.take_up_run(now);
+        }
+        self.think(now);
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Takes an event; gives what has to be done, in this order.
+    #[must_use]
+    pub fn handle(&mut self, now: Now, event: Event) -> Vec<Effect> {
+        let think = match event {
+            Event::Observed { probe, started, observation } => self.observed(&probe, started, observation),
+            Event::PeerVote { vantage, domain, probe, health, seen, first_bad, cause } => {
+                self.peer_vote(&probe, PeerVote { vantage, domain, health, seen, first_bad, cause })
+            }
+            Event::Tick => true,
+            Event::Outcome { call, outcome } => {
+                self.outcome(now, call, outcome);
+                true
+            }
+            Event::Command { by, command } => {
+                let reply = self.command(now, &by, command);
+                self.think(now);
+                self.effects.push(Effect::Reply(reply));
+                false
+            }
+            Event::Stalled { by } => {
+                self.tilt(now, by);
+                true
+            }
+            Event::Reload(settings) => {
+                self.settings = Arc::new(*settings);
+                let old = std::mem::take(&mut self.detectors);
+                self.lay_out(old);
+                true
+            }
+            Event::Refused { by, what } => {
+                let result = "refused: not in the role".to_owned();
+                self.commit(now, Entry::Command { by, command: what, result });
+                false
+            }
+            Event::Ending => {
+                self.ending = true;
+                true
+            }
+            Event::StateInDoubt { what } => {
+                self.set_doubt(now, what);
+                true
+            }
+        };
+        if think {
+            self.think(now);
+        }
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When [`Event::Tick`] is wanted, at the latest.
+    pub fn next_wake(&self) -> Option<MonoTime> {
+        self.wake
+    }
+
+    /// The durable state.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The settings that hold now.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn think(&mut self, now: Now) {
+        self.tilt_until = self.tilt_until.filter(|until| now.mono < *until);
+        self.evaluate(now);
+        self.drive(now);
+        // A run that ended, or that began, changes what the guards say.
+        self.evaluate(now);
+        self.attentive = self.driver.is_some() || self.watches.iter().any(Watch::is_attentive);
+        self.wake = self.earliest_wake(now.mono);
+    }
+
+    fn earliest_wake(&self, now: MonoTime) -> Option<MonoTime> {
+        let expiries = self.detectors.iter().filter(|d| d.is_fresh(now)).filter_map(Detector::expires);
+        // A vote counts up to and including the instant that it expires at.
+        let expiries = expiries.map(|at| at + std::time::Duration::from_nanos(1));
+        let watches = self.watches.iter().filter_map(|watch| watch.wake);
+        let driver = self.driver.as_ref().and_then(Driver::earliest_wake);
+        expiries.chain(watches).chain(driver).chain(self.tilt_until).filter(|at| *at > now).min()
+    }
+
+    /// Fits detectors and watches to the settings; a probe that is as it was keeps its vote.
+    fn lay_out(&mut self, old: Vec<Detector>) {
+        let mut old: HashMap<ProbeName, Detector> =
+            old.into_iter().map(|detector| (detector.settings.name.clone(), detector)).collect();
+        self.detectors = self
+            .settings
+            .probes
+            .iter()
+            .map(|probe| match old.remove(&probe.name) {
+                Some(detector) if detector.settings == *probe => detector,
+                _ => Detector::new(probe.clone()),
+            })
+            .collect();
+        self.index = self.settings.probes.iter().enumerate().map(|(i, probe)| (probe.name.clone(), i)).collect();
+        self.peers = vec![Vec::new(); self.detectors.len()];
+        self.watches = self.settings.scenarios.iter().map(|_| Watch::default()).collect();
+    }
+
+    fn observed(&mut self, probe: &ProbeName, started: MonoTime, observation: Observation) -> bool {
+        // A report of a probe that a reload took away.
+        let Some(&index) = self.index.get(probe) else { return false };
+        let health = observation.health();
+        let detector = &mut self.detectors[index];
+        let doubted = detector.in_doubt();
+        let change = detector.observe(started, observation);
+        if change == Change::Late {
+            return false;
+        }
+        let doubts = detector.in_doubt();
+        if doubts != doubted {
+            self.effects.push(Effect::Pace { probe: probe.clone(), fast: doubts });
+            if doubts && health == Health::Down && !self.settings.anchors.contains(probe) {
+                // Are we the ones who are cut off? Fresh answers have to come before the verdict.
+                let anchors = self.settings.anchors.iter().cloned().map(Effect::ProbeNow);
+                self.effects.extend(anchors);
+            }
+        }
+        self.note_look(index, started, health);
+        change == Change::Changed || self.attentive
+    }
+
+    fn peer_vote(&mut self, probe: &ProbeName, vote: PeerVote) -> bool {
+        let Some(&index) = self.index.get(probe) else { return false };
+        let votes = &mut self.peers[index];
+        match votes.iter_mut().find(|known| known.vantage == vote.vantage) {
+            // Late or repeated: what is known is newer.
+            Some(known) if known.seen >= vote.seen => return false,
+            Some(known) => *known = vote,
+            None => votes.push(vote),
+        }
+        true
+    }
+
+    fn tilt(&mut self, now: Now, by: std::time::Duration) {
+        self.tilt_until = Some(now.mono + self.settings.tilt_for.get());
+        self.detectors.iter_mut().for_each(Detector::forget_vote);
+        self.peers.iter_mut().for_each(Vec::clear);
+        let by = crate::model::HumanDuration(by);
+        self.notify(
+            now,
+            NoticeKind::Daemon,
+            Importance::Info,
+            None,
+            format!("tilt: the loop or the clock jumped by {by}; votes were dropped"),
+        );
+    }
+
+    pub(super) fn set_doubt(&mut self, now: Now, what: String) {
+        if self.doubt.is_none() {
+            let subject = format!("state in doubt, starting nothing new: {what}");
+            self.notify(now, NoticeKind::Daemon, Importance::Page, None, subject);
+            self.doubt = Some(what);
+        }
+    }
+
+    /// Are enough anchors known to have answered since `since`?
+    pub(super) fn is_isolated_since(&self, since: MonoTime) -> bool {
+        let answered = self
+            .settings
+            .anchors
+            .iter()
+            .filter_map(|anchor| self.index.get(anchor))
+            .filter(|index| {
+                let anchor = &self.detectors[**index];
+                anchor.last_up.is_some_and(|up| up >= since)
+            })
+            .count();
+        answered < self.settings.anchors_at_least as usize
+    }
+
+    /// The verdict on one probe.
+    pub(super) fn verdict(&self, index: usize, now: MonoTime) -> Verdict {
+        let own = &self.detectors[index];
+        let is_anchor = self.settings.anchors.contains(&own.settings.name);
+        let isolated = !is_anchor && own.first_bad().is_some_and(|since| self.is_isolated_since(since));
+        let question = Question {
+            now,
+            need: self.settings.quorum,
+            domain: &self.settings.domain,
+            isolated,
+            tilt: self.tilt_until.is_some_and(|until| now < until),
+        };
+        quorum::verdict(&question, own, &self.peers[index])
+    }
+
+    pub(super) fn new_call(&mut self) -> CallId {
+        self.next_call += 1;
+        CallId(self.next_call)
+    }
+
+    /// Applies an entry to the ledger and hands it to the journal. `false` where it does not
+    /// follow: then the state is in doubt, and what was to come after the record must not.
+    pub(super) fn commit(&mut self, now: Now, entry: Entry) -> bool {
+        let record = Record { seq: self.ledger.seq + 1, at: now.wall, entry };
+        if let Err(illegal) = self.ledger.apply(&record) {
+            self.set_doubt(now, illegal.to_string());
+            return false;
+        }
+        match self.effects.last_mut() {
+            // One fsync for records that nothing stands between.
+            Some(Effect::Journal(records)) => records.push(record),
+            _ => self.effects.push(Effect::Journal(vec![record])),
+        }
+        true
+    }
+
+    /// Tells people.
+    pub(super) fn notify(
+        &mut self,
+        now: Now,
+        kind: NoticeKind,
+        importance: Importance,
+        about: Option<&super::incident::Incident>,
+        subject: String,
+    ) {
+        self.effects.push(Effect::Notify(Notice {
+            kind,
+            importance,
+            at: now.wall,
+            scenario: about.map(|incident| incident.scenario.clone()),
+            severity: about.map(|incident| incident.severity.clone()),
+            incident: about.map(|incident| incident.id.clone()),
+            run: about.and_then(|incident| incident.run.clone()),
+            subject,
+            body: about.map(body).unwrap_or_default(),
+        }));
+    }
+}
+
+/// The newest lines of an incident's timeline.
+fn body(incident: &super::incident::Incident) -> String {
+    let from = incident.timeline.len().saturating_sub(12);
+    let lines: Vec<String> = incident.timeline[from..].iter().map(|(at, line)| format!("{at} {line}")).collect();
+    lines.join("\n")
+}

@@ -1,0 +1,273 @@
+//! What operators ask for: checked, written down, done or refused with the reason.
+
+use super::brain::Brain;
+use super::event::{Answer, Command, Refusal};
+use super::incident::Incident;
+use super::run::{Doing, done, find};
+use super::run_ledger::StepState;
+use crate::model::{
+    Entry, HumanDuration, IncidentId, Mode, Now, PlanHash, RunId, ScenarioName, ScenarioSettings, StepEnd, StepName,
+    Trigger, Work,
+};
+
+fn refuse(code: &str, message: impl Into<String>) -> Refusal {
+    Refusal { code: code.to_owned(), message: message.into() }
+}
+
+fn say(text: impl Into<String>) -> Answer {
+    Answer { text: text.into(), run: None }
+}
+
+impl Brain {
+    /// Carries out a command; in any case it is in the journal (S13).
+    pub(super) fn command(&mut self, now: Now, by: &str, command: Command) -> Result<Answer, Refusal> {
+        let text = serde_json::to_string(&command).unwrap_or_default();
+        let reply = match command {
+            Command::Pause => self.pause(now, by),
+            Command::Resume => self.resume(now, by),
+            Command::Mode { mode } => self.set_mode(now, by, mode),
+            Command::Ack { incident } => self.ack(now, by, incident),
+            Command::Approve { incident, plan_hash, allow_data_loss } => {
+                self.answer(now, by, &incident, true, plan_hash, allow_data_loss)
+            }
+            Command::Deny { incident } => self.answer(now, by, &incident, false, None, None),
+            Command::Failover { scenario, allow_data_loss } => self.failover(now, by, &scenario, allow_data_loss),
+            Command::Abort { run } => self.abort(now, by, run),
+            Command::StepRetry { run, step } => self.step_retry(now, by, run, &step),
+            Command::StepSkip { run, step } => self.step_skip(now, by, run, &step),
+            Command::StepApprove { run, step } => self.step_approve(now, by, run, &step),
+        };
+        let result = match &reply {
+            Ok(answer) => answer.text.clone(),
+            Err(refusal) => format!("refused: {}", refusal.message),
+        };
+        self.commit(now, Entry::Command { by: by.to_owned(), command: text, result });
+        reply
+    }
+
+    fn pause(&mut self, now: Now, by: &str) -> Result<Answer, Refusal> {
+        if let Some(who) = &self.ledger.paused {
+            return Ok(say(format!("already paused by {who}")));
+        }
+        self.commit(now, Entry::Paused { by: by.to_owned() });
+        Ok(say("paused: no run and no step is started until `failoverd resume`; a step that is under way finishes"))
+    }
+
+    fn resume(&mut self, now: Now, by: &str) -> Result<Answer, Refusal> {
+        if self.ledger.paused.is_none() {
+            return Ok(say("not paused"));
+        }
+        self.commit(now, Entry::Resumed { by: by.to_owned() });
+        // The time that a step waited for a person is not its own.
+        if let Some(driver) = &mut self.driver {
+            for activity in driver.steps.iter_mut().filter(|activity| matches!(activity.doing, Doing::Ready { .. })) {
+                let timeout = activity.deadline.zip(activity.started).map(|(end, start)| end.since(start));
+                activity.deadline = timeout.map(|timeout| now.mono + timeout);
+            }
+        }
+        Ok(say("resumed"))
+    }
+
+    fn set_mode(&mut self, now: Now, by: &str, mode: Option<Mode>) -> Result<Answer, Refusal> {
+        self.commit(now, Entry::ModeSet { mode, by: by.to_owned() });
+        Ok(say(match mode {
+            Some(mode) => {
+                format!("mode is {mode} until it is set again; a scenario's own mode can only be more careful")
+            }
+            None => format!("mode is the configuration's again: {}", self.settings.mode),
+        }))
+    }
+
+    fn incident(&self, id: &IncidentId) -> Result<Incident, Refusal> {
+        let incident = self.ledger.incidents.get(id);
+        let incident = incident.ok_or_else(|| refuse("not_found", format!("there is no incident {id}")))?;
+        if incident.closed.is_some() {
+            return Err(refuse("not_now", format!("incident {id} is closed")));
+        }
+        Ok(incident.clone())
+    }
+
+    fn ack(&mut self, now: Now, by: &str, id: IncidentId) -> Result<Answer, Refusal> {
+        let incident = self.incident(&id)?;
+        if let Some(who) = incident.acknowledged_by {
+            return Ok(say(format!("already acknowledged by {who}")));
+        }
+        self.commit(now, Entry::IncidentAcknowledged { incident: id.clone(), by: by.to_owned() });
+        Ok(say(format!("{id} acknowledged")))
+    }
+
+    fn answer(
+        &mut self,
+        now: Now,
+        by: &str,
+        id: &IncidentId,
+        approved: bool,
+        shown: Option<PlanHash>,
+        allow_data_loss: Option<HumanDuration>,
+    ) -> Result<Answer, Refusal> {
+        let incident = self.incident(id)?;
+        let scenario = self.scenario(&incident.scenario)?;
+        let plan = scenario.plan.as_ref().and_then(|plan| self.settings.plan(plan));
+        let plan_hash = plan
+            .map(crate::model::Plan::hash)
+            .ok_or_else(|| refuse("guard", format!("scenario {} names no plan", scenario.name)))?;
+        if let Some(shown) = shown.filter(|shown| *shown != plan_hash) {
+            return Err(refuse(
+                "guard",
+                format!("the plan is {} now, not {}: look at it again", plan_hash.short(), shown.short()),
+            ));
+        }
+        if let Some(run) = incident.run.as_ref().filter(|run| self.ledger.runs[*run].touched()) {
+            return Err(refuse("not_now", format!("run {run} was started for {id}")));
+        }
+        self.commit(
+            now,
+            Entry::ApprovalAnswered {
+                incident: id.clone(),
+                by: by.to_owned(),
+                approved,
+                plan_hash,
+                epoch: self.ledger.epoch.next(),
+                allow_data_loss,
+            },
+        );
+        // What follows from the answer is decided now, so that the person is told the truth.
+        self.evaluate(now);
+        let incident = self.ledger.incidents[id].clone();
+        let run = incident.run.filter(|_| approved);
+        let text = match (&run, approved, incident.decision) {
+            (Some(run), ..) => format!("approved: run {run} started"),
+            (None, true, Some(decision)) => format!("approved, valid for 10 minutes, but not started yet: {decision}"),
+            (None, true, None) => "approved".to_owned(),
+            (None, false, _) => format!("denied: {id} is not acted upon unless it is approved after all"),
+        };
+        Ok(Answer { text, run })
+    }
+
+    fn scenario(&self, name: &ScenarioName) -> Result<ScenarioSettings, Refusal> {
+        self.settings.scenario(name).cloned().ok_or_else(|| {
+            let known: Vec<&str> = self.settings.scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
+            refuse("not_found", format!("there is no scenario {name}; there are: {}", known.join(", ")))
+        })
+    }
+
+    /// By hand: neither the condition nor its confirmation, the start-up grace, the cool-down and
+    /// the limit are asked. What protects the data is.
+    fn failover(
+        &mut self,
+        now: Now,
+        by: &str,
+        name: &ScenarioName,
+        allow_data_loss: Option<HumanDuration>,
+    ) -> Result<Answer, Refusal> {
+        let scenario = self.scenario(name)?;
+        if self.mode_of(&scenario) == Mode::AlertOnly {
+            let what = "alert-only: `failoverd mode approve` first, or change the mode in the configuration";
+            return Err(refuse("guard", what));
+        }
+        let incident = self.ledger.open_incident(name).cloned();
+        let mut guards = self.standing_guards(now, &scenario);
+        guards.extend(self.target_guards(now, &scenario, incident.as_ref()));
+        let outage_start = incident.as_ref().map_or(now.mono, |incident| now.mono_of(incident.outage_start));
+        let loss = self.data_loss(&scenario, outage_start, allow_data_loss);
+        let reason =
+            guards.into_iter().filter(|guard| guard.name != "data_loss").find_map(|guard| guard.holds).or(loss);
+        if let Some(reason) = reason {
+            let hint = match reason {
+                crate::model::HoldReason::LagAboveRpo { .. } | crate::model::HoldReason::LagUnknown { .. } => {
+                    " (--allow-data-loss DURATION accepts it)"
+                }
+                _ => "",
+            };
+            return Err(refuse("guard", format!("{reason}{hint}")));
+        }
+        let trigger = Trigger::Manual { by: by.to_owned(), allow_data_loss: allow_data_loss.map(HumanDuration::get) };
+        match self.start_run(now, &scenario, incident.as_ref(), trigger) {
+            Some(run) => Ok(Answer { text: format!("run {run} started"), run: Some(run) }),
+            None => Err(refuse("guard", "the run could not be started; see `failoverd explain`")),
+        }
+    }
+
+    fn active(&self, run: Option<RunId>) -> Result<RunId, Refusal> {
+        let active = self.ledger.active_run().map(|run| run.id.clone());
+        match (run, active) {
+            (None, Some(active)) => Ok(active),
+            (None, None) => Err(refuse("not_now", "no run is active")),
+            (Some(run), Some(active)) if run == active => Ok(run),
+            (Some(run), _) if self.ledger.runs.contains_key(&run) => {
+                Err(refuse("not_now", format!("run {run} has ended")))
+            }
+            (Some(run), _) => Err(refuse("not_found", format!("there is no run {run}"))),
+        }
+    }
+
+    fn abort(&mut self, now: Now, by: &str, run: Option<RunId>) -> Result<Answer, Refusal> {
+        let id = self.active(run)?;
+        let run = &self.ledger.runs[&id];
+        if run.aborting.is_some() {
+            return Ok(Answer { text: format!("run {id} is aborting already"), run: Some(id) });
+        }
+        if run.past_no_return() {
+            let step = run.plan.point_of_no_return.as_ref().map_or("", StepName::as_str);
+            return Err(refuse(
+                "point_of_no_return",
+                format!(
+                    "run {id} is past its point of no return (step {step}): it can only go forward. \
+                     `failoverd pause` stops it at the next step"
+                ),
+            ));
+        }
+        self.commit(now, Entry::RunAborting { run: id.clone(), by: by.to_owned(), compensate: true });
+        Ok(Answer { text: format!("aborting run {id}: what was done is undone, in the reverse order"), run: Some(id) })
+    }
+
+    fn step(&self, run: Option<RunId>, name: &StepName) -> Result<(RunId, usize), Refusal> {
+        let id = self.active(run)?;
+        let run = &self.ledger.runs[&id];
+        if run.aborting.is_some() {
+            return Err(refuse("not_now", format!("run {id} is aborting")));
+        }
+        let (index, _) = find(run, name).ok_or_else(|| refuse("not_found", format!("run {id} has no step {name}")))?;
+        Ok((id, index))
+    }
+
+    fn step_retry(&mut self, now: Now, by: &str, run: Option<RunId>, name: &StepName) -> Result<Answer, Refusal> {
+        let (id, index) = self.step(run, name)?;
+        if !matches!(self.ledger.runs[&id].steps[index].state, StepState::Parked { .. }) {
+            return Err(refuse("not_now", format!("step {name} is not parked")));
+        }
+        self.commit(now, Entry::StepUnparked { run: id.clone(), step: name.clone(), by: by.to_owned() });
+        if let Some(driver) = &mut self.driver {
+            driver.steps[index] = super::run::Activity::idle();
+        }
+        Ok(Answer { text: format!("step {name} is tried again: it looks first"), run: Some(id) })
+    }
+
+    fn step_skip(&mut self, now: Now, by: &str, run: Option<RunId>, name: &StepName) -> Result<Answer, Refusal> {
+        let (id, index) = self.step(run, name)?;
+        if !matches!(self.ledger.runs[&id].steps[index].state, StepState::Parked { .. }) {
+            return Err(refuse("not_now", format!("step {name} is not parked: only a parked step can be skipped")));
+        }
+        let end = StepEnd::Skipped { by: by.to_owned() };
+        self.end_by_hand(now, &id, index, name, end);
+        Ok(Answer { text: format!("step {name} skipped; the run goes on without it"), run: Some(id) })
+    }
+
+    fn step_approve(&mut self, now: Now, by: &str, run: Option<RunId>, name: &StepName) -> Result<Answer, Refusal> {
+        let (id, index) = self.step(run, name)?;
+        let run = &self.ledger.runs[&id];
+        let asks = matches!(run.plan.steps[index].work, Work::Approval { .. });
+        let waits = matches!(run.steps[index].state, StepState::Pending | StepState::Parked { .. });
+        if !asks || !waits || !run.is_ready(index) {
+            return Err(refuse("not_now", format!("step {name} does not wait for an approval")));
+        }
+        self.end_by_hand(now, &id, index, name, done(format!("approved by {by}"), false));
+        Ok(Answer { text: format!("step {name} approved"), run: Some(id) })
+    }
+
+    fn end_by_hand(&mut self, now: Now, run: &RunId, index: usize, step: &StepName, end: StepEnd) {
+        let started = self.driver.as_ref().and_then(|driver| driver.steps[index].started);
+        let took = now.mono.since(started.unwrap_or(now.mono));
+        self.commit(now, Entry::StepEnded { run: run.clone(), step: step.clone(), end, took });
+    }
+}

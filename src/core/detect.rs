@@ -1,0 +1,308 @@
+//! Rise and fall: from one vantage's observations of one probe to its vote.
+//!
+//! HAProxy's and keepalived's terms: `fall` bad observations in a row conclude Down, `rise` good
+//! ones conclude Up again. An observation that could not look counts neither way.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::model::{Cause, Facts, Health, Lag, MonoTime, Observation, ProbeSettings, Vote};
+
+/// How many lag samples are kept: at 2 s from start to start, twenty minutes.
+const LAG_SAMPLES: usize = 600;
+
+/// What an observation changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It was older than what is known already (late, or a duplicate): dropped.
+    Late,
+    /// The vote is as before.
+    Same,
+    /// The vote's health changed, or doubt began or ended.
+    Changed,
+}
+
+/// The newest observation.
+#[derive(Clone, Debug)]
+pub(super) struct Latest {
+    pub(super) started: MonoTime,
+    pub(super) cause: Option<Cause>,
+}
+
+/// Rise and fall of one probe.
+#[derive(Clone, Debug)]
+pub(super) struct Detector {
+    pub(super) settings: ProbeSettings,
+    /// What was concluded; `None` before the first conclusion.
+    health: Option<Health>,
+    since: MonoTime,
+    good: u32,
+    bad: u32,
+    unknown: u32,
+    /// The first of the present series of bad observations.
+    first_bad: Option<MonoTime>,
+    /// The start of the newest observation that supports the concluded health.
+    seen: MonoTime,
+    pub(super) latest: Option<Latest>,
+    pub(super) last_up: Option<MonoTime>,
+    pub(super) latency: Option<Duration>,
+    pub(super) facts: Option<Box<Facts>>,
+    lags: VecDeque<(MonoTime, Lag)>,
+    /// When commits were last seen to wait for a standby, or not to.
+    synchronous: Option<(MonoTime, bool)>,
+}
+
+impl Detector {
+    pub(super) fn new(settings: ProbeSettings) -> Self {
+        Self {
+            settings,
+            health: None,
+            since: MonoTime::ZERO,
+            good: 0,
+            bad: 0,
+            unknown: 0,
+            first_bad: None,
+            seen: MonoTime::ZERO,
+            latest: None,
+            last_up: None,
+            latency: None,
+            facts: None,
+            lags: VecDeque::new(),
+            synchronous: None,
+        }
+    }
+
+    /// Takes an observation.
+    pub(super) fn observe(&mut self, started: MonoTime, observation: Observation) -> Change {
+        if self.latest.as_ref().is_some_and(|latest| started <= latest.started) {
+            return Change::Late;
+        }
+        let doubt = self.in_doubt();
+        let before = self.health;
+        let health = observation.health();
+        let cause = match observation {
+            Observation::Up { latency, facts } => {
+                self.latency = Some(latency);
+                self.take_facts(started, facts);
+                None
+            }
+            Observation::Down { cause, facts } => {
+                self.take_facts(started, facts);
+                Some(cause)
+            }
+            Observation::Unknown { cause } => Some(cause),
+        };
+        match health {
+            Health::Up => self.good(started),
+            Health::Down => self.bad(started),
+            Health::Unknown => self.unknown(started),
+        }
+        self.latest = Some(Latest { started, cause });
+        if self.health == before && self.in_doubt() == doubt { Change::Same } else { Change::Changed }
+    }
+
+    fn good(&mut self, started: MonoTime) {
+        self.last_up = Some(started);
+        self.bad = 0;
+        self.unknown = 0;
+        self.good = self.good.saturating_add(1);
+        // The first look of all needs no hysteresis: there is nothing yet that it could contradict.
+        let needed = if self.health.is_none() { 1 } else { self.settings.rise };
+        if self.health == Some(Health::Up) {
+            self.first_bad = None;
+            self.seen = started;
+        } else if self.good >= needed {
+            self.first_bad = None;
+            self.conclude(Health::Up, started);
+        }
+    }
+
+    fn bad(&mut self, started: MonoTime) {
+        self.good = 0;
+        self.unknown = 0;
+        if self.bad == 0 && self.health != Some(Health::Down) {
+            self.first_bad = Some(started);
+        }
+        self.bad = self.bad.saturating_add(1);
+        if self.health == Some(Health::Down) {
+            self.seen = started;
+        } else if self.bad >= self.settings.fall {
+            self.conclude(Health::Down, started);
+        }
+    }
+
+    fn unknown(&mut self, started: MonoTime) {
+        // It breaks no series and extends none. But a vantage that cannot look for so long abstains.
+        self.unknown = self.unknown.saturating_add(1);
+        if self.unknown >= self.settings.fall && self.health != Some(Health::Unknown) {
+            self.good = 0;
+            self.bad = 0;
+            self.first_bad = None;
+            self.conclude(Health::Unknown, started);
+        }
+    }
+
+    fn conclude(&mut self, health: Health, started: MonoTime) {
+        self.health = Some(health);
+        self.since = started;
+        self.seen = started;
+    }
+
+    fn take_facts(&mut self, started: MonoTime, facts: Option<Box<Facts>>) {
+        let Some(facts) = facts else { return };
+        if let Some(lag) = facts.lag {
+            self.lags.push_back((started, lag));
+            if self.lags.len() > LAG_SAMPLES {
+                self.lags.pop_front();
+            }
+        }
+        if let Some(synchronous) = facts.synchronous {
+            self.synchronous = Some((started, synchronous));
+        }
+        self.facts = Some(facts);
+    }
+
+    /// Bad observations that have not fallen yet, or good ones that have not risen yet.
+    pub(super) fn in_doubt(&self) -> bool {
+        match self.health {
+            Some(Health::Down) => self.good > 0,
+            Some(Health::Up) | None => self.bad > 0,
+            Some(Health::Unknown) => self.good > 0 || self.bad > 0,
+        }
+    }
+
+    /// The vote, `None` before the first conclusion.
+    pub(super) fn vote(&self) -> Option<Vote> {
+        let health = self.health?;
+        let cause = self.latest.as_ref().and_then(|latest| latest.cause.clone());
+        Some(Vote { health, since: self.since, first_bad: self.first_bad, seen: self.seen, cause })
+    }
+
+    /// The health that was concluded, without a copy of its cause.
+    pub(super) fn health(&self) -> Option<Health> {
+        self.health
+    }
+
+    pub(super) fn since(&self) -> MonoTime {
+        self.since
+    }
+
+    /// When the vote stops to count, unless it is renewed.
+    pub(super) fn expires(&self) -> Option<MonoTime> {
+        self.health.map(|_| self.seen + self.settings.max_age.get())
+    }
+
+    pub(super) fn is_fresh(&self, now: MonoTime) -> bool {
+        self.expires().is_some_and(|expires| now <= expires)
+    }
+
+    pub(super) fn seen(&self) -> MonoTime {
+        self.seen
+    }
+
+    pub(super) fn first_bad(&self) -> Option<MonoTime> {
+        self.first_bad
+    }
+
+    /// The newest lag that was measured no later than `at`.
+    ///
+    /// Later ones are worthless as a forecast: a standby that is cut off believes for a while that
+    /// it has everything.
+    pub(super) fn lag_at(&self, at: MonoTime) -> Option<(MonoTime, Lag)> {
+        self.lags.iter().rev().find(|(measured, _)| *measured <= at).copied()
+    }
+
+    /// Did commits wait for a standby when last seen, no earlier than `from`?
+    pub(super) fn synchronous_since(&self, from: MonoTime) -> bool {
+        self.synchronous.is_some_and(|(at, synchronous)| synchronous && at >= from)
+    }
+
+    /// Forgets the vote, not the history: after a tilt everything is looked at afresh.
+    pub(super) fn forget_vote(&mut self) {
+        self.health = None;
+        self.good = 0;
+        self.bad = 0;
+        self.unknown = 0;
+        self.first_bad = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{CauseKind, HumanDuration};
+
+    fn detector(fall: u32, rise: u32) -> Detector {
+        Detector::new(ProbeSettings {
+            name: "api".into(),
+            region: None,
+            interval: HumanDuration::secs(1),
+            fast_interval: HumanDuration::secs(1),
+            timeout: HumanDuration::secs(1),
+            fall,
+            rise,
+            max_age: HumanDuration::secs(4),
+        })
+    }
+
+    fn at(seconds: u64) -> MonoTime {
+        MonoTime::ZERO + Duration::from_secs(seconds)
+    }
+
+    fn up() -> Observation {
+        Observation::up(Duration::from_millis(1))
+    }
+
+    fn down() -> Observation {
+        Observation::down(CauseKind::ConnectionRefused, "")
+    }
+
+    fn unknown() -> Observation {
+        Observation::unknown(CauseKind::LocalResource, "")
+    }
+
+    fn feed(detector: &mut Detector, observations: &[Observation]) -> Option<Health> {
+        let from = detector.latest.as_ref().map_or(0, |latest| latest.started.0 / 1_000_000_000);
+        for (index, observation) in observations.iter().enumerate() {
+            detector.observe(at(from + 1 + index as u64), observation.clone());
+        }
+        detector.health()
+    }
+
+    #[test]
+    fn falls_after_fall_bad_ones_in_a_row_and_the_outage_starts_at_the_first() {
+        let mut detector = detector(3, 2);
+        assert_eq!(feed(&mut detector, &[up(), down(), down()]), Some(Health::Up));
+        assert_eq!(feed(&mut detector, &[up(), down(), down()]), Some(Health::Up), "a good one breaks the series");
+        assert_eq!(feed(&mut detector, &[down()]), Some(Health::Down));
+        assert_eq!(detector.first_bad(), Some(at(5)));
+        assert_eq!(feed(&mut detector, &[up()]), Some(Health::Down));
+        assert_eq!(feed(&mut detector, &[up()]), Some(Health::Up));
+        assert_eq!(detector.first_bad(), None);
+    }
+
+    #[test]
+    fn unknown_never_counts_as_down_and_abstains_after_a_while() {
+        let mut detector = detector(3, 1);
+        assert_eq!(feed(&mut detector, &[up(), down(), unknown(), down(), unknown()]), Some(Health::Up));
+        assert_eq!(feed(&mut detector, &[unknown(), unknown()]), Some(Health::Unknown));
+        assert_eq!(feed(&mut detector, &[down(), down()]), Some(Health::Unknown), "the old series is over");
+    }
+
+    #[test]
+    fn late_and_duplicate_observations_are_dropped() {
+        let mut detector = detector(1, 1);
+        detector.observe(at(5), up());
+        assert_eq!(detector.observe(at(5), down()), Change::Late);
+        assert_eq!(detector.observe(at(4), down()), Change::Late);
+        assert_eq!(detector.health(), Some(Health::Up));
+    }
+
+    #[test]
+    fn a_vote_expires_although_unknown_observations_go_on() {
+        let mut detector = detector(10, 1);
+        feed(&mut detector, &[up(), unknown(), unknown()]);
+        assert!(detector.is_fresh(at(5)));
+        assert!(!detector.is_fresh(at(6)));
+    }
+}

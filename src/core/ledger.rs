@@ -1,0 +1,250 @@
+//! The durable state: what the journal replays to (S12).
+//!
+//! The brain changes it only by applying the record that it hands to the journal, and a restart
+//! applies the same records again; so that there is no second way to get to a state. A record that
+//! does not follow from the state is an error, not a surprise.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::incident::Incident;
+use super::run_ledger::RunLedger;
+use crate::model::{
+    ActionKind, Entry, Epoch, IncidentId, Mode, PlanName, Record, RunId, ServiceName, StepEnd, StepName, WallTime,
+};
+
+/// How many measured times are kept for each step.
+const KEPT_TIMES: usize = 100;
+
+/// A record that does not follow from the state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("record {seq} ({entry}) does not follow: {reason}")]
+pub struct IllegalRecord {
+    /// Which.
+    pub seq: u64,
+    /// What kind.
+    pub entry: String,
+    /// Why not.
+    pub reason: String,
+}
+
+/// The durable state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// The last record's number.
+    pub seq: u64,
+    /// The highest epoch granted.
+    pub epoch: Epoch,
+    /// The mode set at run time, and by whom.
+    pub mode: Option<(Mode, String)>,
+    /// Who paused the daemon.
+    pub paused: Option<String>,
+    /// All incidents, the oldest first.
+    pub incidents: BTreeMap<IncidentId, Incident>,
+    /// All runs, the oldest first.
+    pub runs: BTreeMap<RunId, RunLedger>,
+    /// How long each step took where it was really done, the newest last.
+    #[serde(with = "pairs")]
+    pub step_times: BTreeMap<(PlanName, StepName, ActionKind), Vec<Duration>>,
+}
+
+impl Ledger {
+    /// The state after all records.
+    ///
+    /// # Errors
+    /// [`IllegalRecord`] for the first one that does not follow.
+    pub fn replay<'a>(records: impl IntoIterator<Item = &'a Record>) -> Result<Self, IllegalRecord> {
+        let mut ledger = Self::default();
+        for record in records {
+            ledger.apply(record)?;
+        }
+        Ok(ledger)
+    }
+
+    /// Applies one record.
+    ///
+    /// # Errors
+    /// [`IllegalRecord`] where it does not follow; the state is then unchanged.
+    pub fn apply(&mut self, record: &Record) -> Result<(), IllegalRecord> {
+        let illegal = |reason: String| IllegalRecord {
+            seq: record.seq,
+            entry: format!("{:?}", record.entry).chars().take_while(|c| c.is_alphanumeric()).collect(),
+            reason,
+        };
+        if record.seq != self.seq + 1 {
+            return Err(illegal(format!("it comes after record {}", self.seq)));
+        }
+        self.apply_entry(record.at, &record.entry).map_err(illegal)?;
+        self.seq = record.seq;
+        Ok(())
+    }
+
+    /// The run that has not ended; at most one.
+    pub fn active_run(&self) -> Option<&RunLedger> {
+        // The newest is looked at first: only it can be active.
+        self.runs.values().rev().find(|run| run.ended.is_none())
+    }
+
+    /// The open incident of a scenario.
+    pub fn open_incident(&self, scenario: &crate::model::ScenarioName) -> Option<&Incident> {
+        self.incidents.values().rev().find(|incident| incident.closed.is_none() && incident.scenario == *scenario)
+    }
+
+    /// When the newest run of a service that touched anything ended; cool-down starts there.
+    pub fn last_end(&self, service: &ServiceName) -> Option<WallTime> {
+        self.runs
+            .values()
+            .filter(|run| run.service == *service && run.touched())
+            .filter_map(|run| run.ended.map(|(_, at)| at))
+            .max()
+    }
+
+    /// When the runs that touched anything began, since `from`, the oldest first.
+    pub fn starts_since(&self, from: WallTime) -> Vec<WallTime> {
+        let mut starts: Vec<WallTime> =
+            self.runs.values().filter(|run| run.started >= from && run.touched()).map(|run| run.started).collect();
+        starts.sort_unstable();
+        starts
+    }
+
+    /// The 95th percentile of the measured times of a step, once there are three.
+    pub fn measured(&self, plan: &PlanName, step: &StepName, kind: &ActionKind) -> Option<Duration> {
+        let times = self.step_times.get(&(plan.clone(), step.clone(), kind.clone()))?;
+        if times.len() < 3 {
+            return None;
+        }
+        let mut sorted = times.clone();
+        sorted.sort_unstable();
+        // Nearest-rank: with few samples this is the longest one, which is what a deadline wants.
+        let rank = (sorted.len() * 95).div_ceil(100);
+        sorted.get(rank.saturating_sub(1)).copied()
+    }
+
+    /// The next incident id of a day.
+    pub fn next_incident(&self, at: WallTime) -> IncidentId {
+        let prefix = format!("INC-{}-", at.date());
+        IncidentId::new(next_id(&prefix, self.incidents.keys().map(IncidentId::as_str)))
+    }
+
+    /// The next run id of a day.
+    pub fn next_run(&self, at: WallTime) -> RunId {
+        let prefix = format!("RUN-{}-", at.date());
+        RunId::new(next_id(&prefix, self.runs.keys().map(RunId::as_str)))
+    }
+
+    fn apply_entry(&mut self, at: WallTime, entry: &Entry) -> Result<(), String> {
+        match entry {
+            Entry::DaemonStarted { .. } | Entry::Command { .. } => Ok(()),
+            Entry::ModeSet { mode, by } => {
+                self.mode = mode.map(|mode| (mode, by.clone()));
+                Ok(())
+            }
+            Entry::Paused { by } => {
+                self.paused = Some(by.clone());
+                Ok(())
+            }
+            Entry::Resumed { .. } => {
+                self.paused = None;
+                Ok(())
+            }
+            Entry::IncidentOpened { incident, scenario, .. } => {
+                if self.open_incident(scenario).is_some() {
+                    return Err(format!("scenario {scenario} has an open incident"));
+                }
+                if self.incidents.contains_key(incident) {
+                    return Err(format!("incident {incident} exists"));
+                }
+                self.incidents.insert(incident.clone(), Incident::open(at, entry)?);
+                Ok(())
+            }
+            Entry::IncidentAcknowledged { incident, .. }
+            | Entry::Decided { incident, .. }
+            | Entry::ApprovalAsked { incident, .. }
+            | Entry::ApprovalAnswered { incident, .. }
+            | Entry::IncidentClosed { incident, .. } => {
+                self.incidents.get_mut(incident).ok_or(format!("there is no incident {incident}"))?.apply(at, entry)
+            }
+            Entry::RunStarted { .. } => self.start_run(at, entry),
+            Entry::RunAborting { run, .. }
+            | Entry::StepIntent { run, .. }
+            | Entry::StepApplied { run, .. }
+            | Entry::StepParked { run, .. }
+            | Entry::StepUnparked { run, .. }
+            | Entry::StepEnded { run, .. }
+            | Entry::CompensationIntent { run, .. }
+            | Entry::CompensationEnded { run, .. }
+            | Entry::RunEnded { run, .. } => self.apply_to_run(at, run, entry),
+        }
+    }
+
+    fn start_run(&mut self, at: WallTime, entry: &Entry) -> Result<(), String> {
+        let Entry::RunStarted { run, incident, epoch, .. } = entry else { return Err("not a start".into()) };
+        if let Some(active) = self.active_run() {
+            return Err(format!("run {} is active", active.id));
+        }
+        if *epoch != self.epoch.next() {
+            return Err(format!("epoch {epoch} does not follow epoch {}", self.epoch));
+        }
+        if self.runs.contains_key(run) {
+            return Err(format!("run {run} exists"));
+        }
+        let ledger = RunLedger::start(at, entry)?;
+        if let Some(incident) = incident {
+            let incident = self.incidents.get_mut(incident).ok_or(format!("there is no incident {incident}"))?;
+            incident.apply(at, entry)?;
+        }
+        self.epoch = *epoch;
+        self.runs.insert(run.clone(), ledger);
+        Ok(())
+    }
+
+    fn apply_to_run(&mut self, at: WallTime, id: &RunId, entry: &Entry) -> Result<(), String> {
+        let run = self.runs.get_mut(id).ok_or(format!("there is no run {id}"))?;
+        run.apply(at, entry)?;
+        if let Entry::StepEnded { step, end: StepEnd::Done { already: false, .. }, took, .. } = entry
+            && let Some(definition) = run.plan.step(step)
+        {
+            let key = (run.plan.name.clone(), step.clone(), definition.work.kind());
+            let times = self.step_times.entry(key).or_default();
+            times.push(*took);
+            if times.len() > KEPT_TIMES {
+                times.remove(0);
+            }
+        }
+        if let Some(incident) = run.incident.clone().and_then(|id| self.incidents.get_mut(&id)) {
+            incident.note_run(at, entry);
+        }
+        Ok(())
+    }
+}
+
+fn next_id<'a>(prefix: &str, ids: impl Iterator<Item = &'a str>) -> String {
+    let highest =
+        ids.filter_map(|id| id.strip_prefix(prefix)).filter_map(|number| number.parse::<u32>().ok()).max().unwrap_or(0);
+    format!("{prefix}{:03}", highest + 1)
+}
+
+/// JSON has no maps with compound keys: written as a list of pairs.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Vec::<(K, V)>::deserialize(deserializer).map(|pairs| pairs.into_iter().collect())
+    }
+}

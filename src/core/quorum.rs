@@ -1,0 +1,184 @@
+//! From the votes of the vantages to a verdict (Sentinel's step from SDOWN to ODOWN).
+
+use std::collections::BTreeMap;
+
+use super::detect::Detector;
+use crate::model::{Cause, FailureDomain, Health, Inconclusive, MonoTime, VantageId, Verdict};
+
+/// Another vantage's newest vote of one probe.
+#[derive(Clone, Debug)]
+pub(super) struct PeerVote {
+    pub(super) vantage: VantageId,
+    pub(super) domain: FailureDomain,
+    pub(super) health: Health,
+    pub(super) seen: MonoTime,
+    pub(super) first_bad: Option<MonoTime>,
+    pub(super) cause: Option<Cause>,
+}
+
+/// What is asked of a quorum.
+pub(super) struct Question<'a> {
+    pub(super) now: MonoTime,
+    /// So many failure domains must agree.
+    pub(super) need: u32,
+    pub(super) domain: &'a FailureDomain,
+    /// Our own series may be our own isolation: the anchors have not answered since it began.
+    pub(super) isolated: bool,
+    pub(super) tilt: bool,
+}
+
+/// One domain's voice: Down only where everybody in it says Down.
+#[derive(Clone, Copy)]
+struct Voice {
+    health: Health,
+    first_bad: Option<MonoTime>,
+}
+
+/// What the fresh votes say of a probe.
+pub(super) fn verdict(question: &Question<'_>, own: &Detector, peers: &[PeerVote]) -> Verdict {
+    if question.tilt {
+        return Verdict::Inconclusive(Inconclusive::Tilt);
+    }
+    // Alone, which is the usual case, there is nothing to be counted.
+    if peers.is_empty() && question.need <= 1 {
+        return alone(question, own);
+    }
+    let mut domains: BTreeMap<&FailureDomain, Voice> = BTreeMap::new();
+    let mut add = |domain, voice: Voice| {
+        domains
+            .entry(domain)
+            .and_modify(|present: &mut Voice| {
+                if present.health != voice.health {
+                    present.health = Health::Unknown;
+                }
+                present.first_bad = present.first_bad.max(voice.first_bad);
+            })
+            .or_insert(voice);
+    };
+    if let Some(health) = own.health().filter(|_| own.is_fresh(question.now)) {
+        let health = if health == Health::Down && question.isolated { Health::Unknown } else { health };
+        add(question.domain, Voice { health, first_bad: own.first_bad() });
+    }
+    for peer in peers.iter().filter(|peer| question.now <= peer.seen + own.settings.max_age.get()) {
+        add(&peer.domain, Voice { health: peer.health, first_bad: peer.first_bad });
+    }
+    count(question, own, domains.values())
+}
+
+fn count<'a>(question: &Question<'_>, own: &Detector, voices: impl Iterator<Item = &'a Voice> + Clone) -> Verdict {
+    let tally = |health| voices.clone().filter(|voice| voice.health == health).count();
+    let (up, down, unknown) = (tally(Health::Up), tally(Health::Down), tally(Health::Unknown));
+    let need = question.need as usize;
+    if down >= need && up < need {
+        let outage_start = voices.filter(|v| v.health == Health::Down).filter_map(|v| v.first_bad).min();
+        // A Down without a first bad observation is a vote that nobody could have given.
+        return outage_start
+            .map_or(Verdict::Inconclusive(Inconclusive::TooFewVotes), |outage_start| Verdict::Down { outage_start });
+    }
+    if up >= need && down < need {
+        return Verdict::Up;
+    }
+    Verdict::Inconclusive(if up + down >= need {
+        Inconclusive::Split
+    } else if question.isolated && own.health() == Some(Health::Down) {
+        Inconclusive::Isolated
+    } else if up + down + unknown > 0 {
+        Inconclusive::TooFewVotes
+    } else if own.health().is_some() {
+        Inconclusive::Expired
+    } else {
+        Inconclusive::NotYet
+    })
+}
+
+fn alone(question: &Question<'_>, own: &Detector) -> Verdict {
+    let Some(health) = own.health() else { return Verdict::Inconclusive(Inconclusive::NotYet) };
+    if !own.is_fresh(question.now) {
+        return Verdict::Inconclusive(Inconclusive::Expired);
+    }
+    match (health, own.first_bad()) {
+        (Health::Up, _) => Verdict::Up,
+        (Health::Down, _) if question.isolated => Verdict::Inconclusive(Inconclusive::Isolated),
+        (Health::Down, Some(outage_start)) => Verdict::Down { outage_start },
+        (Health::Down, None) | (Health::Unknown, _) => Verdict::Inconclusive(Inconclusive::TooFewVotes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::{CauseKind, HumanDuration, Observation, ProbeSettings};
+
+    fn own(health: Health) -> Detector {
+        let mut detector = Detector::new(ProbeSettings {
+            name: "api".into(),
+            region: None,
+            interval: HumanDuration::secs(1),
+            fast_interval: HumanDuration::secs(1),
+            timeout: HumanDuration::secs(1),
+            fall: 1,
+            rise: 1,
+            max_age: HumanDuration::secs(4),
+        });
+        detector.observe(
+            MonoTime(1),
+            match health {
+                Health::Up => Observation::up(Duration::ZERO),
+                Health::Down => Observation::down(CauseKind::Timeout, ""),
+                Health::Unknown => Observation::unknown(CauseKind::LocalResource, ""),
+            },
+        );
+        detector
+    }
+
+    fn peer(vantage: &str, domain: &str, health: Health, seen: u64) -> PeerVote {
+        PeerVote {
+            vantage: vantage.into(),
+            domain: domain.into(),
+            health,
+            seen: MonoTime(seen),
+            first_bad: (health == Health::Down).then_some(MonoTime(seen)),
+            cause: None,
+        }
+    }
+
+    fn ask(need: u32, isolated: bool, own: &Detector, peers: &[PeerVote]) -> Verdict {
+        let question = Question { now: MonoTime(10), need, domain: &"a".into(), isolated, tilt: false };
+        verdict(&question, own, peers)
+    }
+
+    #[test]
+    fn two_votes_from_one_domain_count_once() {
+        let verdict = ask(2, false, &own(Health::Down), &[peer("w", "a", Health::Down, 2)]);
+        assert_eq!(verdict, Verdict::Inconclusive(Inconclusive::TooFewVotes));
+        let verdict = ask(2, false, &own(Health::Down), &[peer("w", "b", Health::Down, 2)]);
+        assert_eq!(verdict, Verdict::Down { outage_start: MonoTime(1) });
+    }
+
+    #[test]
+    fn unknown_is_not_down_and_disagreement_is_not_a_verdict() {
+        let peers = [peer("w", "b", Health::Unknown, 2), peer("x", "c", Health::Up, 2)];
+        assert_eq!(ask(2, false, &own(Health::Down), &peers), Verdict::Inconclusive(Inconclusive::Split));
+        // With `fall = 1` one Unknown observation concludes Unknown, which is one vote too few.
+        assert_eq!(ask(1, false, &own(Health::Unknown), &[]), Verdict::Inconclusive(Inconclusive::TooFewVotes));
+    }
+
+    #[test]
+    fn expired_votes_do_not_count() {
+        let mut old = own(Health::Down);
+        old.settings.max_age = HumanDuration(Duration::from_nanos(5));
+        assert_eq!(ask(1, false, &old, &[]), Verdict::Inconclusive(Inconclusive::Expired));
+        let peers = [peer("w", "b", Health::Down, 2)];
+        assert_eq!(ask(1, false, &old, &peers), Verdict::Inconclusive(Inconclusive::Expired));
+    }
+
+    #[test]
+    fn an_isolated_vantage_abstains_when_it_sees_down() {
+        assert_eq!(ask(1, true, &own(Health::Down), &[]), Verdict::Inconclusive(Inconclusive::Isolated));
+        assert_eq!(ask(1, true, &own(Health::Up), &[]), Verdict::Up);
+        let peers = [peer("w", "b", Health::Down, 2)];
+        assert_eq!(ask(2, true, &own(Health::Down), &peers), Verdict::Inconclusive(Inconclusive::Isolated));
+    }
+}

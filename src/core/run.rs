@@ -1,0 +1,488 @@
+//! Runs: drives the steps of the active run, one phase at a time.
+//!
+//! A step is observe → (journal intent) → apply → (journal outcome) → verify. What has to outlive a
+//! crash is in the ledger; what is here can be found again by observing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::brain::Brain;
+use super::incident::Incident;
+use super::run_ledger::{RunLedger, StepState};
+use super::run_undo::Undo;
+use crate::model::{
+    CallId, Condition, Entry, Health, Importance, MonoTime, NoticeKind, Now, Phase, RunId, RunResult, ScenarioSettings,
+    Step, StepCall, StepEnd, Subject, Trigger, Truth, Work,
+};
+
+/// How much later than a call's own timeout its outcome is given up.
+const BACKSTOP: Duration = Duration::from_secs(5);
+/// A look costs at most this.
+const OBSERVE_FOR: Duration = Duration::from_secs(10);
+/// An apply that has not answered by then is an unknown outcome.
+const APPLY_FOR: Duration = Duration::from_secs(30);
+/// Also a step whose time is over may look once more before it says what became of it.
+const LAST_OBSERVE_FOR: Duration = Duration::from_secs(2);
+
+/// The active run in this life of the daemon.
+#[derive(Debug)]
+pub(super) struct Driver {
+    pub(super) run: RunId,
+    pub(super) gate: Gate,
+    pub(super) steps: Vec<Activity>,
+    pub(super) undo: Undo,
+}
+
+/// The last look at the primary: nothing is changed before it.
+#[derive(Clone, Debug)]
+pub(super) enum Gate {
+    Open,
+    Looking {
+        /// Only looks that were started since then count.
+        since: MonoTime,
+        until: MonoTime,
+        /// By the probe's place in the settings.
+        seen: BTreeMap<usize, Health>,
+    },
+}
+
+/// What a step is doing.
+#[derive(Clone, Debug)]
+pub(super) struct Activity {
+    pub(super) started: Option<MonoTime>,
+    pub(super) deadline: Option<MonoTime>,
+    pub(super) looks: u32,
+    pub(super) doing: Doing,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Doing {
+    Idle,
+    Calling {
+        call: CallId,
+        phase: Phase,
+        until: MonoTime,
+    },
+    /// Observed as not done; waits for the last look, or for the end of a pause.
+    Ready {
+        before: Value,
+    },
+    /// Observes again then.
+    Backoff {
+        until: MonoTime,
+    },
+    /// `wait`.
+    Waiting {
+        until: MonoTime,
+    },
+    /// `approval`.
+    Asking,
+    /// `verify.probe`.
+    Holding {
+        from: MonoTime,
+    },
+}
+
+impl Activity {
+    pub(super) fn idle() -> Self {
+        Self { started: None, deadline: None, looks: 0, doing: Doing::Idle }
+    }
+
+    fn wakes(&self) -> Option<MonoTime> {
+        match &self.doing {
+            Doing::Idle => None,
+            Doing::Calling { until, .. } => Some(*until + BACKSTOP),
+            Doing::Backoff { until } | Doing::Waiting { until } => Some(*until),
+            // What they wait for is an event of its own; until then only the deadline counts.
+            Doing::Ready { .. } | Doing::Asking | Doing::Holding { .. } => self.deadline,
+        }
+    }
+}
+
+impl Driver {
+    pub(super) fn earliest_wake(&self) -> Option<MonoTime> {
+        let gate = match &self.gate {
+            Gate::Open => None,
+            Gate::Looking { until, .. } => Some(*until),
+        };
+        let steps = self.steps.iter().filter_map(Activity::wakes);
+        gate.into_iter().chain(steps).chain(self.undo.wakes()).min()
+    }
+}
+
+impl Brain {
+    /// Starts the plan of a scenario.
+    pub(super) fn start_run(
+        &mut self,
+        now: Now,
+        scenario: &ScenarioSettings,
+        incident: Option<&Incident>,
+        trigger: Trigger,
+    ) -> Option<RunId> {
+        let plan = scenario.plan.as_ref().and_then(|plan| self.settings.plan(plan))?.clone();
+        let outage_start = match incident {
+            Some(incident) => incident.outage_start,
+            None => self.outage_start(&scenario.when, now.mono).map_or(now.wall, |at| now.wall_of(at)),
+        };
+        let predicted = self.predicted_loss(scenario, now.mono_of(outage_start)).ok().flatten().map(|(loss, _)| loss);
+        let run = self.ledger.next_run(now.wall);
+        let looks = !matches!(trigger, Trigger::Manual { .. });
+        let entry = Entry::RunStarted {
+            run: run.clone(),
+            incident: incident.map(|incident| incident.id.clone()),
+            scenario: scenario.name.clone(),
+            service: scenario.service.clone(),
+            epoch: self.ledger.epoch.next(),
+            trigger: trigger.clone(),
+            votes: self.evidence(&scenario.when, now),
+            outage_start,
+            rto: scenario.rto,
+            predicted_loss: predicted,
+            plan_hash: plan.hash(),
+            plan: Box::new(plan),
+        };
+        if !self.commit(now, entry) {
+            return None;
+        }
+        self.make_driver(now, looks);
+        let subject = format!("{} {}: run {run} started, {trigger}", scenario.severity, scenario.name);
+        self.notify_run(now, NoticeKind::RunStarted, &run, subject);
+        Some(run)
+    }
+
+    /// Takes up the run that the last life left.
+    pub(super) fn take_up_run(&mut self, now: Now) {
+        let Some(run) = self.ledger.active_run() else { return };
+        let looks = !run.touched() && !matches!(run.trigger, Trigger::Manual { .. });
+        let (id, subject) = (run.id.clone(), format!("run {} goes on after a restart", run.id));
+        self.make_driver(now, looks);
+        self.notify_run(now, NoticeKind::RunStarted, &id, subject);
+    }
+
+    fn make_driver(&mut self, now: Now, looks: bool) {
+        let Some(run) = self.ledger.active_run() else { return };
+        let (id, count, scenario) = (run.id.clone(), run.steps.len(), run.scenario.clone());
+        let subjects = self.look_subjects(&scenario);
+        let gate = if looks && !subjects.is_empty() {
+            let longest = subjects.iter().map(|i| self.detectors[*i].settings.timeout.get()).max().unwrap_or_default();
+            for index in &subjects {
+                self.effects.push(crate::core::Effect::ProbeNow(self.detectors[*index].settings.name.clone()));
+            }
+            let until = now.mono + longest + Duration::from_secs(1);
+            Gate::Looking { since: now.mono, until, seen: BTreeMap::new() }
+        } else {
+            Gate::Open
+        };
+        self.driver = Some(Driver { run: id, gate, steps: vec![Activity::idle(); count], undo: Undo::default() });
+    }
+
+    /// The probes that the last look asks: those that the condition wants to be down.
+    fn look_subjects(&self, scenario: &crate::model::ScenarioName) -> Vec<usize> {
+        let Some(scenario) = self.settings.scenario(scenario) else { return Vec::new() };
+        let mut subjects: Vec<usize> = scenario
+            .when
+            .subjects()
+            .iter()
+            .filter(|subject| subject.is == Health::Down)
+            .filter_map(|subject| self.index.get(&subject.probe).copied())
+            .collect();
+        subjects.sort_unstable();
+        subjects.dedup();
+        subjects
+    }
+
+    /// Takes a look for the gate.
+    pub(super) fn note_look(&mut self, index: usize, started: MonoTime, health: Health) {
+        if let Some(Driver { gate: Gate::Looking { since, seen, .. }, .. }) = &mut self.driver
+            && started >= *since
+        {
+            seen.insert(index, health);
+        }
+    }
+
+    /// Moves the run on as far as it goes.
+    pub(super) fn drive(&mut self, now: Now) {
+        let Some(mut driver) = self.driver.take() else { return };
+        // Every pass that reports progress has moved a step to a later state; the bound only
+        // guards against a mistake here.
+        for _ in 0..(8 * (driver.steps.len() + 1)) {
+            if !self.drive_once(now, &mut driver) {
+                break;
+            }
+        }
+        let ended = self.ledger.runs.get(&driver.run).is_none_or(|run| run.ended.is_some());
+        self.driver = (!ended).then_some(driver);
+    }
+
+    fn drive_once(&mut self, now: Now, driver: &mut Driver) -> bool {
+        let Some(run) = self.ledger.runs.get(&driver.run).filter(|run| run.ended.is_none()) else { return false };
+        if run.aborting.is_some() {
+            return self.drive_abort(now, driver);
+        }
+        if run.steps.iter().all(super::run_ledger::StepLedger::is_over) {
+            self.end_run(now, driver, RunResult::Done);
+            return false;
+        }
+        if self.drive_gate(now, driver) {
+            return true;
+        }
+        let mut progress = false;
+        for index in 0..driver.steps.len() {
+            progress |= self.drive_step(now, driver, index);
+        }
+        progress
+    }
+
+    /// Is the primary really down? `true` where it answered, and the run is aborted.
+    fn drive_gate(&mut self, now: Now, driver: &mut Driver) -> bool {
+        let Gate::Looking { until, seen, .. } = &driver.gate else { return false };
+        let Some(scenario) = self.ledger.runs.get(&driver.run).map(|run| run.scenario.clone()) else { return false };
+        let Some(place) = self.settings.scenarios.iter().position(|candidate| candidate.name == scenario) else {
+            // A reload took the scenario away; the run is pinned and goes on without its last look.
+            driver.gate = Gate::Open;
+            return false;
+        };
+        let when = self.settings.scenarios[place].when.clone();
+        let complete = self.look_subjects(&scenario).iter().all(|index| seen.contains_key(index));
+        let why = match self.look(&when, seen, now.mono) {
+            Truth::True => {
+                driver.gate = Gate::Open;
+                return false;
+            }
+            Truth::False => "the primary answered at the last look",
+            Truth::Unknown if complete || now.mono >= *until => {
+                "the last look could not confirm that the primary is down"
+            }
+            Truth::Unknown => return false,
+        };
+        let entry = Entry::RunAborting { run: driver.run.clone(), by: why.to_owned(), compensate: false };
+        if self.commit(now, entry) {
+            let wait = self.settings.scenarios[place].confirm_for.get().max(Duration::from_secs(5));
+            self.watches[place].not_before = Some(now.mono + wait);
+            self.watches[place].held_since = None;
+        }
+        true
+    }
+
+    fn look(&self, when: &Condition, seen: &BTreeMap<usize, Health>, now: MonoTime) -> Truth {
+        when.evaluate(&mut |subject: &Subject| {
+            if subject.is != Health::Down {
+                return self.truth(&Condition::Probe(subject.clone()), now);
+            }
+            match self.index.get(&subject.probe).and_then(|index| seen.get(index)) {
+                Some(Health::Down) => Truth::True,
+                Some(Health::Up) => Truth::False,
+                Some(Health::Unknown) | None => Truth::Unknown,
+            }
+        })
+    }
+
+    fn drive_step(&mut self, now: Now, driver: &mut Driver, index: usize) -> bool {
+        let run = &self.ledger.runs[&driver.run];
+        match run.steps[index].state {
+            StepState::Ended(_) | StepState::Parked { .. } | StepState::Undoing | StepState::Undone(_) => {
+                driver.steps[index].doing = Doing::Idle;
+                return false;
+            }
+            StepState::Pending | StepState::Intended | StepState::Applied(_) => {}
+        }
+        let paused = self.ledger.paused.is_some() || self.doubt.is_some() || self.ending;
+        let activity = &driver.steps[index];
+        let over = activity.deadline.is_some_and(|deadline| now.mono >= deadline);
+        match &activity.doing {
+            Doing::Idle if paused || !run.is_ready(index) => false,
+            Doing::Idle => self.begin_step(now, driver, index),
+            Doing::Calling { until, .. } if now.mono < *until + BACKSTOP => false,
+            Doing::Calling { call, .. } => {
+                let call = *call;
+                self.lost_outcome(now, driver, index, call);
+                true
+            }
+            Doing::Ready { .. } if paused => false,
+            Doing::Ready { .. } if over => self.fail_step(now, driver, index, "its time is over".to_owned()),
+            Doing::Ready { before } if matches!(driver.gate, Gate::Open) => {
+                let before = before.clone();
+                self.apply_step(now, driver, index, before)
+            }
+            Doing::Backoff { until } if now.mono >= *until && !paused => {
+                self.call(now, driver, index, Phase::Observe);
+                true
+            }
+            Doing::Waiting { until } if now.mono >= *until => {
+                self.end_step(now, driver, index, done("waited".to_owned(), false));
+                true
+            }
+            Doing::Asking if over => self.fail_step(now, driver, index, "nobody answered in time".to_owned()),
+            Doing::Holding { from } => {
+                let from = *from;
+                self.drive_hold(now, driver, index, from, over)
+            }
+            Doing::Ready { .. } | Doing::Backoff { .. } | Doing::Waiting { .. } | Doing::Asking => false,
+        }
+    }
+
+    fn begin_step(&mut self, now: Now, driver: &mut Driver, index: usize) -> bool {
+        let step = &self.ledger.runs[&driver.run].plan.steps[index];
+        let activity = &mut driver.steps[index];
+        activity.started.get_or_insert(now.mono);
+        activity.deadline.get_or_insert(now.mono + step.timeout.get());
+        match &step.work {
+            Work::Action(_) => self.call(now, driver, index, Phase::Observe),
+            Work::Wait { duration } => activity.doing = Doing::Waiting { until: now.mono + duration.get() },
+            Work::Approval { message } => {
+                activity.doing = Doing::Asking;
+                let subject = format!(
+                    "run {} asks: {message} (failoverd step approve {} --run {})",
+                    driver.run, step.name, driver.run
+                );
+                let run = driver.run.clone();
+                self.notify_run(now, NoticeKind::ApprovalAsked, &run, subject);
+            }
+            Work::VerifyProbe { probe, .. } => {
+                activity.doing = Doing::Holding { from: now.mono };
+                let probe = probe.clone();
+                self.effects.push(crate::core::Effect::Pace { probe: probe.clone(), fast: true });
+                self.effects.push(crate::core::Effect::ProbeNow(probe));
+            }
+        }
+        true
+    }
+
+    /// `verify.probe`: Up without interruption for the hold, by looks begun within the step.
+    fn drive_hold(&mut self, now: Now, driver: &mut Driver, index: usize, from: MonoTime, over: bool) -> bool {
+        let Work::VerifyProbe { probe, hold } = self.ledger.runs[&driver.run].plan.steps[index].work.clone() else {
+            return false;
+        };
+        let Some(detector) = self.index.get(&probe).map(|index| &self.detectors[*index]) else {
+            return self.fail_step(now, driver, index, format!("there is no probe {probe} any more"));
+        };
+        let up = detector.health() == Some(Health::Up) && detector.seen() >= from && !detector.in_doubt();
+        let held_from = detector.since().max(from);
+        let ends = if up && detector.seen() >= held_from + hold.get() {
+            let evidence =
+                format!("{probe} has been up for {}", crate::model::HumanDuration(detector.seen().since(held_from)));
+            Some(done(evidence, false))
+        } else {
+            None
+        };
+        let why = detector.latest.as_ref().and_then(|latest| latest.cause.as_ref()).map(ToString::to_string);
+        match ends {
+            Some(end) => {
+                let doubt = detector.in_doubt();
+                self.effects.push(crate::core::Effect::Pace { probe, fast: doubt });
+                self.end_step(now, driver, index, end);
+                true
+            }
+            None if over => {
+                let why = why.unwrap_or_else(|| "it was not up for long enough".to_owned());
+                self.fail_step(now, driver, index, format!("probe {probe}: {why}"))
+            }
+            None => false,
+        }
+    }
+
+    /// The intent first (S2), then the call.
+    fn apply_step(&mut self, now: Now, driver: &mut Driver, index: usize, before: Value) -> bool {
+        let run = &self.ledger.runs[&driver.run];
+        let (step, ledger) = (&run.plan.steps[index], &run.steps[index]);
+        let entry = Entry::StepIntent {
+            run: run.id.clone(),
+            step: step.name.clone(),
+            attempt: ledger.attempts + 1,
+            epoch: run.epoch,
+            promotes: step.work.action().and_then(|spec| spec.service.clone()),
+            before,
+        };
+        if !self.commit(now, entry) {
+            return false;
+        }
+        self.call(now, driver, index, Phase::Apply);
+        true
+    }
+
+    /// Hands a phase to the executor.
+    pub(super) fn call(&mut self, now: Now, driver: &mut Driver, index: usize, phase: Phase) {
+        let call = self.new_call();
+        let run = &self.ledger.runs[&driver.run];
+        let (step, ledger) = (&run.plan.steps[index], &run.steps[index]);
+        let Some(spec) = step.work.action() else { return };
+        let activity = &mut driver.steps[index];
+        let left = activity.deadline.unwrap_or(now.mono).since(now.mono);
+        let timeout = match phase {
+            Phase::Observe => left.min(OBSERVE_FOR).max(LAST_OBSERVE_FOR),
+            Phase::Apply | Phase::Compensate => left.min(APPLY_FOR).max(LAST_OBSERVE_FOR),
+            Phase::Verify => left.max(LAST_OBSERVE_FOR),
+        };
+        let effect = StepCall {
+            call,
+            run: run.id.clone(),
+            step: step.name.clone(),
+            attempt: ledger.attempts,
+            epoch: run.epoch,
+            phase,
+            spec: spec.clone(),
+            before: ledger.before.clone(),
+            timeout,
+        };
+        activity.doing = Doing::Calling { call, phase, until: now.mono + timeout };
+        self.effects.push(crate::core::Effect::Call(Box::new(effect)));
+    }
+
+    /// The step is over; what comes after it may start.
+    pub(super) fn end_step(&mut self, now: Now, driver: &mut Driver, index: usize, end: StepEnd) {
+        let step = self.ledger.runs[&driver.run].plan.steps[index].name.clone();
+        let activity = &mut driver.steps[index];
+        let took = now.mono.since(activity.started.unwrap_or(now.mono));
+        activity.doing = Doing::Idle;
+        self.commit(now, Entry::StepEnded { run: driver.run.clone(), step, end, took });
+    }
+
+    pub(super) fn end_run(&mut self, now: Now, driver: &Driver, result: RunResult) {
+        if !self.commit(now, Entry::RunEnded { run: driver.run.clone(), result }) {
+            return;
+        }
+        let Some(run) = self.ledger.runs.get(&driver.run) else { return };
+        let took = crate::model::HumanDuration(now.wall.since(run.outage_start));
+        let subject = match result {
+            RunResult::Done => format!("run {} done, {took} after the outage began (RTO {})", run.id, run.rto),
+            RunResult::Aborted => {
+                let by = run.aborting.as_ref().map_or("", |(by, _)| by.as_str());
+                format!("run {} aborted: {by}{}", run.id, not_undone(run))
+            }
+        };
+        let id = run.id.clone();
+        self.notify_run(now, NoticeKind::RunEnded, &id, subject);
+    }
+
+    pub(super) fn notify_run(&mut self, now: Now, kind: NoticeKind, run: &RunId, subject: String) {
+        let incident = self.ledger.runs.get(run).and_then(|run| run.incident.as_ref());
+        let incident = incident.and_then(|incident| self.ledger.incidents.get(incident)).cloned();
+        self.notify(now, kind, Importance::Page, incident.as_ref(), subject);
+        if let Some(crate::core::Effect::Notify(notice)) = self.effects.last_mut() {
+            notice.run = Some(run.clone());
+            notice.scenario = self.ledger.runs.get(run).map(|run| run.scenario.clone());
+        }
+    }
+}
+
+pub(super) fn done(evidence: String, already: bool) -> StepEnd {
+    StepEnd::Done { evidence, already }
+}
+
+/// The steps whose change stands although the run was aborted.
+fn not_undone(run: &RunLedger) -> String {
+    let names: Vec<&str> = run
+        .intended
+        .iter()
+        .filter(|index| !matches!(run.steps[**index].state, StepState::Undone(crate::model::Applied::Accepted { .. })))
+        .map(|index| run.plan.steps[*index].name.as_str())
+        .collect();
+    if names.is_empty() { String::new() } else { format!("; NOT undone: {}", names.join(", ")) }
+}
+
+/// The place of a step by its name, for the commands.
+pub(super) fn find(run: &RunLedger, step: &crate::model::StepName) -> Option<(usize, Step)> {
+    run.index(step).map(|index| (index, run.plan.steps[index].clone()))
+}

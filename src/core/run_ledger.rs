@@ -1,0 +1,301 @@
+//! One run in the ledger: `match (state, record)`, and every other pair is an error.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::model::{
+    Applied, Entry, Epoch, HumanDuration, IncidentId, Plan, PlanHash, RunId, RunResult, ScenarioName, ServiceName,
+    StepEnd, StepName, Trigger, VoteEvidence, WallTime,
+};
+
+/// A run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunLedger {
+    /// Its id.
+    pub id: RunId,
+    /// Its incident.
+    pub incident: Option<IncidentId>,
+    /// Its scenario.
+    pub scenario: ScenarioName,
+    /// The service that it moves.
+    pub service: ServiceName,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// What started it.
+    pub trigger: Trigger,
+    /// The votes at that instant.
+    pub votes: Vec<VoteEvidence>,
+    /// The first bad observation.
+    pub outage_start: WallTime,
+    /// The recovery-time objective.
+    pub rto: HumanDuration,
+    /// The loss of data predicted at that instant.
+    pub predicted_loss: Option<HumanDuration>,
+    /// The hash of its plan.
+    pub plan_hash: PlanHash,
+    /// Its plan, pinned (S9).
+    pub plan: Plan,
+    /// When it began.
+    pub started: WallTime,
+    /// Its steps, in the order of the plan.
+    pub steps: Vec<StepLedger>,
+    /// The steps whose apply was intended, in that order; undone in the reverse one.
+    pub intended: Vec<usize>,
+    /// Who or what aborts it, and whether what was done is undone.
+    pub aborting: Option<(String, bool)>,
+    /// How and when it ended.
+    pub ended: Option<(RunResult, WallTime)>,
+}
+
+/// A step of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepLedger {
+    /// Where it stands.
+    pub state: StepState,
+    /// How many applies were intended.
+    pub attempts: u32,
+    /// How many of these were before the newest `retry` of a person.
+    pub forgiven: u32,
+    /// What stood before the first apply.
+    pub before: Value,
+    /// When the newest record of it was written.
+    pub changed: Option<WallTime>,
+    /// From its start to its end.
+    pub took: Option<Duration>,
+}
+
+/// Where a step stands, durably.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepState {
+    /// Nothing was done.
+    Pending,
+    /// The outside may have been changed.
+    Intended,
+    /// The apply came to this.
+    Applied(Applied),
+    /// It waits for a person.
+    Parked {
+        /// Why.
+        reason: String,
+    },
+    /// It is over.
+    Ended(StepEnd),
+    /// It is being undone.
+    Undoing,
+    /// Undoing it came to this.
+    Undone(Applied),
+}
+
+impl StepLedger {
+    /// Is it over, so that those after it may start?
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, StepState::Ended(_))
+    }
+}
+
+impl RunLedger {
+    /// Starts one from its record.
+    pub(super) fn start(at: WallTime, entry: &Entry) -> Result<Self, String> {
+        let Entry::RunStarted {
+            run,
+            incident,
+            scenario,
+            service,
+            epoch,
+            trigger,
+            votes,
+            outage_start,
+            rto,
+            predicted_loss,
+            plan_hash,
+            plan,
+        } = entry
+        else {
+            return Err("not a start".into());
+        };
+        if plan.hash() != *plan_hash {
+            return Err(format!("the plan's hash is not {plan_hash}"));
+        }
+        let blank = StepLedger {
+            state: StepState::Pending,
+            attempts: 0,
+            forgiven: 0,
+            before: Value::Null,
+            changed: None,
+            took: None,
+        };
+        Ok(Self {
+            id: run.clone(),
+            incident: incident.clone(),
+            scenario: scenario.clone(),
+            service: service.clone(),
+            epoch: *epoch,
+            trigger: trigger.clone(),
+            votes: votes.clone(),
+            outage_start: *outage_start,
+            rto: *rto,
+            predicted_loss: *predicted_loss,
+            plan_hash: plan_hash.clone(),
+            steps: vec![blank; plan.steps.len()],
+            plan: (**plan).clone(),
+            started: at,
+            intended: Vec::new(),
+            aborting: None,
+            ended: None,
+        })
+    }
+
+    /// The place of a step in the plan.
+    pub fn index(&self, step: &StepName) -> Option<usize> {
+        self.plan.steps.iter().position(|candidate| candidate.name == *step)
+    }
+
+    /// Was any change intended?
+    pub fn touched(&self) -> bool {
+        !self.intended.is_empty()
+    }
+
+    /// Was the point of no return intended?
+    pub fn past_no_return(&self) -> bool {
+        self.plan
+            .point_of_no_return
+            .as_ref()
+            .and_then(|step| self.index(step))
+            .is_some_and(|index| self.intended.contains(&index))
+    }
+
+    /// Have all steps before this one ended?
+    pub fn is_ready(&self, index: usize) -> bool {
+        self.plan.steps[index]
+            .after
+            .iter()
+            .all(|before| self.index(before).is_some_and(|before| self.steps[before].is_over()))
+    }
+
+    /// Applies a record of this run.
+    pub(super) fn apply(&mut self, at: WallTime, entry: &Entry) -> Result<(), String> {
+        if self.ended.is_some() {
+            return Err(format!("run {} has ended", self.id));
+        }
+        match entry {
+            Entry::RunAborting { by, compensate, .. } => {
+                if self.aborting.is_some() {
+                    return Err("it is aborting already".into());
+                }
+                if self.past_no_return() {
+                    return Err("it is past its point of no return".into());
+                }
+                self.aborting = Some((by.clone(), *compensate));
+                Ok(())
+            }
+            Entry::RunEnded { result, .. } => {
+                let all_over = self.steps.iter().all(StepLedger::is_over);
+                match (result, &self.aborting) {
+                    (RunResult::Done, None) if all_over => {}
+                    (RunResult::Aborted, Some(_)) => {}
+                    _ => return Err(format!("it cannot end as {result} now")),
+                }
+                self.ended = Some((*result, at));
+                Ok(())
+            }
+            Entry::StepIntent { step, attempt, epoch, promotes, before, .. } => {
+                self.apply_intent(at, step, *attempt, *epoch, promotes.as_ref(), before)
+            }
+            Entry::StepApplied { step, .. }
+            | Entry::StepParked { step, .. }
+            | Entry::StepUnparked { step, .. }
+            | Entry::StepEnded { step, .. }
+            | Entry::CompensationIntent { step, .. }
+            | Entry::CompensationEnded { step, .. } => self.apply_to_step(at, step, entry),
+            _ => Err("not a record of a run".into()),
+        }
+    }
+
+    fn apply_intent(
+        &mut self,
+        at: WallTime,
+        name: &StepName,
+        attempt: u32,
+        epoch: Epoch,
+        promotes: Option<&ServiceName>,
+        before: &Value,
+    ) -> Result<(), String> {
+        let index = self.index(name).ok_or(format!("there is no step {name}"))?;
+        if self.aborting.is_some() {
+            return Err("the run is aborting".into());
+        }
+        if epoch != self.epoch {
+            return Err(format!("its epoch is {}, not {epoch}", self.epoch));
+        }
+        if !self.is_ready(index) {
+            return Err(format!("a step before {name} has not ended"));
+        }
+        if let Some(service) = promotes
+            && let Some(other) = self.intended.iter().find(|other| {
+                **other != index
+                    && self.plan.steps[**other].work.action().is_some_and(|spec| spec.service.as_ref() == Some(service))
+            })
+        {
+            return Err(format!(
+                "step {} has promoted a replica of {service} in epoch {epoch} (S1)",
+                self.plan.steps[*other].name
+            ));
+        }
+        let step = &mut self.steps[index];
+        if attempt != step.attempts + 1 {
+            return Err(format!("attempt {attempt} does not follow attempt {}", step.attempts));
+        }
+        match &step.state {
+            StepState::Pending | StepState::Applied(_) => {}
+            other => return Err(format!("an intent in state {other:?}")),
+        }
+        if step.before.is_null() {
+            step.before = before.clone();
+        }
+        step.attempts = attempt;
+        step.state = StepState::Intended;
+        step.changed = Some(at);
+        if !self.intended.contains(&index) {
+            self.intended.push(index);
+        }
+        Ok(())
+    }
+
+    fn apply_to_step(&mut self, at: WallTime, name: &StepName, entry: &Entry) -> Result<(), String> {
+        let index = self.index(name).ok_or(format!("there is no step {name}"))?;
+        let undoing = self.aborting.as_ref().is_some_and(|(_, compensate)| *compensate);
+        let aborting = self.aborting.is_some();
+        let step = &mut self.steps[index];
+        let next = match (&step.state, entry) {
+            (StepState::Intended, Entry::StepApplied { attempt, outcome, .. }) if *attempt == step.attempts => {
+                StepState::Applied(outcome.clone())
+            }
+            (StepState::Pending | StepState::Applied(_), Entry::StepParked { reason, .. }) if !aborting => {
+                StepState::Parked { reason: reason.clone() }
+            }
+            (StepState::Parked { .. }, Entry::StepUnparked { .. }) => {
+                step.forgiven = step.attempts;
+                StepState::Pending
+            }
+            (
+                StepState::Pending | StepState::Applied(_) | StepState::Parked { .. },
+                Entry::StepEnded { end, took, .. },
+            ) => {
+                step.took = Some(*took);
+                StepState::Ended(end.clone())
+            }
+            (
+                StepState::Ended(_) | StepState::Applied(_) | StepState::Parked { .. } | StepState::Undone(_),
+                Entry::CompensationIntent { epoch, .. },
+            ) if undoing && *epoch == self.epoch && step.attempts > 0 => StepState::Undoing,
+            (StepState::Undoing, Entry::CompensationEnded { outcome, .. }) => StepState::Undone(outcome.clone()),
+            (state, _) => return Err(format!("step {name} is {state:?}")),
+        };
+        step.state = next;
+        step.changed = Some(at);
+        Ok(())
+    }
+}

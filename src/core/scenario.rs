@@ -1,0 +1,295 @@
+//! Scenarios: from verdicts to incidents, and from decisions to what follows from them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::brain::Brain;
+use super::incident::Incident;
+use crate::model::{
+    Condition, Decision, Entry, Health, Importance, MonoTime, NoticeKind, Now, OnNoAnswer, ScenarioSettings, Subject,
+    Trigger, Truth, Verdict, VoteEvidence,
+};
+
+/// At the earliest after this long without sight a person is told, whatever `confirm_for` says.
+const BLIND_AFTER: Duration = Duration::from_secs(10);
+
+/// What is known of a scenario in this life of the daemon.
+#[derive(Clone, Debug)]
+pub(super) struct Watch {
+    pub(super) truth: Truth,
+    /// Since when the condition has held without interruption.
+    pub(super) held_since: Option<MonoTime>,
+    /// Since when it cannot be told.
+    unknown_since: Option<MonoTime>,
+    blind: bool,
+    /// The reason for holding that people were told last.
+    noticed: Option<&'static str>,
+    /// Set by a last look that the primary answered.
+    pub(super) not_before: Option<MonoTime>,
+    /// When time alone may change the decision.
+    pub(super) wake: Option<MonoTime>,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self {
+            truth: Truth::Unknown,
+            held_since: None,
+            unknown_since: None,
+            blind: false,
+            noticed: None,
+            not_before: None,
+            wake: None,
+        }
+    }
+}
+
+impl Watch {
+    pub(super) fn is_attentive(&self) -> bool {
+        self.truth == Truth::True
+    }
+}
+
+impl Brain {
+    /// Looks at every scenario afresh, the most severe first.
+    pub(super) fn evaluate(&mut self, now: Now) {
+        let settings = Arc::clone(&self.settings);
+        for (index, scenario) in settings.scenarios.iter().enumerate() {
+            let truth = self.truth(&scenario.when, now.mono);
+            let watch = &mut self.watches[index];
+            watch.truth = truth;
+            watch.wake = None;
+            watch.not_before = watch.not_before.filter(|at| now.mono < *at);
+            if truth == Truth::True {
+                watch.held_since.get_or_insert(now.mono);
+            } else {
+                watch.held_since = None;
+            }
+            self.watch_sight(now, index, scenario);
+            match truth {
+                Truth::True => self.open_incident(now, scenario),
+                Truth::False => self.close_incident(now, index, scenario),
+                Truth::Unknown => {}
+            }
+            self.act_on_decision(now, index, scenario);
+        }
+    }
+
+    /// The truth of a condition now.
+    pub(super) fn truth(&self, condition: &Condition, now: MonoTime) -> Truth {
+        condition.evaluate(&mut |subject| self.leaf(subject, now))
+    }
+
+    fn leaf(&self, subject: &Subject, now: MonoTime) -> Truth {
+        let Some(&index) = self.index.get(&subject.probe) else { return Truth::Unknown };
+        let health = self.verdict(index, now).health();
+        match (health, subject.is) {
+            (Health::Unknown, Health::Unknown) => Truth::True,
+            (Health::Unknown, _) => Truth::Unknown,
+            (health, wanted) if health == wanted => Truth::True,
+            _ => Truth::False,
+        }
+    }
+
+    /// Everything Unknown: nothing is done, and somebody is told (once).
+    fn watch_sight(&mut self, now: Now, index: usize, scenario: &ScenarioSettings) {
+        let watch = &mut self.watches[index];
+        if watch.truth != Truth::Unknown {
+            watch.unknown_since = None;
+            watch.blind = false;
+            return;
+        }
+        let since = *watch.unknown_since.get_or_insert(now.mono);
+        if watch.blind {
+            return;
+        }
+        let at = since + scenario.confirm_for.get().max(BLIND_AFTER);
+        if now.mono < at {
+            watch.wake = Some(at);
+            return;
+        }
+        watch.blind = true;
+        let why = self.why_unknown(&scenario.when, now.mono);
+        let subject = format!("cannot tell whether {} holds: {why}; doing nothing", scenario.name);
+        self.notify(now, NoticeKind::Blind, Importance::Page, None, subject);
+    }
+
+    /// Which probes are inconclusive, and why.
+    pub(super) fn why_unknown(&self, condition: &Condition, now: MonoTime) -> String {
+        let mut parts: Vec<String> = condition
+            .subjects()
+            .iter()
+            .filter_map(|subject| self.index.get(&subject.probe))
+            .filter_map(|index| match self.verdict(*index, now) {
+                Verdict::Inconclusive(why) => Some(format!("{} ({why})", self.detectors[*index].settings.name)),
+                Verdict::Up | Verdict::Down { .. } => None,
+            })
+            .collect();
+        parts.dedup();
+        parts.join(", ")
+    }
+
+    /// The first bad observation of the probes that the condition is about.
+    pub(super) fn outage_start(&self, condition: &Condition, now: MonoTime) -> Option<MonoTime> {
+        condition
+            .subjects()
+            .iter()
+            .filter(|subject| subject.is == Health::Down)
+            .filter_map(|subject| self.index.get(&subject.probe))
+            .filter_map(|index| match self.verdict(*index, now) {
+                Verdict::Down { outage_start } => Some(outage_start),
+                Verdict::Up | Verdict::Inconclusive(_) => None,
+            })
+            .min()
+    }
+
+    /// The fresh votes on what a condition is about, for the journal.
+    pub(super) fn evidence(&self, condition: &Condition, now: Now) -> Vec<VoteEvidence> {
+        let mut evidence = Vec::new();
+        for subject in condition.subjects() {
+            let Some(&index) = self.index.get(&subject.probe) else { continue };
+            let detector = &self.detectors[index];
+            if let Some(vote) = detector.vote().filter(|_| detector.is_fresh(now.mono)) {
+                evidence.push(VoteEvidence {
+                    probe: subject.probe.clone(),
+                    vantage: self.settings.name.clone(),
+                    domain: self.settings.domain.clone(),
+                    health: vote.health,
+                    seen: now.wall_of(vote.seen),
+                    cause: vote.cause,
+                });
+            }
+            let fresh = self.peers[index].iter().filter(|peer| now.mono <= peer.seen + detector.settings.max_age.get());
+            evidence.extend(fresh.map(|peer| VoteEvidence {
+                probe: subject.probe.clone(),
+                vantage: peer.vantage.clone(),
+                domain: peer.domain.clone(),
+                health: peer.health,
+                seen: now.wall_of(peer.seen),
+                cause: peer.cause.clone(),
+            }));
+        }
+        evidence
+    }
+
+    fn open_incident(&mut self, now: Now, scenario: &ScenarioSettings) {
+        if self.ledger.open_incident(&scenario.name).is_some() {
+            return;
+        }
+        let outage_start = self.outage_start(&scenario.when, now.mono).unwrap_or(now.mono);
+        let entry = Entry::IncidentOpened {
+            incident: self.ledger.next_incident(now.wall),
+            scenario: scenario.name.clone(),
+            severity: scenario.severity.clone(),
+            outage_start: now.wall_of(outage_start),
+            votes: self.evidence(&scenario.when, now),
+        };
+        if self.commit(now, entry) {
+            let incident = self.ledger.open_incident(&scenario.name).cloned();
+            let subject = format!("{} {}: {}", scenario.severity, scenario.name, scenario.when);
+            self.notify(now, NoticeKind::IncidentOpened, Importance::Page, incident.as_ref(), subject);
+        }
+    }
+
+    fn close_incident(&mut self, now: Now, index: usize, scenario: &ScenarioSettings) {
+        let Some(incident) = self.ledger.open_incident(&scenario.name) else { return };
+        if incident.run.is_some() && incident.run.as_ref() == self.ledger.active_run().map(|run| &run.id) {
+            return;
+        }
+        let incident = incident.clone();
+        let why = format!("it holds no longer: {}", scenario.when);
+        if self.commit(now, Entry::IncidentClosed { incident: incident.id.clone(), why }) {
+            self.watches[index].noticed = None;
+            let subject = format!("{} {} is over", scenario.severity, scenario.name);
+            self.notify(now, NoticeKind::IncidentClosed, Importance::Info, Some(&incident), subject);
+        }
+    }
+
+    /// Decides, writes down what changed, tells people, and acts.
+    fn act_on_decision(&mut self, now: Now, index: usize, scenario: &ScenarioSettings) {
+        let Some(incident) = self.ledger.open_incident(&scenario.name).cloned() else { return };
+        let (decision, wake) = self.decide(now, index, scenario, &incident);
+        let watch = &mut self.watches[index];
+        watch.wake = watch.wake.into_iter().chain(wake).min();
+        if incident.decision.as_ref().map(key) != Some(key(&decision))
+            && !self.commit(now, Entry::Decided { incident: incident.id.clone(), decision: decision.clone() })
+        {
+            return;
+        }
+        match decision {
+            Decision::Hold(reason) => {
+                let name = reason.name();
+                if reason.pages() && self.watches[index].noticed != Some(name) {
+                    self.watches[index].noticed = Some(name);
+                    let subject = format!("{} {} holds: {reason}", scenario.severity, scenario.name);
+                    self.notify(now, NoticeKind::Holding, Importance::Page, Some(&incident), subject);
+                }
+            }
+            Decision::Alert => {
+                if self.watches[index].noticed != Some("alert") {
+                    self.watches[index].noticed = Some("alert");
+                    let subject = format!("{} {}: alert-only, it would act now", scenario.severity, scenario.name);
+                    self.notify(now, NoticeKind::WouldAct, Importance::Page, Some(&incident), subject);
+                }
+            }
+            Decision::AskApproval { until } => self.ask(now, scenario, &incident, until),
+            Decision::Act => {
+                let trigger = self.trigger(now, scenario, &incident);
+                self.start_run(now, scenario, Some(&incident), trigger);
+            }
+        }
+    }
+
+    fn trigger(&self, now: Now, scenario: &ScenarioSettings, incident: &Incident) -> Trigger {
+        match self.valid_answer(now, scenario, incident) {
+            Some(answer) if answer.approved => Trigger::Approved {
+                by: answer.by.clone(),
+                allow_data_loss: answer.allow_data_loss.map(crate::model::HumanDuration::get),
+            },
+            _ if self.mode_of(scenario) == crate::model::Mode::Approve
+                && scenario.on_no_answer == OnNoAnswer::Failover =>
+            {
+                Trigger::NoAnswer
+            }
+            _ => Trigger::Automatic,
+        }
+    }
+
+    fn ask(&mut self, now: Now, scenario: &ScenarioSettings, incident: &Incident, until: crate::model::WallTime) {
+        let Some(plan) = scenario.plan.as_ref().and_then(|plan| self.settings.plan(plan)) else { return };
+        let (plan_hash, epoch) = (plan.hash(), self.ledger.epoch.next());
+        if incident.asked.as_ref().is_some_and(|asked| asked.plan_hash == plan_hash && asked.epoch == epoch) {
+            return;
+        }
+        let asked = Entry::ApprovalAsked { incident: incident.id.clone(), plan_hash: plan_hash.clone(), epoch, until };
+        if self.commit(now, asked) {
+            let otherwise = match scenario.on_no_answer {
+                OnNoAnswer::Failover => "it fails over by itself then",
+                OnNoAnswer::Hold => "it holds then",
+            };
+            let subject = format!(
+                "{} {}: approve plan {} ({}) until {until}; {otherwise}: failoverd approve {}",
+                scenario.severity,
+                scenario.name,
+                plan_name(scenario),
+                plan_hash.short(),
+                incident.id
+            );
+            self.notify(now, NoticeKind::ApprovalAsked, Importance::Page, Some(incident), subject);
+        }
+    }
+}
+
+fn plan_name(scenario: &ScenarioSettings) -> &str {
+    scenario.plan.as_ref().map_or("", crate::model::PlanName::as_str)
+}
+
+/// What has to change for a decision to be a new one; a moving deadline does not.
+fn key(decision: &Decision) -> &'static str {
+    match decision {
+        Decision::Hold(reason) => reason.name(),
+        Decision::Alert => "alert",
+        Decision::AskApproval { .. } => "ask_approval",
+        Decision::Act => "act",
+    }
+}

@@ -1,0 +1,175 @@
+//! Carries out one phase of a step, under its deadline, and says what came of it.
+//!
+//! Nothing is decided here: every way in which a call can end becomes an outcome, and what follows
+//! from it is the brain's.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use crate::actions;
+use crate::clients::Clients;
+use crate::model::{Applied, CallId, CallOutcome, Observed, Phase, StepCall, Verified};
+use crate::ports::{Action, ActionContext, Authority};
+use crate::state::crash;
+
+/// A finished call.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) call: CallId,
+    pub(super) outcome: CallOutcome,
+}
+
+/// Carries out calls, each as a task of its own.
+pub(super) struct Executor {
+    clients: Arc<Clients>,
+    authority: Arc<dyn Authority>,
+    finished: mpsc::UnboundedSender<Finished>,
+    running: Arc<Mutex<HashMap<CallId, Running>>>,
+}
+
+struct Running {
+    phase: Phase,
+    abort: AbortHandle,
+}
+
+impl Executor {
+    /// The channel is unbounded, but holds at most one outcome for each call that the brain made.
+    pub(super) fn new(
+        clients: Arc<Clients>,
+        authority: Arc<dyn Authority>,
+    ) -> (Self, mpsc::UnboundedReceiver<Finished>) {
+        let (finished, receiver) = mpsc::unbounded_channel();
+        (Self { clients, authority, finished, running: Arc::default() }, receiver)
+    }
+
+    /// Begins a call.
+    pub(super) fn begin(&self, call: StepCall) {
+        let (id, phase) = (call.call, call.phase);
+        let (clients, authority) = (Arc::clone(&self.clients), Arc::clone(&self.authority));
+        tracing::debug!(run = %call.run, step = %call.step, ?phase, attempt = call.attempt, "call");
+        let work = tokio::spawn(carry_out(call, clients, authority));
+        let abort = work.abort_handle();
+        self.lock().insert(id, Running { phase, abort });
+        let (finished, running) = (self.finished.clone(), Arc::clone(&self.running));
+        tokio::spawn(async move {
+            let outcome = match work.await {
+                Ok(outcome) => outcome,
+                // Cancelled by the brain, which does not listen any more; or a bug of an action.
+                Err(error) => unknown(phase, &format!("the call itself failed: {error}")),
+            };
+            running.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            let _nobody_listens = finished.send(Finished { call: id, outcome });
+        });
+    }
+
+    /// Gives up a call that only looks. One that changes something runs to its end.
+    pub(super) fn cancel(&self, call: CallId) {
+        let running = self.lock();
+        if let Some(running) = running.get(&call).filter(|running| !changes(running.phase)) {
+            running.abort.abort();
+        }
+    }
+
+    /// How many calls are out that change something.
+    pub(super) fn changing(&self) -> usize {
+        self.lock().values().filter(|running| changes(running.phase)).count()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<CallId, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn changes(phase: Phase) -> bool {
+    matches!(phase, Phase::Apply | Phase::Compensate)
+}
+
+fn unknown(phase: Phase, why: &str) -> CallOutcome {
+    match phase {
+        Phase::Observe => CallOutcome::Observed(Observed::Unknown { reason: why.to_owned() }),
+        Phase::Apply | Phase::Compensate => CallOutcome::Applied(Applied::Unknown { reason: why.to_owned() }),
+        Phase::Verify => CallOutcome::Verified(Verified::NotYet { evidence: why.to_owned() }),
+    }
+}
+
+async fn carry_out(call: StepCall, clients: Arc<Clients>, authority: Arc<dyn Authority>) -> CallOutcome {
+    let action = match actions::build(&call.spec, &clients) {
+        Ok(action) => action,
+        // Nothing was called, and trying again will not help.
+        Err(error) => return not_built(call.phase, error.to_string()),
+    };
+    let deadline = Instant::now() + call.timeout;
+    let context = ActionContext {
+        run: Some(call.run.clone()),
+        step: call.step.clone(),
+        epoch: call.epoch,
+        attempt: call.attempt,
+        deadline,
+        authority,
+    };
+    let outcome = match call.phase {
+        Phase::Verify => CallOutcome::Verified(verify(action.as_ref(), &context).await),
+        phase => {
+            let once = once(action.as_ref(), &context, &call);
+            match tokio::time::timeout_at(deadline.into(), once).await {
+                Ok(outcome) => outcome,
+                Err(_) => unknown(phase, &format!("no answer within {}", crate::model::HumanDuration(call.timeout))),
+            }
+        }
+    };
+    crash::point(format_args!("done:{}:{}", phase_name(call.phase), call.step));
+    outcome
+}
+
+async fn once(action: &dyn Action, context: &ActionContext, call: &StepCall) -> CallOutcome {
+    let applied = match call.phase {
+        Phase::Observe | Phase::Verify => return CallOutcome::Observed(action.observe(context).await),
+        Phase::Apply => action.apply(context, &call.before).await,
+        Phase::Compensate => action.compensate(context, &call.before).await,
+    };
+    match applied {
+        Ok(applied) => CallOutcome::Applied(applied),
+        Err(denied) => CallOutcome::NotPermitted { reason: denied.to_string() },
+    }
+}
+
+/// Looks again and again until it is seen, has failed, or the time is over.
+async fn verify(action: &dyn Action, context: &ActionContext) -> Verified {
+    let mut last = "nothing was seen yet".to_owned();
+    // The first looks come quickly: most changes are seen at once, and each wait is outage.
+    let mut wait = Duration::from_millis(10);
+    loop {
+        match tokio::time::timeout_at(context.deadline.into(), action.verify(context)).await {
+            Ok(Verified::NotYet { evidence }) => last = evidence,
+            Ok(verified) => return verified,
+            Err(_) => return Verified::NotYet { evidence: last },
+        }
+        let wake = Instant::now() + wait;
+        if wake >= context.deadline {
+            return Verified::NotYet { evidence: last };
+        }
+        tokio::time::sleep_until(wake.into()).await;
+        wait = (wait * 2).min(action.verify_interval());
+    }
+}
+
+fn not_built(phase: Phase, reason: String) -> CallOutcome {
+    match phase {
+        Phase::Observe => CallOutcome::Observed(Observed::Impossible { reason }),
+        Phase::Apply | Phase::Compensate => CallOutcome::Applied(Applied::Refused { reason, again: false }),
+        Phase::Verify => CallOutcome::Verified(Verified::Failed { reason }),
+    }
+}
+
+fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Observe => "observe",
+        Phase::Apply => "apply",
+        Phase::Verify => "verify",
+        Phase::Compensate => "compensate",
+    }
+}

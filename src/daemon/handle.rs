@@ -1,0 +1,83 @@
+//! How the control API reaches the loop: a request with a place for its answer.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::control::api;
+use crate::core::view::{IncidentView, RunView, StatusView};
+use crate::core::{Answer, Command, Refusal};
+use crate::model::RunId;
+
+/// What somebody wants of the loop.
+pub(super) enum Request {
+    Status(oneshot::Sender<StatusView>),
+    Incidents(oneshot::Sender<Vec<IncidentView>>),
+    Runs(oneshot::Sender<Vec<RunView>>),
+    Run(RunId, oneshot::Sender<Option<RunView>>),
+    Command {
+        by: String,
+        command: Command,
+        reply: oneshot::Sender<Result<Answer, Refusal>>,
+    },
+    /// Somebody wanted what they may not: written down.
+    Refused {
+        by: String,
+        what: String,
+    },
+}
+
+/// The loop, seen from the control API.
+pub(super) struct Handle {
+    pub(super) requests: mpsc::Sender<Request>,
+    pub(super) status: watch::Receiver<Arc<StatusView>>,
+}
+
+impl Handle {
+    /// Asks the loop; `None` where it is ending.
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
+        let (sender, receiver) = oneshot::channel();
+        self.requests.send(request(sender)).await.ok()?;
+        receiver.await.ok()
+    }
+}
+
+#[async_trait]
+impl api::Handle for Handle {
+    async fn status(&self) -> StatusView {
+        match self.ask(Request::Status).await {
+            Some(status) => status,
+            None => StatusView::clone(&self.status.borrow()),
+        }
+    }
+
+    async fn incidents(&self) -> Vec<IncidentView> {
+        self.ask(Request::Incidents).await.unwrap_or_default()
+    }
+
+    async fn runs(&self) -> Vec<RunView> {
+        self.ask(Request::Runs).await.unwrap_or_default()
+    }
+
+    async fn run(&self, id: &RunId) -> Option<RunView> {
+        self.ask(|reply| Request::Run(id.clone(), reply)).await.flatten()
+    }
+
+    async fn command(&self, by: String, command: Command) -> Result<Answer, Refusal> {
+        let answer = self.ask(|reply| Request::Command { by, command, reply }).await;
+        answer.unwrap_or_else(|| {
+            Err(Refusal { code: "ending".into(), message: "the daemon is shutting down; nothing was done".into() })
+        })
+    }
+
+    fn watch(&self) -> watch::Receiver<Arc<StatusView>> {
+        self.status.clone()
+    }
+
+    fn audit_refused(&self, by: String, what: String) {
+        // Full means that the loop is behind; the log has it in any case.
+        tracing::warn!(%by, %what, "refused");
+        let _full = self.requests.try_send(Request::Refused { by, what });
+    }
+}

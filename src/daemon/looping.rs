@@ -1,0 +1,354 @@
+//! The loop: an event in, `now` read, the brain asked, its effects carried out in their order.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+
+use super::clock::Clock;
+use super::executor::{Executor, Finished};
+use super::handle::Request;
+use super::notices::Notices;
+use super::notify_socket::Systemd;
+use super::reload::Reloader;
+use super::signals::{Signals, Wish};
+use crate::control::health::Pulse;
+use crate::control::metrics::Metrics;
+use crate::core::view::StatusView;
+use crate::core::{Answer, Brain, Command, Effect, Event, Refusal};
+use crate::model::{Entry, Importance, Notice, NoticeKind, Record, StepEnd};
+use crate::ports::{Journal, JournalError};
+use crate::probes::runner::{Pace, RunnerEvent, RunnerHandle};
+
+/// The loop says that it lives at least this often.
+const BEAT: Duration = Duration::from_millis(500);
+/// Watchers are told of what moves without a decision (latencies, lags) this often.
+const REFRESH: Duration = Duration::from_secs(1);
+/// Reports that are taken at one go before everything else has its turn again.
+const REPORTS: usize = 256;
+
+/// What the loop hears.
+pub(super) struct Ears {
+    pub(super) finished: mpsc::UnboundedReceiver<Finished>,
+    pub(super) reports: mpsc::Receiver<RunnerEvent>,
+    pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) signals: Signals,
+}
+
+/// What the loop works with.
+pub(super) struct Loop {
+    pub(super) brain: Brain,
+    pub(super) clock: Clock,
+    pub(super) journal: Box<dyn Journal>,
+    pub(super) executor: Executor,
+    pub(super) notices: Notices,
+    pub(super) runner: RunnerHandle,
+    pub(super) metrics: Metrics,
+    pub(super) pulse: Pulse,
+    pub(super) status: watch::Sender<Arc<StatusView>>,
+    pub(super) systemd: Systemd,
+    pub(super) reloader: Reloader,
+    pub(super) shutdown_grace: Duration,
+    pub(super) published: Instant,
+    pub(super) ending: Option<Instant>,
+}
+
+enum Heard {
+    Finished(Finished),
+    Report(RunnerEvent),
+    Request(Request),
+    Wish(Wish),
+    Beat,
+    Wake,
+}
+
+type Reply = Result<Answer, Refusal>;
+
+impl Loop {
+    /// Runs until it is asked to end, or until the journal cannot be written.
+    pub(super) async fn run(&mut self, mut ears: Ears) -> Result<(), JournalError> {
+        let mut beat = tokio::time::interval(BEAT.min(self.systemd.watchdog_interval().unwrap_or(BEAT)));
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let wake = self.brain.next_wake().map(|at| self.clock.instant(at));
+            let idle = Instant::now() + Duration::from_secs(3600);
+            let heard = tokio::select! {
+                biased;
+                Some(finished) = ears.finished.recv() => Heard::Finished(finished),
+                wish = ears.signals.next() => Heard::Wish(wish),
+                _ = beat.tick() => Heard::Beat,
+                () = tokio::time::sleep_until(wake.unwrap_or(idle).into()) => Heard::Wake,
+                Some(request) = ears.requests.recv() => Heard::Request(request),
+                Some(report) = ears.reports.recv() => Heard::Report(report),
+            };
+            self.pulse.beat();
+            let result = match heard {
+                Heard::Report(first) => self.reports(first, &mut ears.reports),
+                Heard::Wish(wish) => self.wish(wish).await,
+                other => self.hear(other),
+            };
+            if let Err(error) = result {
+                self.last_word(&error).await;
+                return Err(error);
+            }
+            if self.has_ended() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ending.is_some_and(|until| self.executor.changing() == 0 || Instant::now() >= until)
+    }
+
+    fn hear(&mut self, heard: Heard) -> Result<(), JournalError> {
+        match heard {
+            Heard::Finished(Finished { call, outcome }) => {
+                self.feed(Event::Outcome { call, outcome })?;
+            }
+            Heard::Request(request) => self.request(request)?,
+            Heard::Wake => {
+                self.feed(Event::Tick)?;
+            }
+            Heard::Beat => self.beat()?,
+            Heard::Report(_) | Heard::Wish(_) => {}
+        }
+        Ok(())
+    }
+
+    fn beat(&mut self) -> Result<(), JournalError> {
+        self.systemd.feed();
+        if let Some(by) = self.clock.jumped() {
+            tracing::warn!(?by, "the wall clock jumped");
+            self.feed(Event::Stalled { by })?;
+        }
+        if self.published.elapsed() >= REFRESH {
+            self.publish();
+        }
+        Ok(())
+    }
+
+    fn reports(&mut self, first: RunnerEvent, more: &mut mpsc::Receiver<RunnerEvent>) -> Result<(), JournalError> {
+        self.report(first)?;
+        for _ in 1..REPORTS {
+            match more.try_recv() {
+                Ok(report) => self.report(report)?,
+                Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, event: RunnerEvent) -> Result<(), JournalError> {
+        match event {
+            RunnerEvent::Report(report) => {
+                let took = report.finished.saturating_duration_since(report.started);
+                self.metrics.probe_attempt(&report.probe, &report.observation, took);
+                let started = self.clock.mono(report.started);
+                self.feed(Event::Observed { probe: report.probe, started, observation: report.observation })?;
+            }
+            RunnerEvent::Stalled { lasted } => {
+                self.metrics.loop_stalled();
+                tracing::warn!(?lasted, "we stood still");
+                self.feed(Event::Stalled { by: lasted })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, request: Request) -> Result<(), JournalError> {
+        let now = self.clock.now();
+        // Whoever asked may have gone away; the answer is then for nobody.
+        match request {
+            Request::Status(reply) => drop(reply.send(self.brain.status(now))),
+            Request::Incidents(reply) => drop(reply.send(self.brain.incidents())),
+            Request::Runs(reply) => drop(reply.send(self.brain.runs(now))),
+            Request::Run(id, reply) => drop(reply.send(self.brain.run(now, &id))),
+            Request::Command { by, command, reply } => {
+                if let Some(answer) = self.command(by, command)? {
+                    drop(reply.send(answer));
+                }
+            }
+            Request::Refused { by, what } => {
+                self.feed(Event::Refused { by, what })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, by: String, command: Command) -> Result<Option<Reply>, JournalError> {
+        let name = crate::control::api::command_name(&command);
+        let reply = self.feed(Event::Command { by, command })?;
+        if let Some(reply) = &reply {
+            self.metrics.command(name, if reply.is_ok() { "done" } else { "refused" });
+        }
+        Ok(reply)
+    }
+
+    async fn wish(&mut self, wish: Wish) -> Result<(), JournalError> {
+        match wish {
+            Wish::Reload => self.reload().await,
+            Wish::Failover => match self.brain.settings().manual_scenario.clone() {
+                Some(scenario) => self.by_signal("SIGUSR1", Command::Failover { scenario, allow_data_loss: None }),
+                None => {
+                    tracing::error!("SIGUSR1: daemon.manual_scenario is not set, so there is nothing to carry out");
+                    Ok(())
+                }
+            },
+            Wish::TogglePause => {
+                let paused = self.brain.ledger().paused.is_some();
+                self.by_signal("SIGUSR2", if paused { Command::Resume } else { Command::Pause })
+            }
+            Wish::End => self.end(),
+        }
+    }
+
+    fn by_signal(&mut self, signal: &str, command: Command) -> Result<(), JournalError> {
+        match self.command(format!("signal {signal}"), command)? {
+            Some(Ok(answer)) => tracing::warn!("{signal}: {}", answer.text),
+            Some(Err(refusal)) => tracing::error!("{signal}: refused: {refusal}"),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), JournalError> {
+        if self.ending.is_some() {
+            tracing::warn!("asked to end twice: not waiting any longer");
+            self.ending = Some(Instant::now());
+            return Ok(());
+        }
+        let out = self.executor.changing();
+        tracing::info!(calls = out, "ending; a run that is active goes on after the next start");
+        self.systemd.stopping("ending");
+        self.systemd.extend_timeout(self.shutdown_grace);
+        self.ending = Some(Instant::now() + self.shutdown_grace);
+        self.feed(Event::Ending)?;
+        Ok(())
+    }
+
+    async fn reload(&mut self) -> Result<(), JournalError> {
+        self.systemd.reloading();
+        let taken = self.reloader.load().await;
+        self.metrics.config_reload(taken.is_ok());
+        match taken {
+            Ok(loaded) => {
+                let settings = self.reloader.take(&loaded, &self.runner, &mut self.notices, &self.metrics);
+                self.feed(Event::Reload(Box::new(settings)))?;
+                tracing::info!(hash = %loaded.hash, "configuration reloaded; what is running keeps its plan");
+            }
+            Err(error) => tracing::error!("the configuration was not reloaded, the old one holds:\n{error}"),
+        }
+        self.systemd.ready(&self.summary());
+        Ok(())
+    }
+
+    /// Hands an event to the brain and carries out what it wants.
+    pub(super) fn feed(&mut self, event: Event) -> Result<Option<Reply>, JournalError> {
+        let effects = self.brain.handle(self.clock.now(), event);
+        if effects.is_empty() {
+            return Ok(None);
+        }
+        self.carry_out(effects)
+    }
+
+    /// Carries out effects in their order. Notices alone may wait for the end of the batch: they
+    /// are kept durably, and a page must not stand between a verdict and the first call.
+    pub(super) fn carry_out(&mut self, effects: Vec<Effect>) -> Result<Option<Reply>, JournalError> {
+        let mut reply = None;
+        let mut notices = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Journal(records) => self.journal(&records)?,
+                Effect::Call(call) => self.executor.begin(*call),
+                Effect::Cancel(call) => self.executor.cancel(call),
+                Effect::Notify(notice) => notices.push(notice),
+                Effect::Pace { probe, fast } => {
+                    self.runner.set_pace(&probe, if fast { Pace::Fast } else { Pace::Normal });
+                }
+                Effect::ProbeNow(probe) => self.runner.probe_now(&probe),
+                Effect::Reply(answer) => reply = Some(answer),
+            }
+        }
+        if !notices.is_empty() {
+            tokio::task::block_in_place(|| notices.iter().try_for_each(|notice| self.notices.keep(notice)))?;
+        }
+        self.publish();
+        Ok(reply)
+    }
+
+    fn journal(&mut self, records: &[Record]) -> Result<(), JournalError> {
+        let began = Instant::now();
+        // The loop waits: nothing that comes after may be begun before the records are on disk.
+        tokio::task::block_in_place(|| self.journal.append(records))?;
+        self.metrics.journal_append(began.elapsed());
+        for record in records {
+            self.count(record);
+        }
+        Ok(())
+    }
+
+    fn count(&self, record: &Record) {
+        match &record.entry {
+            Entry::RunEnded { run, result } => {
+                if let Some(run) = self.brain.ledger().runs.get(run) {
+                    self.metrics.run_ended(&run.scenario, *result);
+                }
+            }
+            Entry::StepEnded { run, step, end, took } => {
+                let run = self.brain.ledger().runs.get(run);
+                let kind = run.and_then(|run| run.plan.step(step)).map(|step| step.work.kind());
+                let result = match end {
+                    StepEnd::Done { already: true, .. } => "already_done",
+                    StepEnd::Done { .. } => "done",
+                    StepEnd::Failed { .. } => "failed",
+                    StepEnd::Skipped { .. } => "skipped",
+                };
+                if let Some(kind) = kind {
+                    self.metrics.step_ended(kind.as_str(), result, *took);
+                }
+            }
+            _ => {}
+        }
+        tracing::debug!(seq = record.seq, entry = ?record.entry, "journal");
+    }
+
+    pub(super) fn publish(&mut self) {
+        self.published = Instant::now();
+        self.status.send_replace(Arc::new(self.brain.status(self.clock.now())));
+        self.systemd.status(&self.summary());
+    }
+
+    /// One line for `systemctl status`.
+    pub(super) fn summary(&self) -> String {
+        let view = self.status.borrow();
+        let incidents = view.scenarios.iter().filter(|scenario| scenario.incident.is_some()).count();
+        let run = match &view.run {
+            Some(run) => format!("run {} active", run.id),
+            None => "no run".to_owned(),
+        };
+        let paused = if view.paused_by.is_some() { ", paused" } else { "" };
+        format!("watching {} probes, mode {}{paused}, {incidents} open incidents, {run}", view.probes.len(), view.mode)
+    }
+
+    /// The journal cannot be written: nothing is decided any more, and somebody is told directly,
+    /// since the outbox is on the same disk.
+    async fn last_word(&self, error: &JournalError) {
+        let now = self.clock.now();
+        let subject = format!("{} stops: {error}", self.brain.settings().name);
+        tracing::error!("{subject}");
+        let notice = Notice {
+            kind: NoticeKind::Daemon,
+            importance: Importance::Page,
+            at: now.wall,
+            scenario: None,
+            severity: None,
+            incident: None,
+            run: self.brain.ledger().active_run().map(|run| run.id.clone()),
+            subject,
+            body: "Nothing is watched and nothing is carried out until it is started again.".into(),
+        };
+        self.notices.last_word(&notice).await;
+    }
+}

@@ -1,0 +1,18 @@
+//! The shell around the brain: real time, real effects.
+//!
+//! Lives here: the wiring, the loop that turns events into effects, the executor of steps, the
+//! delivery of notices, signals, logs, systemd. Does not live here: anything that decides (`core`),
+//! and how a target is spoken to (`probes`, `actions`, `notify`). Sees all rooms.
+
+mod clock;
+mod executor;
+mod handle;
+pub mod logging;
+mod looping;
+mod notices;
+pub mod notify_socket;
+mod reload;
+mod signals;
+mod start;
+
+pub use start::{RunOptions, StartError, run};

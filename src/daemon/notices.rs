@@ -1,0 +1,193 @@
+//! Notices on their way to people: durably kept, delivered at least once or named as undelivered.
+//!
+//! Each route has a task of its own, so that one that fails delays neither the run nor the others.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::shape::NotifyFrom;
+use crate::control::metrics::Metrics;
+use crate::model::{Importance, Notice};
+use crate::ports::{Delivery, JournalError, Notifier, Outbox, OutboxItem};
+
+/// One attempt may take this long.
+const ATTEMPT: Duration = Duration::from_secs(10);
+/// The longest wait between two attempts.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// After so many attempts (about a day) a notice is named as undelivered.
+const ATTEMPTS: u32 = 1500;
+/// A storm reaches a route at this rate at most, after the first burst.
+const A_SECOND: NonZeroU32 = NonZeroU32::new(2).unwrap();
+const BURST: NonZeroU32 = NonZeroU32::new(20).unwrap();
+
+/// A route, ready for use.
+pub(super) struct Route {
+    pub(super) name: String,
+    pub(super) from: NotifyFrom,
+    pub(super) notifier: Arc<dyn Notifier>,
+}
+
+impl Route {
+    fn takes(&self, notice: &Notice) -> bool {
+        self.from == NotifyFrom::Info || notice.importance == Importance::Page
+    }
+}
+
+/// The outbox and those who empty it.
+pub(super) struct Notices {
+    outbox: Arc<Mutex<dyn Outbox>>,
+    routes: Vec<Route>,
+    kicks: BTreeMap<String, Arc<Notify>>,
+    stop: CancellationToken,
+}
+
+impl Notices {
+    /// Starts a task for each route.
+    pub(super) fn start(outbox: Arc<Mutex<dyn Outbox>>, routes: Vec<Route>, metrics: &Metrics) -> Self {
+        let stop = CancellationToken::new();
+        let mut kicks = BTreeMap::new();
+        for route in &routes {
+            let kick = Arc::new(Notify::new());
+            kicks.insert(route.name.clone(), Arc::clone(&kick));
+            let courier = Courier {
+                route: route.name.clone(),
+                notifier: Arc::clone(&route.notifier),
+                outbox: Arc::clone(&outbox),
+                limiter: RateLimiter::direct(Quota::per_second(A_SECOND).allow_burst(BURST)),
+                metrics: metrics.clone(),
+                kick,
+            };
+            tokio::spawn(courier.run(stop.clone()));
+        }
+        Self { outbox, routes, kicks, stop }
+    }
+
+    /// Other routes, from now on; what was kept for those that stay is delivered by their successors.
+    pub(super) fn replace(&mut self, routes: Vec<Route>, metrics: &Metrics) {
+        self.stop.cancel();
+        *self = Self::start(Arc::clone(&self.outbox), routes, metrics);
+    }
+
+    /// Keeps a notice, durably, and sets its delivery going.
+    pub(super) fn keep(&self, notice: &Notice) -> Result<(), JournalError> {
+        let names: Vec<String> =
+            self.routes.iter().filter(|route| route.takes(notice)).map(|route| route.name.clone()).collect();
+        match notice.importance {
+            Importance::Page => tracing::warn!(kind = ?notice.kind, "{}", notice.subject),
+            Importance::Info => tracing::info!(kind = ?notice.kind, "{}", notice.subject),
+        }
+        if names.is_empty() {
+            return Ok(());
+        }
+        lock(&self.outbox).put(&names, notice)?;
+        for kick in names.iter().filter_map(|name| self.kicks.get(name)) {
+            kick.notify_one();
+        }
+        Ok(())
+    }
+
+    /// The last word when the outbox itself cannot be trusted: straight to every route, once.
+    pub(super) async fn last_word(&self, notice: &Notice) {
+        let all = self.routes.iter().map(|route| async {
+            let delivery = tokio::time::timeout(Duration::from_secs(5), route.notifier.deliver(notice)).await;
+            if !matches!(delivery, Ok(Ok(()))) {
+                tracing::error!(route = %route.name, "the last word could not be delivered");
+            }
+        });
+        futures::future::join_all(all).await;
+    }
+
+    /// Lets the couriers have a moment for what is due, then ends them.
+    pub(super) async fn finish(&self, within: Duration) {
+        let empty = async {
+            while lock(&self.outbox).pending(1).is_ok_and(|pending| !pending.is_empty()) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let _what_is_left_is_delivered_after_the_next_start = tokio::time::timeout(within, empty).await;
+        self.stop.cancel();
+    }
+}
+
+/// Empties the outbox of one route.
+struct Courier {
+    route: String,
+    notifier: Arc<dyn Notifier>,
+    outbox: Arc<Mutex<dyn Outbox>>,
+    limiter: DefaultDirectRateLimiter,
+    metrics: Metrics,
+    kick: Arc<Notify>,
+}
+
+impl Courier {
+    async fn run(self, stop: CancellationToken) {
+        loop {
+            let wait = tokio::select! {
+                () = stop.cancelled() => return,
+                wait = self.round() => wait,
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.kick.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Delivers what is there; says how long to wait before the next round.
+    async fn round(&self) -> Duration {
+        let pending = match lock(&self.outbox).pending(1000) {
+            Ok(pending) => pending,
+            Err(error) => {
+                tracing::error!(%error, "the outbox cannot be read");
+                return LONGEST_WAIT;
+            }
+        };
+        self.metrics.notifications_undelivered(pending.len());
+        let mine: Vec<OutboxItem> = pending.into_iter().filter(|item| item.route == self.route).collect();
+        for item in &mine {
+            self.limiter.until_ready().await;
+            if !self.deliver(item).await {
+                // In order: the later ones wait for the earlier.
+                let doubled = Duration::from_millis(500).saturating_mul(1 << item.attempts.min(8));
+                return doubled.min(LONGEST_WAIT);
+            }
+        }
+        if mine.is_empty() { LONGEST_WAIT } else { Duration::ZERO }
+    }
+
+    async fn deliver(&self, item: &OutboxItem) -> bool {
+        let result = match tokio::time::timeout(ATTEMPT, self.notifier.deliver(&item.notice)).await {
+            Ok(result) => result,
+            Err(_) => Err(format!("no answer within {} s", ATTEMPT.as_secs())),
+        };
+        let (settled, name) = match result {
+            Ok(()) => (Delivery::Delivered, "delivered"),
+            Err(reason) if item.attempts + 1 >= ATTEMPTS => {
+                tracing::error!(route = %self.route, subject = %item.notice.subject, %reason, "undelivered: given up");
+                (Delivery::GivenUp { reason }, "given_up")
+            }
+            Err(reason) => {
+                tracing::warn!(route = %self.route, subject = %item.notice.subject, %reason, "not delivered yet");
+                (Delivery::Failed { reason }, "failed")
+            }
+        };
+        let over = !matches!(settled, Delivery::Failed { .. });
+        self.metrics.notification(&self.route, name);
+        if let Err(error) = lock(&self.outbox).settle(item.id, settled) {
+            tracing::error!(%error, "the outbox cannot be written");
+            return false;
+        }
+        over
+    }
+}
+
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,163 @@
+//! Makes adapters out of a configuration, at the start and at each reload.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use super::notices::{Notices, Route};
+use crate::clients::Clients;
+use crate::config::load::{LoadOptions, Loaded, LoadedProbe, load};
+use crate::config::shape::{File, NotifyFrom};
+use crate::control::metrics::Metrics;
+use crate::control::peer::{Gate, Lists};
+use crate::model::{Mode, ProbeName, Settings};
+use crate::notify;
+use crate::ports::Probe;
+use crate::probes::runner::{ProbeSpec, RunnerHandle};
+use crate::probes::{self, ProbeClients, ProbeContext};
+
+/// Reads the configuration again, and fits the adapters to it.
+pub(super) struct Reloader {
+    pub(super) options: LoadOptions,
+    pub(super) alert_only: bool,
+    pub(super) clients: Arc<Clients>,
+    pub(super) probe_clients: ProbeClients,
+    pub(super) gate: Arc<Gate>,
+    /// What is probed now; what is unchanged keeps its connection.
+    pub(super) probes: HashMap<ProbeName, (LoadedProbe, Arc<dyn Probe>)>,
+    /// What only a restart can change.
+    pub(super) fixed: Fixed,
+}
+
+/// Settings that hold for the life of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fixed {
+    state: String,
+    socket: std::path::PathBuf,
+    listen: Option<String>,
+}
+
+impl Fixed {
+    pub(super) fn of(file: &File) -> Self {
+        Self {
+            state: file.daemon.state.clone(),
+            socket: file.daemon.socket.clone(),
+            listen: file.metrics.listen.clone(),
+        }
+    }
+}
+
+impl Reloader {
+    /// Reads and checks; what cannot be built is an error too, so that nothing is half taken.
+    pub(super) async fn load(&self) -> Result<Loaded, String> {
+        let options = self.options.clone();
+        let loaded = tokio::task::spawn_blocking(move || load(&options)).await.map_err(|error| error.to_string())?;
+        let loaded = loaded.map_err(|faults| faults.to_string())?;
+        for probe in &loaded.probes {
+            let context = ProbeContext::new(self.probe_clients.clone(), probe.settings.timeout.get());
+            probes::build(&probe.kind, &context).map_err(|error| format!("probe {}: {error}", probe.name))?;
+        }
+        routes(&loaded.file, &self.clients)?;
+        Ok(loaded)
+    }
+
+    /// Puts what was loaded in the place of what was.
+    pub(super) fn take(
+        &mut self,
+        loaded: &Loaded,
+        runner: &RunnerHandle,
+        notices: &mut Notices,
+        metrics: &Metrics,
+    ) -> Settings {
+        for warning in self.gate.reload(lists(&loaded.file)) {
+            tracing::warn!("{warning}");
+        }
+        let fixed = Fixed::of(&loaded.file);
+        if fixed != self.fixed {
+            tracing::warn!("daemon.state, daemon.socket and metrics.listen are taken at the next start only");
+        }
+        match routes(&loaded.file, &self.clients) {
+            Ok(routes) => notices.replace(routes, metrics),
+            // It could be built a moment ago.
+            Err(error) => tracing::error!("the routes to people stay as they were: {error}"),
+        }
+        match self.specs(loaded, runner) {
+            Ok(specs) => runner.replace(specs),
+            Err(error) => tracing::error!("the probes stay as they were: {error}"),
+        }
+        self.settings(loaded)
+    }
+
+    /// The brain's settings, with the flag of the command line in them.
+    pub(super) fn settings(&self, loaded: &Loaded) -> Settings {
+        let mut settings = loaded.settings.clone();
+        if self.alert_only {
+            // In every scenario: a mode that is set at run time cannot make one less careful.
+            settings.mode = Mode::AlertOnly;
+            settings.scenarios.iter_mut().for_each(|scenario| scenario.mode = Mode::AlertOnly);
+        }
+        settings
+    }
+
+    /// The probes, built; those that did not change are the same as before.
+    pub(super) fn specs(&mut self, loaded: &Loaded, runner: &RunnerHandle) -> Result<Vec<ProbeSpec>, String> {
+        let mut specs = Vec::new();
+        let mut probes = HashMap::new();
+        for (index, wanted) in loaded.probes.iter().enumerate() {
+            let probe = match self.probes.get(&wanted.name) {
+                Some((known, probe)) if known == wanted => Arc::clone(probe),
+                _ => {
+                    let context = ProbeContext {
+                        clients: self.probe_clients.clone(),
+                        timeout: wanted.settings.timeout.get(),
+                        nudge: Some(runner.nudge(&wanted.name)),
+                    };
+                    let built = probes::build(&wanted.kind, &context);
+                    Arc::from(built.map_err(|error| format!("probe {}: {error}", wanted.name))?)
+                }
+            };
+            specs.push(ProbeSpec {
+                name: wanted.name.clone(),
+                index,
+                interval: wanted.settings.interval.get(),
+                fast_interval: wanted.settings.fast_interval.get(),
+                timeout: wanted.settings.timeout.get(),
+                probe: Arc::clone(&probe),
+            });
+            probes.insert(wanted.name.clone(), (wanted.clone(), probe));
+        }
+        self.probes = probes;
+        Ok(specs)
+    }
+}
+
+/// Who may use the socket.
+pub(super) fn lists(file: &File) -> Lists {
+    Lists {
+        viewers: file.control.viewers.clone(),
+        operators: file.control.operators.clone(),
+        approvers: file.control.approvers.clone(),
+    }
+}
+
+/// The routes to people.
+///
+/// # Errors
+/// All routes that cannot be built, one a line.
+pub(super) fn routes(file: &File, clients: &Arc<Clients>) -> Result<Vec<Route>, String> {
+    let mut routes = Vec::new();
+    let mut errors = String::new();
+    for (name, route) in &file.notify {
+        match notify::build(route, clients) {
+            Ok(notifier) => routes.push(Route {
+                name: name.clone(),
+                from: route.from.unwrap_or(NotifyFrom::Page),
+                notifier: Arc::from(notifier),
+            }),
+            Err(error) => {
+                let _infallible = writeln!(errors, "notify.{name}: {error}");
+            }
+        }
+    }
+    if errors.is_empty() { Ok(routes) } else { Err(errors) }
+}

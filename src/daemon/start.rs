@@ -1,0 +1,233 @@
+//! Starts the daemon: state, brain, socket, probes, loop; and takes them down again.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::clock::Clock;
+use super::executor::Executor;
+use super::handle::Handle;
+use super::logging::{self, LoggingError};
+use super::looping::{Ears, Loop};
+use super::notices::Notices;
+use super::notify_socket::Systemd;
+use super::reload::{Fixed, Reloader, lists, routes};
+use super::signals::Signals;
+use crate::clients::Clients;
+use crate::config::load::{LoadOptions, Loaded};
+use crate::control::api;
+use crate::control::health::{self, Health, Pulse};
+use crate::control::metrics::Metrics;
+use crate::control::peer::Gate;
+use crate::control::serve::{Bounds, TcpSource, UnixSource, serve};
+use crate::control::socket::{self, SocketError};
+use crate::core::Brain;
+use crate::core::ledger::IllegalRecord;
+use crate::ports::{Journal, JournalError};
+use crate::probes::ProbeClients;
+use crate::probes::runner::ProbeRunner;
+use crate::state::SqliteState;
+
+/// A loop that has not come round for so long is stuck, says `/healthz`.
+const STUCK_AFTER: Duration = Duration::from_secs(5);
+/// How long the end waits for notices that are due.
+const LAST_NOTICES: Duration = Duration::from_secs(2);
+/// Requests that wait for the loop.
+const REQUESTS: usize = 64;
+/// Reports that wait for the loop.
+const REPORTS: usize = 1024;
+
+/// How the daemon is started.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Where the configuration was read from, for the reload.
+    pub load: LoadOptions,
+    /// The socket, where it is not the configuration's.
+    pub socket: Option<PathBuf>,
+    /// Everything but acting, whatever the configuration or an operator says.
+    pub alert_only: bool,
+}
+
+/// Why the daemon does not start, or does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Something that the configuration names cannot be built.
+    #[error("{0}")]
+    Configuration(String),
+    /// The log filter.
+    #[error(transparent)]
+    Logging(#[from] LoggingError),
+    /// The state.
+    #[error(transparent)]
+    State(#[from] JournalError),
+    /// The journal says something that cannot have happened.
+    #[error(
+        "the journal {path} cannot be replayed: {source}; nothing is done on a state that is not understood: restore it from a copy, or move it away to begin anew"
+    )]
+    Replay {
+        /// The state.
+        path: String,
+        /// Which record, and why.
+        source: IllegalRecord,
+    },
+    /// The socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The TCP endpoint of the metrics.
+    #[error("cannot listen on {address} for /metrics: {source}; set metrics.listen to a free address, or to \"\"")]
+    Listen {
+        /// Which.
+        address: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Something of the operating system.
+    #[error("{what}: {source}")]
+    System {
+        /// What was wanted.
+        what: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl StartError {
+    /// The exit code: 2 where the configuration has to be changed, else 1.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Configuration(_) | Self::Logging(_) => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// Runs the daemon until it is asked to end.
+///
+/// # Errors
+/// [`StartError`], which says what to do.
+pub async fn run(loaded: Loaded, options: RunOptions) -> Result<(), StartError> {
+    let _flushed_at_the_end = logging::init(&loaded.file.log)?;
+    let stop = CancellationToken::new();
+    let (mut the_loop, ears, _socket) = set_up(&loaded, options, &stop).await?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), hash = %loaded.hash, "{}", the_loop.summary());
+    the_loop.systemd.ready(&the_loop.summary());
+    let result = the_loop.run(ears).await;
+    the_loop.systemd.stopping("ended");
+    stop.cancel();
+    if result.is_ok() {
+        the_loop.notices.finish(LAST_NOTICES).await;
+        tracing::info!("ended");
+    }
+    Ok(result?)
+}
+
+/// The path of `sqlite:PATH`.
+pub fn state_path(state: &str) -> Result<&Path, StartError> {
+    let path = state.strip_prefix("sqlite:").filter(|path| !path.is_empty());
+    path.map(Path::new)
+        .ok_or_else(|| StartError::Configuration(format!("daemon.state is `{state}`: it must be sqlite:PATH")))
+}
+
+async fn set_up(
+    loaded: &Loaded,
+    options: RunOptions,
+    stop: &CancellationToken,
+) -> Result<(Loop, Ears, socket::SocketPath), StartError> {
+    let system = |what| move |source| StartError::System { what, source };
+    let file = &loaded.file;
+    // First what may be refused, then what others can see.
+    let state = SqliteState::open(state_path(&file.daemon.state)?)?;
+    if let Some(who) = state.left_behind() {
+        tracing::warn!("the last daemon on this state did not end by itself: {who}");
+    }
+    let path = state.path().display().to_string();
+    let (mut journal, outbox, authority) = state.split();
+    let records = journal.replay()?;
+    let clients = Arc::new(Clients::new(&file.limits));
+    let metrics = Metrics::new().map_err(|error| StartError::Configuration(error.to_string()))?;
+    let (gate, warnings) = Gate::for_this_process(lists(file));
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let gate = Arc::new(gate);
+    let mut reloader = Reloader {
+        options: options.load,
+        alert_only: options.alert_only,
+        clients: Arc::clone(&clients),
+        probe_clients: ProbeClients::system(),
+        gate: Arc::clone(&gate),
+        probes: HashMap::new(),
+        fixed: Fixed::of(file),
+    };
+    let clock = Clock::new();
+    let replay = |source| StartError::Replay { path: path.clone(), source };
+    let brain = Brain::new(reloader.settings(loaded), &records, clock.now()).map_err(replay)?;
+    drop(records);
+
+    let (reports_in, reports) = mpsc::channel(REPORTS);
+    let (probe_runner, runner) = ProbeRunner::new(reports_in, stop.clone());
+    let specs = reloader.specs(loaded, &runner).map_err(StartError::Configuration)?;
+    let routes = routes(file, &clients).map_err(StartError::Configuration)?;
+    let (executor, finished) = Executor::new(clients, Arc::new(authority));
+    let (status, status_seen) = watch::channel(Arc::new(brain.status(clock.now())));
+    let (requests_in, requests) = mpsc::channel(REQUESTS);
+    let pulse = Pulse::new();
+    let socket_path = options.socket.unwrap_or_else(|| file.daemon.socket.clone());
+    let handle = Handle { requests: requests_in, status: status_seen.clone() };
+    let socket = serve_control(&socket_path, handle, gate, &metrics, stop)?;
+    serve_health(file.metrics.listen.as_deref(), &pulse, status_seen, &metrics, stop).await?;
+    let signals = Signals::new().map_err(system("cannot listen to signals"))?;
+    let notices = Notices::start(Arc::new(Mutex::new(outbox)), routes, &metrics);
+    let mut the_loop = Loop {
+        brain,
+        clock,
+        journal: Box::new(journal),
+        executor,
+        notices,
+        runner,
+        metrics,
+        pulse,
+        status,
+        systemd: Systemd::from_env(),
+        reloader,
+        shutdown_grace: file.daemon.shutdown_grace.get(),
+        published: Instant::now(),
+        ending: None,
+    };
+    let effects = the_loop.brain.begin(the_loop.clock.now(), env!("CARGO_PKG_VERSION"));
+    the_loop.carry_out(effects)?;
+    the_loop.pulse.set_state_open(true);
+    the_loop.runner.replace(specs);
+    tokio::spawn(probe_runner.run());
+    Ok((the_loop, Ears { finished, reports, requests, signals }, socket))
+}
+
+fn serve_control(
+    path: &Path,
+    handle: Handle,
+    gate: Arc<Gate>,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) -> Result<socket::SocketPath, StartError> {
+    let (listener, ours) = socket::bind(path)?;
+    let router = api::router(Arc::new(handle), Arc::clone(&gate), metrics.clone());
+    tokio::spawn(serve(UnixSource { listener, gate }, router, Bounds::default(), stop.clone()));
+    Ok(ours)
+}
+
+async fn serve_health(
+    listen: Option<&str>,
+    pulse: &Pulse,
+    status: watch::Receiver<Arc<crate::core::view::StatusView>>,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) -> Result<(), StartError> {
+    let Some(address) = listen.filter(|address| !address.is_empty()) else { return Ok(()) };
+    let listener = tokio::net::TcpListener::bind(address).await;
+    let listener = listener.map_err(|source| StartError::Listen { address: address.to_owned(), source })?;
+    let health = Health { pulse: pulse.clone(), stuck_after: STUCK_AFTER, status, metrics: metrics.clone() };
+    tokio::spawn(serve(TcpSource(listener), health::router(health), Bounds::default(), stop.clone()));
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! What an HTTP answer has to be.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use regex::bytes::{Regex, RegexBuilder};
+use serde_json::Value;
+
+use super::ProbeBuildError;
+use super::classify::Fault;
+use super::http::Answer;
+use crate::config::probe::HttpProbe;
+use crate::model::{CauseKind, HumanDuration};
+
+/// A pattern may grow to so many bytes when compiled.
+const PATTERN_LIMIT: usize = 1 << 20;
+
+/// The expectations of one probe, compiled.
+pub(super) struct Expect {
+    status: Vec<u16>,
+    contains: Option<String>,
+    matches: Option<Regex>,
+    json: BTreeMap<String, Value>,
+    max_latency: Option<HumanDuration>,
+}
+
+impl Expect {
+    /// Compiles them.
+    pub(super) fn new(config: &HttpProbe) -> Result<Self, ProbeBuildError> {
+        if let Some(status) = config.status.iter().find(|status| !(100..=599).contains(*status)) {
+            return Err(ProbeBuildError::new("status", format!("{status} is not a status between 100 and 599")));
+        }
+        let matches = match &config.matches {
+            Some(pattern) => Some(
+                RegexBuilder::new(pattern)
+                    .size_limit(PATTERN_LIMIT)
+                    .dfa_size_limit(PATTERN_LIMIT)
+                    .build()
+                    .map_err(|error| ProbeBuildError::new("matches", error.to_string()))?,
+            ),
+            None => None,
+        };
+        if let Some(pointer) = config.json.keys().find(|pointer| !pointer.is_empty() && !pointer.starts_with('/')) {
+            return Err(ProbeBuildError::new(
+                format!("json.{pointer}"),
+                format!("is not a JSON pointer (RFC 6901); write `/{pointer}`"),
+            ));
+        }
+        Ok(Self {
+            status: config.status.clone(),
+            contains: config.contains.clone(),
+            matches,
+            json: config.json.clone(),
+            max_latency: config.max_latency,
+        })
+    }
+
+    /// Looks at an answer; the first thing that is wrong is named.
+    pub(super) fn check(&self, answer: &Answer, latency: Duration) -> Result<(), Fault> {
+        let status = answer.status;
+        let right = if self.status.is_empty() { (200..300).contains(&status) } else { self.status.contains(&status) };
+        if !right {
+            return Err(Fault::theirs(CauseKind::HttpStatus, format!("the status is {status}")));
+        }
+        self.check_body(answer)?;
+        match self.max_latency {
+            Some(HumanDuration(most)) if latency > most => Err(Fault::theirs(
+                CauseKind::Slow,
+                format!("it took {}, more than {}", HumanDuration(latency), HumanDuration(most)),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_body(&self, answer: &Answer) -> Result<(), Fault> {
+        let body = &answer.body[..];
+        let fault = |text: String| {
+            let cut = if answer.whole { "" } else { " (only the first 1 MiB of the body was looked at)" };
+            Fault::theirs(CauseKind::HttpBody, format!("{text}{cut}"))
+        };
+        if let Some(text) = &self.contains
+            && !contains(body, text.as_bytes())
+        {
+            return Err(fault(format!("the body does not contain `{text}`")));
+        }
+        if let Some(pattern) = &self.matches
+            && !pattern.is_match(body)
+        {
+            return Err(fault(format!("the body does not match `{pattern}`")));
+        }
+        if self.json.is_empty() {
+            return Ok(());
+        }
+        let value: Value =
+            serde_json::from_slice(body).map_err(|error| fault(format!("the body is not JSON: {error}")))?;
+        for (pointer, expected) in &self.json {
+            match value.pointer(pointer) {
+                Some(found) if equal(found, expected) => {}
+                Some(found) => return Err(fault(format!("{pointer} is {}, not {expected}", short(found)))),
+                None => return Err(fault(format!("there is no {pointer} in the body"))),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `1` and `1.0` are the same number, however the two files wrote it.
+fn equal(found: &Value, expected: &Value) -> bool {
+    found == expected || matches!((found, expected), (Value::Number(a), Value::Number(b)) if a.as_f64() == b.as_f64())
+}
+
+/// A foreign value, short enough for one line.
+fn short(value: &Value) -> String {
+    match value {
+        Value::Array(_) => "a list".into(),
+        Value::Object(_) => "a table".into(),
+        scalar => {
+            let text = scalar.to_string();
+            match text.char_indices().nth(60) {
+                Some((end, _)) => format!("{}…", &text[..end]),
+                None => text,
+            }
+        }
+    }
+}
+
+/// Linear in the body for the short texts that a configuration holds.
+fn contains(body: &[u8], text: &[u8]) -> bool {
+    text.is_empty() || body.windows(text.len()).any(|window| window == text)
+}

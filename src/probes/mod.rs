@@ -1,0 +1,160 @@
+//! Looks at the outside: one file per kind of probe, and the runner that keeps their time.
+//!
+//! Lives here: one attempt of each kind ([`build`]), whose fault a failure is ([`classify`]), and
+//! when attempts start and end ([`runner`]). Does not live here: what an observation means (rise
+//! and fall, quorum, incidents: `core`). Imports `model`, `ports` and `config`.
+//!
+//! What all kinds keep to:
+//! - Down is said only of the target; where we could not look it is Unknown ([`classify`]).
+//! - A cause's detail never holds a URL, a header or a password (S14).
+//! - Secrets are read again for each new connection, so that a rotated one is found.
+//! - Nothing here is bounded by luck: bodies, headers, rows, addresses and attempts have limits.
+
+pub mod classify;
+pub mod dial;
+pub mod dns;
+pub mod http;
+mod http_expect;
+pub mod kept;
+pub mod names;
+pub mod postgres;
+mod postgres_facts;
+mod postgres_url;
+pub mod redis;
+pub mod runner;
+mod schedule;
+pub mod stage;
+pub mod tcp;
+pub mod tls;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+
+use crate::config::{ProbeKind, SecretText};
+use crate::model::{CauseKind, Facts, Observation, Role};
+use crate::ports::Probe;
+use classify::Fault;
+use names::Names;
+use runner::Nudge;
+use stage::{Stage, StageMark, waiting_for};
+use tls::Trust;
+
+/// What all probes share: the resolver and the certificates. Cheap to clone.
+#[derive(Clone)]
+pub struct ProbeClients {
+    /// Names to addresses.
+    pub names: Arc<Names>,
+    /// TLS configurations.
+    pub trust: Arc<Trust>,
+}
+
+impl ProbeClients {
+    /// Through the system's resolver, trusting the system's certificates. Reads nothing yet.
+    pub fn system() -> Self {
+        Self { names: Arc::new(Names::system()), trust: Arc::new(Trust::default()) }
+    }
+}
+
+/// What one probe is built with.
+#[derive(Clone)]
+pub struct ProbeContext {
+    /// Shared by all probes.
+    pub clients: ProbeClients,
+    /// The probe's timeout: it bounds what a query may go on doing on the server after we left.
+    pub timeout: Duration,
+    /// Called when a kept connection is cut between two attempts; `None`: nobody listens.
+    pub nudge: Option<Nudge>,
+}
+
+impl ProbeContext {
+    /// For a probe of this timeout, without a nudge.
+    pub fn new(clients: ProbeClients, timeout: Duration) -> Self {
+        Self { clients, timeout, nudge: None }
+    }
+}
+
+/// Why a probe cannot be built. Never holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct ProbeBuildError {
+    /// The parameter of the probe, as in the file (`url`, `headers.x-token`, `ca_file`).
+    pub field: String,
+    /// What is wrong, and what to write instead.
+    pub reason: String,
+}
+
+impl ProbeBuildError {
+    /// For this parameter.
+    pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { field: field.into(), reason: reason.into() }
+    }
+}
+
+/// Builds the probe of a kind. Does not connect and reads no secret.
+///
+/// # Errors
+/// [`ProbeBuildError`] names the parameter that cannot be used.
+pub fn build(kind: &ProbeKind, context: &ProbeContext) -> Result<Box<dyn Probe>, ProbeBuildError> {
+    Ok(match kind {
+        ProbeKind::Http(config) => Box::new(http::Http::new(config, context)?),
+        ProbeKind::Tcp(config) => Box::new(tcp::Tcp::new(config, context)?),
+        ProbeKind::Dns(config) => Box::new(dns::Dns::new(config)?),
+        ProbeKind::Postgres(config) => Box::new(postgres::Postgres::new(config, context)?),
+        ProbeKind::Redis(config) => Box::new(redis::Redis::new(config, context)?),
+    })
+}
+
+/// One attempt under its deadline. The deadline means Down (`timeout`), unless we were waiting
+/// for something of our own ([`stage`]); a panic of the probe is Unknown (`local_resource`).
+pub async fn attempt(probe: &dyn Probe, timeout: Duration) -> Observation {
+    let mark = StageMark::default();
+    let guarded = AssertUnwindSafe(mark.scope(probe.attempt())).catch_unwind();
+    match tokio::time::timeout(timeout, guarded).await {
+        Ok(Ok(observation)) => observation,
+        Ok(Err(_)) => Observation::unknown(CauseKind::LocalResource, "the probe itself failed (a bug: it panicked)"),
+        Err(_) => mark.timed_out(timeout).into(),
+    }
+}
+
+/// Is it the role that was asked for? What was not asked for, or is not known, is right.
+fn check_role(expected: Option<Role>, found: Option<Role>) -> Result<(), Fault> {
+    let name = |role| if role == Role::Primary { "a primary" } else { "a replica" };
+    match (expected, found) {
+        (Some(expected), Some(found)) if found != expected => {
+            Err(Fault::theirs(CauseKind::WrongRole, format!("it is {}, not {}", name(found), name(expected))))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Up or Down by the judgement, with what the target said of itself either way.
+fn with_facts(judgement: Result<(), Fault>, facts: Facts, latency: Duration) -> Observation {
+    let facts = Some(Box::new(facts));
+    match judgement.map_err(Observation::from) {
+        Ok(()) => Observation::Up { latency, facts },
+        Err(Observation::Down { cause, .. }) => Observation::Down { cause, facts },
+        Err(other) => other,
+    }
+}
+
+/// Reads a text that may be a secret, off the runtime's threads where it is in a file.
+async fn read_secret(text: &SecretText) -> Result<String, Fault> {
+    match text {
+        SecretText::Plain(text) => Ok(text.clone()),
+        SecretText::Reference(secret) => {
+            let secret = secret.clone();
+            let read = waiting_for(Stage::Secret, tokio::task::spawn_blocking(move || secret.read())).await;
+            match read {
+                Ok(Ok(text)) => Ok(text),
+                Ok(Err(error)) => Err(Fault::ours(CauseKind::LocalCredentials, error.to_string())),
+                Err(_) => Err(Fault::ours(CauseKind::LocalCredentials, "the secret could not be read")),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

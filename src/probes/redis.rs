@@ -1,0 +1,275 @@
+//! A Redis server: does it answer PING, which role has it, does its link to the primary live.
+//!
+//! Commands: <https://redis.io/docs/latest/commands/role/>,
+//! <https://redis.io/docs/latest/commands/info/> (section `replication`).
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixStream;
+use tokio_rustls::TlsConnector;
+
+use super::classify::{Fault, find, io_fault};
+use super::dial::dial;
+use super::kept::{Keeper, Kept};
+use super::stage::{Stage, waiting_for};
+use super::tls::Check;
+use super::{ProbeBuildError, ProbeClients, ProbeContext, read_secret};
+use crate::config::SecretText;
+use crate::config::probe::RedisProbe;
+use crate::model::{CauseKind, Facts, HumanDuration, Lag, Observation, Role};
+use crate::ports::Probe;
+
+/// See [`RedisProbe`].
+pub struct Redis {
+    url: SecretText,
+    expect: Option<Role>,
+    max_lag: Option<HumanDuration>,
+    clients: ProbeClients,
+    keeper: Keeper<MultiplexedConnection>,
+}
+
+impl Redis {
+    /// Checks the parameters; a URL by reference is only looked at when it is used.
+    ///
+    /// # Errors
+    /// Names the parameter that cannot be used.
+    pub fn new(config: &RedisProbe, context: &ProbeContext) -> Result<Self, ProbeBuildError> {
+        if let SecretText::Plain(text) = &config.url {
+            parse(text).map_err(|reason| ProbeBuildError::new("url", reason))?;
+        }
+        Ok(Self {
+            url: config.url.clone(),
+            expect: config.expect,
+            max_lag: config.max_lag,
+            clients: context.clients.clone(),
+            keeper: Keeper::new(context.nudge.clone()),
+        })
+    }
+
+    async fn connect(&self) -> Result<Kept<MultiplexedConnection>, Fault> {
+        let text = read_secret(&self.url).await?;
+        let credentials = |reason: String| Fault::ours(CauseKind::LocalCredentials, reason);
+        let info = parse(&text).map_err(|reason| credentials(format!("the url {reason}")))?;
+        let names = &self.clients.names;
+        match info.addr() {
+            ConnectionAddr::Tcp(host, port) => {
+                let stream = dial(names, host, *port).await?;
+                self.log_in(&info, stream).await
+            }
+            ConnectionAddr::TcpTls { host, port, insecure, .. } => {
+                let check = if *insecure { Check::Nothing } else { Check::Full };
+                let tls = self.clients.trust.config(check, None).map_err(|error| credentials(error.to_string()))?;
+                let name = ServerName::try_from(host.clone())
+                    .map_err(|_| Fault::theirs(CauseKind::Tls, "the host is not a server name"))?;
+                let stream = dial(names, host, *port).await?;
+                let stream = waiting_for(Stage::Handshake, TlsConnector::from(tls).connect(name, stream)).await;
+                self.log_in(&info, stream.map_err(|error| io_fault(&error))?).await
+            }
+            ConnectionAddr::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(|error| io_fault(&error))?;
+                self.log_in(&info, stream).await
+            }
+            _ => Err(credentials("the url is of a kind that is not supported".into())),
+        }
+    }
+
+    async fn log_in<S>(&self, info: &redis::ConnectionInfo, stream: S) -> Result<Kept<MultiplexedConnection>, Fault>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        // The attempt has its own deadline; the client's would be a second, shorter one.
+        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let settings = info.redis_settings().clone().set_skip_set_lib_name();
+        let connected = MultiplexedConnection::new_with_config(&settings, stream, config);
+        let (client, driver) = waiting_for(Stage::Handshake, connected).await.map_err(|error| fault_of(&error))?;
+        Ok(self.keeper.adopt(client, driver))
+    }
+
+    async fn facts(&self) -> Result<Facts, Fault> {
+        if let Some(mut kept) = self.keeper.take() {
+            match look(&mut kept.client).await {
+                // Cut since the last attempt: the server may stand again, so we look afresh.
+                Err(fault) if fault.is_cut() => {}
+                looked => {
+                    self.keeper.give_back(kept);
+                    return looked;
+                }
+            }
+        }
+        let mut kept = self.connect().await?;
+        let looked = look(&mut kept.client).await;
+        if looked.is_ok() {
+            self.keeper.give_back(kept);
+        }
+        looked
+    }
+
+    fn judge(&self, facts: &Facts) -> Result<(), Fault> {
+        super::check_role(self.expect, facts.role)?;
+        match (self.max_lag, facts.lag) {
+            (Some(HumanDuration(most)), Some(lag)) if lag.time > most => {
+                let text = format!(
+                    "its primary was silent for {}, more than {}",
+                    HumanDuration(lag.time),
+                    HumanDuration(most)
+                );
+                Err(Fault::theirs(CauseKind::LagTooHigh, text))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Probe for Redis {
+    async fn attempt(&self) -> Observation {
+        let started = Instant::now();
+        match self.facts().await {
+            Ok(facts) => super::with_facts(self.judge(&facts), facts, started.elapsed()),
+            Err(fault) => fault.into(),
+        }
+    }
+}
+
+/// The reason never repeats the text: it may hold a password.
+fn parse(text: &str) -> Result<redis::ConnectionInfo, &'static str> {
+    text.trim().into_connection_info().map_err(|_| "is not a Redis URL; write redis://host:port or rediss://host:port")
+}
+
+/// PING, ROLE and INFO in one round trip.
+async fn look(connection: &mut MultiplexedConnection) -> Result<Facts, Fault> {
+    let mut pipe = redis::pipe();
+    pipe.cmd("PING").ignore().cmd("ROLE").cmd("INFO").arg("replication");
+    let answer: Result<(redis::Value, String), RedisError> = pipe.query_async(connection).await;
+    let (role, info) = answer.map_err(|error| fault_of(&error))?;
+    let role = match &role {
+        redis::Value::Array(parts) => parts.first().and_then(word),
+        _ => None,
+    };
+    let role = match role.as_deref() {
+        Some("master") => Role::Primary,
+        Some("slave") => Role::Replica,
+        // A sentinel holds no data.
+        Some(other) => return Err(Fault::theirs(CauseKind::WrongRole, format!("it is a {}", short(other)))),
+        None => return Err(Fault::theirs(CauseKind::Protocol, "ROLE gave no role")),
+    };
+    Ok(facts(role, &info))
+}
+
+fn word(value: &redis::Value) -> Option<String> {
+    match value {
+        redis::Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        redis::Value::SimpleString(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
+/// Reads `INFO replication`.
+fn facts(role: Role, info: &str) -> Facts {
+    let fields: HashMap<&str, &str> = info.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
+    let number = |name: &str| fields.get(name).and_then(|text| text.parse::<u64>().ok());
+    let mut facts =
+        Facts { role: Some(role), cluster: fields.get("master_replid").map(|text| short(text)), ..Facts::default() };
+    match role {
+        Role::Primary => {
+            facts.offset = number("master_repl_offset");
+            // `slave0:ip=…,port=…,state=online,offset=…,lag=…`
+            facts.streaming = Some(fields.iter().any(|(name, value)| {
+                name.strip_prefix("slave").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+                    && value.split(',').any(|part| part == "state=online")
+            }));
+            // Replication is asynchronous, whatever `min-replicas-to-write` says of the past.
+            facts.synchronous = Some(false);
+        }
+        Role::Replica => {
+            facts.offset = number("slave_repl_offset");
+            let streaming = fields.get("master_link_status") == Some(&"up");
+            facts.streaming = Some(streaming);
+            // While the link is down nobody here knows what was not received.
+            if streaming {
+                // The primary pings (every 10 s by default), so that silence bounds the lag from
+                // above; `-1` would mean that it never spoke.
+                facts.lag = number("master_last_io_seconds_ago").map(|seconds| Lag {
+                    time: Duration::from_secs(seconds),
+                    // Read from the link, not applied yet (since Redis 7).
+                    bytes: number("slave_read_repl_offset")
+                        .zip(facts.offset)
+                        .map(|(read, done)| read.saturating_sub(done)),
+                });
+            }
+        }
+    }
+    facts
+}
+
+fn fault_of(error: &RedisError) -> Fault {
+    // The server's own words; never the client's, which could repeat an argument.
+    let said = || {
+        let code = error.code().unwrap_or("ERR");
+        format!("{code} {}", error.detail().unwrap_or_default()).trim_end().to_owned()
+    };
+    let refused = |text: &str| error.detail().is_some_and(|detail| detail.contains(text));
+    match error.kind() {
+        ErrorKind::AuthenticationFailed => {
+            Fault::ours(CauseKind::AuthenticationFailed, "the server refused our user and password")
+        }
+        ErrorKind::Server(ServerErrorKind::NoPerm) => Fault::ours(CauseKind::AuthenticationFailed, said()),
+        ErrorKind::Server(ServerErrorKind::ResponseError) if refused("max number of clients") => {
+            Fault::theirs(CauseKind::ConnectionRefused, said())
+        }
+        ErrorKind::Server(_) => Fault::theirs(CauseKind::QueryFailed, said()),
+        ErrorKind::Extension if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) => {
+            Fault::ours(CauseKind::AuthenticationFailed, said())
+        }
+        ErrorKind::Extension => Fault::theirs(CauseKind::QueryFailed, said()),
+        ErrorKind::Io => {
+            find(error).unwrap_or_else(|| Fault::theirs(CauseKind::ConnectionReset, "the server closed the connection"))
+        }
+        _ => find(error).unwrap_or_else(|| Fault::theirs(CauseKind::Protocol, error.category().to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_with_its_link_up_has_a_bounded_lag() {
+        let info = "# Replication\r\nrole:slave\r\nmaster_link_status:up\r\nmaster_last_io_seconds_ago:3\r\n\
+                    slave_read_repl_offset:120\r\nslave_repl_offset:100\r\nmaster_replid:abc\r\n";
+        let facts = facts(Role::Replica, info);
+        assert_eq!(facts.lag, Some(Lag { time: Duration::from_secs(3), bytes: Some(20) }));
+        assert_eq!((facts.streaming, facts.offset, facts.cluster.as_deref()), (Some(true), Some(100), Some("abc")));
+    }
+
+    #[test]
+    fn a_replica_without_its_link_has_unknown_lag() {
+        let info = "master_link_status:down\r\nmaster_last_io_seconds_ago:-1\r\nslave_repl_offset:100\r\n";
+        let facts = facts(Role::Replica, info);
+        assert_eq!((facts.lag, facts.streaming), (None, Some(false)));
+    }
+
+    #[test]
+    fn a_primary_streams_while_a_replica_is_online() {
+        let online = "slave0:ip=127.0.0.1,port=1,state=online,offset=1,lag=0\r\nmaster_repl_offset:9";
+        assert_eq!(facts(Role::Primary, online).streaming, Some(true));
+        assert_eq!(facts(Role::Primary, "slave_priority:100\r\n").streaming, Some(false));
+    }
+
+    #[test]
+    fn a_url_is_never_repeated() {
+        for text in ["redis//:hunter2@h", "http://hunter2@h", "hunter2 hunter2"] {
+            assert!(parse(text).is_err_and(|reason| !reason.contains("hunter2")), "{text}");
+        }
+    }
+}

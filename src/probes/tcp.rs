@@ -1,0 +1,58 @@
+//! A TCP connection: Up when it is accepted.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+
+use super::dial::dial;
+use super::names::Names;
+use super::{ProbeBuildError, ProbeContext};
+use crate::config::probe::TcpProbe;
+use crate::model::Observation;
+use crate::ports::Probe;
+
+/// See [`TcpProbe`].
+pub struct Tcp {
+    host: String,
+    port: u16,
+    names: Arc<Names>,
+}
+
+impl Tcp {
+    /// Checks the address.
+    ///
+    /// # Errors
+    /// Where it is not `host:port`.
+    pub fn new(config: &TcpProbe, context: &ProbeContext) -> Result<Self, ProbeBuildError> {
+        let (host, port) = split_host_port(&config.address).ok_or_else(|| {
+            ProbeBuildError::new(
+                "address",
+                format!("`{}` is not host:port, for example db.example:5432", config.address),
+            )
+        })?;
+        Ok(Self { host, port, names: Arc::clone(&context.clients.names) })
+    }
+}
+
+#[async_trait]
+impl Probe for Tcp {
+    async fn attempt(&self) -> Observation {
+        let started = Instant::now();
+        match dial(&self.names, &self.host, self.port).await {
+            Ok(_) => Observation::up(started.elapsed()),
+            Err(fault) => fault.into(),
+        }
+    }
+}
+
+/// `host:port`, `192.0.2.1:80`, `[2001:db8::1]:80`.
+fn split_host_port(address: &str) -> Option<(String, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let port: u16 = port.parse().ok().filter(|port| *port != 0)?;
+    let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let host = bracketed.unwrap_or(host);
+    // A bare IPv6 address would lose its last group to the port.
+    let ambiguous = bracketed.is_none() && host.contains(':');
+    (!host.is_empty() && !ambiguous && !host.contains(char::is_whitespace)).then(|| (host.to_owned(), port))
+}

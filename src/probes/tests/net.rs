@@ -1,0 +1,220 @@
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ProtocolConfig, ResolverConfig};
+use hickory_resolver::proto::op::{Message, ResponseCode};
+use hickory_resolver::proto::rr::rdata::{A, CNAME, TXT};
+use hickory_resolver::proto::rr::{Name, RData, Record};
+use serde_json::json;
+use tokio::net::UdpSocket;
+
+use super::*;
+use crate::config::probe::{HttpProbe, TcpProbe};
+use crate::probes::names::Names;
+
+#[tokio::test]
+async fn a_connection_is_up_refused_or_swallowed() {
+    let server = Server::answering("").await;
+    let tcp = |address: SocketAddr| probe(json!({ "tcp": { "address": address.to_string() } }));
+    assert_eq!(attempt(&*tcp(server.address), LONG).await.health(), Health::Up);
+    let seen = attempt(&*tcp(closed_port().await), LONG).await;
+    assert_saw(&seen, Health::Down, CauseKind::ConnectionRefused);
+    let hole = black_hole().await;
+    let seen = attempt(&*tcp(hole.0), SHORT).await;
+    assert_saw(&seen, Health::Down, CauseKind::Timeout);
+    assert!(seen.cause().unwrap().detail.starts_with("no connection"), "{seen:?}");
+}
+
+#[test]
+fn an_address_has_a_host_and_a_port() {
+    for address in ["h", "h:", ":1", "h:0", "h:99999", "2001:db8::1:80", "a b:1", ""] {
+        assert!(refused(json!({ "tcp": { "address": address } })).starts_with("address:"), "{address}");
+    }
+    for address in ["h:1", "[2001:db8::1]:80", "192.0.2.1:443"] {
+        probe(json!({ "tcp": { "address": address } }));
+    }
+}
+
+/// What the name server of these tests does, by the name that it is asked for.
+fn answer_to(query: &Message, over_tcp: bool) -> Option<Message> {
+    let question = query.queries.first()?.clone();
+    let mut answer = Message::response(query.metadata.id, query.metadata.op_code);
+    answer.add_query(question.clone());
+    let name = question.name().clone();
+    let data = match name.to_ascii().split('.').next()? {
+        "up" | "lossy" => RData::A(A::new(192, 0, 2, 1)),
+        "alias" => RData::CNAME(CNAME(Name::from_ascii("LB.example.").ok()?)),
+        "text" => RData::TXT(TXT::new(vec!["Some Text.".into()])),
+        "long" if over_tcp => RData::A(A::new(192, 0, 2, 2)),
+        "long" => {
+            answer.metadata.truncation = true;
+            return Some(answer);
+        }
+        "failing" => {
+            answer.metadata.response_code = ResponseCode::ServFail;
+            return Some(answer);
+        }
+        "refusing" => {
+            answer.metadata.response_code = ResponseCode::Refused;
+            return Some(answer);
+        }
+        "silent" => return None,
+        "empty" => return Some(answer),
+        _ => {
+            answer.metadata.response_code = ResponseCode::NXDomain;
+            return Some(answer);
+        }
+    };
+    let wanted = question.query_type();
+    if data.record_type() == wanted || matches!(data, RData::CNAME(_)) {
+        answer.add_answer(Record::from_rdata(name, 60, data));
+    }
+    Some(answer)
+}
+
+/// A name server on UDP and TCP; the first datagram that asks for `lossy` is lost.
+async fn name_server() -> (SocketAddr, [AbortOnDropHandle<()>; 2]) {
+    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = udp.local_addr().unwrap();
+    let tcp = TcpListener::bind(address).await.unwrap();
+    let datagrams = tokio::spawn(async move {
+        let mut buffer = [0; 2048];
+        let mut lost = false;
+        while let Ok((length, from)) = udp.recv_from(&mut buffer).await {
+            let Ok(query) = Message::from_vec(&buffer[..length]) else { continue };
+            // A forged answer first: another id, which the probe has to pass over.
+            let mut forged = query.clone().into_response();
+            forged.metadata.id = query.metadata.id.wrapping_add(1);
+            let _ = udp.send_to(&forged.to_vec().unwrap(), from).await;
+            let lossy = query.queries.first().is_some_and(|query| query.name().to_ascii().starts_with("lossy"));
+            if lossy && !std::mem::replace(&mut lost, true) {
+                continue;
+            }
+            if let Some(answer) = answer_to(&query, false) {
+                let _ = udp.send_to(&answer.to_vec().unwrap(), from).await;
+            }
+        }
+    });
+    let streams = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = tcp.accept().await {
+            let Ok(length) = stream.read_u16().await else { continue };
+            let mut buffer = vec![0; usize::from(length)];
+            if stream.read_exact(&mut buffer).await.is_ok() {
+                let answer = Message::from_vec(&buffer).ok().and_then(|query| answer_to(&query, true)).unwrap();
+                let bytes = answer.to_vec().unwrap();
+                let _ = stream.write_u16(u16::try_from(bytes.len()).unwrap()).await;
+                let _ = stream.write_all(&bytes).await;
+            }
+        }
+    });
+    (address, [AbortOnDropHandle::new(datagrams), AbortOnDropHandle::new(streams)])
+}
+
+#[tokio::test]
+async fn dns_answers_are_told_apart() {
+    let (server, _tasks) = name_server().await;
+    let dns = |name: &str, record: &str, expect: &[&str]| {
+        probe(
+            json!({ "dns": { "name": format!("{name}.example"), "record": record, "expect": expect, "server": server } }),
+        )
+    };
+    for (name, record, expect) in [
+        ("up", "A", &["192.0.2.1"][..]),
+        ("up", "A", &[]),
+        ("alias", "CNAME", &["lb.example"]),
+        ("alias", "CNAME", &["LB.EXAMPLE."]),
+        ("text", "TXT", &["Some Text."]),
+        ("long", "A", &["192.0.2.2"]),
+        ("lossy", "A", &["192.0.2.1"]),
+    ] {
+        let seen = attempt(&*dns(name, record, expect), LONG).await;
+        assert_eq!(seen.health(), Health::Up, "{name}: {seen:?}");
+    }
+    for (name, record, expect, kind) in [
+        ("up", "A", &["192.0.2.1", "192.0.2.9"][..], CauseKind::WrongAnswer),
+        ("up", "AAAA", &[], CauseKind::WrongAnswer),
+        ("alias", "A", &[], CauseKind::WrongAnswer),
+        ("text", "TXT", &["some text"], CauseKind::WrongAnswer),
+        ("empty", "A", &[], CauseKind::WrongAnswer),
+        ("nobody", "A", &[], CauseKind::NameNotFound),
+        ("failing", "A", &[], CauseKind::NameServerFailure),
+        ("refusing", "A", &[], CauseKind::NameServerFailure),
+    ] {
+        assert_saw(&attempt(&*dns(name, record, expect), LONG).await, Health::Down, kind);
+    }
+    assert_saw(&attempt(&*dns("silent", "A", &[]), SHORT).await, Health::Down, CauseKind::Timeout);
+    let nobody = probe(json!({ "dns": { "name": "up.example", "server": closed_port().await } }));
+    assert_saw(&attempt(&*nobody, LONG).await, Health::Down, CauseKind::ConnectionRefused);
+}
+
+fn clients_through(server: SocketAddr) -> ProbeContext {
+    let connection = |protocol| {
+        let mut connection = ConnectionConfig::new(protocol);
+        connection.port = server.port();
+        connection
+    };
+    let connections = vec![connection(ProtocolConfig::Udp), connection(ProtocolConfig::Tcp)];
+    let config = ResolverConfig::from_name_servers(vec![NameServerConfig::new(server.ip(), true, connections)]);
+    let clients = ProbeClients { names: Arc::new(Names::through(config)), ..ProbeClients::system() };
+    ProbeContext::new(clients, LONG)
+}
+
+/// The same name, looked up by a TCP and by an HTTP probe.
+fn by_name(context: &ProbeContext, name: &str, port: u16) -> [Box<dyn Probe>; 2] {
+    let tcp = TcpProbe { address: format!("{name}:{port}") };
+    let http: HttpProbe = serde_json::from_value(json!({ "url": format!("http://{name}:{port}/") })).unwrap();
+    [ProbeKind::Tcp(tcp), ProbeKind::Http(http)].map(|kind| build(&kind, context).unwrap())
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_exist_is_down_and_a_silent_resolver_is_unknown() {
+    let (server, _tasks) = name_server().await;
+    let context = clients_through(server);
+    for probe in by_name(&context, "nobody.example", 1) {
+        assert_saw(&attempt(&*probe, LONG).await, Health::Down, CauseKind::NameNotFound);
+    }
+    for probe in by_name(&context, "failing.example", 1) {
+        assert_saw(&attempt(&*probe, LONG).await, Health::Unknown, CauseKind::LocalResolver);
+    }
+    for probe in by_name(&context, "silent.example", 1) {
+        assert_saw(&attempt(&*probe, SHORT).await, Health::Unknown, CauseKind::LocalResolver);
+    }
+    let dead = clients_through(closed_port().await);
+    for probe in by_name(&dead, "up.example", 1) {
+        assert_saw(&attempt(&*probe, SHORT).await, Health::Unknown, CauseKind::LocalResolver);
+    }
+}
+
+#[tokio::test]
+async fn literal_addresses_need_no_resolver() {
+    let server = Server::answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let dead = clients_through(closed_port().await);
+    for probe in by_name(&dead, "127.0.0.1", server.address.port()) {
+        assert_eq!(attempt(&*probe, LONG).await.health(), Health::Up);
+    }
+}
+
+#[tokio::test]
+async fn databases_that_are_not_there_or_silent_are_down_and_say_no_secret() {
+    let port = closed_port().await.port();
+    let silent = Server::start(|_, mut stream| async move {
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+    })
+    .await;
+    let hangup = Server::start(|_, stream| async move { drop(stream) }).await;
+    for scheme in ["postgresql", "redis"] {
+        let kind = if scheme == "redis" { "redis" } else { "postgres" };
+        let at = |port: u16| probe(json!({ kind: { "url": format!("{scheme}://u:hunter2@127.0.0.1:{port}/0") } }));
+        let seen = [
+            (attempt(&*at(port), LONG).await, CauseKind::ConnectionRefused),
+            (attempt(&*at(silent.address.port()), SHORT).await, CauseKind::Timeout),
+            (attempt(&*at(hangup.address.port()), LONG).await, CauseKind::ConnectionReset),
+        ];
+        for (seen, kind) in seen {
+            assert_saw(&seen, Health::Down, kind);
+            assert!(!format!("{seen:?}").contains("hunter2"));
+        }
+        let missing = probe(json!({ kind: { "url": { "env": "FAILOVERD_TEST_NOT_SET" } } }));
+        assert_saw(&attempt(&*missing, LONG).await, Health::Unknown, CauseKind::LocalCredentials);
+        let reason = refused(json!({ kind: { "url": "http://u:hunter2@h" } }));
+        assert!(reason.starts_with("url:") && !reason.contains("hunter2"), "{reason}");
+    }
+}

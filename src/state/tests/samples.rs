@@ -1,0 +1,157 @@
+//! Records and notices to try the store with.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::model::*;
+
+pub(super) fn plan() -> Plan {
+    Plan {
+        name: "regional".into(),
+        steps: vec![Step {
+            name: "promote".into(),
+            after: vec!["fence".into()],
+            work: Work::Action(ActionSpec {
+                kind: "rds.promote_read_replica".into(),
+                effect: EffectKind::Promote,
+                repeat: Repeat::ByObservation,
+                target: "us-west-2/shop-replica".into(),
+                service: Some("shop".into()),
+                region: Some("us-west-2".into()),
+                params: json!({"instance": "shop-replica", "nested": [1, null, "ü"]}),
+            }),
+            timeout: HumanDuration::secs(600),
+            retry: Retry::default(),
+            on_error: OnError::Park,
+            estimate: HumanDuration::millis(1500),
+        }],
+        point_of_no_return: Some("promote".into()),
+    }
+}
+
+pub(super) fn run_started(epoch: u64) -> Entry {
+    let plan = plan();
+    Entry::RunStarted {
+        run: "RUN-20260101-001".into(),
+        incident: Some("INC-20260101-001".into()),
+        service: "shop".into(),
+        scenario: "outage".into(),
+        epoch: Epoch(epoch),
+        trigger: Trigger::Manual { by: "ann".into(), allow_data_loss: Some(Duration::from_millis(1500)) },
+        votes: vec![VoteEvidence {
+            probe: "db".into(),
+            vantage: "w1".into(),
+            domain: "az1".into(),
+            health: Health::Down,
+            seen: WallTime(1_767_225_600_123),
+            cause: None,
+        }],
+        outage_start: WallTime(1_767_225_600_000),
+        rto: HumanDuration::secs(900),
+        predicted_loss: None,
+        plan_hash: plan.hash(),
+        plan: Box::new(plan),
+    }
+}
+
+/// One of each kind, in which `text` and `value` stand for what comes from outside. A new kind
+/// fails the `match` below until it is listed here.
+pub(super) fn samples(text: &str, value: &Value, epoch: u64) -> Vec<Entry> {
+    let by = || text.to_owned();
+    let incident = || IncidentId::from("INC-20260101-001");
+    let run = || RunId::from("RUN-20260101-001");
+    let step = || StepName::from("promote");
+    let plan_hash = plan().hash();
+    vec![
+        Entry::DaemonStarted { version: by() },
+        Entry::ModeSet { mode: Some(Mode::AlertOnly), by: by() },
+        Entry::ModeSet { mode: None, by: by() },
+        Entry::Paused { by: by() },
+        Entry::Resumed { by: by() },
+        Entry::IncidentOpened {
+            incident: incident(),
+            scenario: text.into(),
+            severity: Severity("P0".into()),
+            outage_start: WallTime(1),
+            votes: vec![],
+        },
+        Entry::IncidentAcknowledged { incident: incident(), by: by() },
+        Entry::Decided { incident: incident(), decision: Decision::Hold(HoldReason::Vetoed { condition: by() }) },
+        Entry::Decided { incident: incident(), decision: Decision::AskApproval { until: WallTime(5) } },
+        Entry::Decided { incident: incident(), decision: Decision::Act },
+        Entry::ApprovalAsked {
+            incident: incident(),
+            plan_hash: plan_hash.clone(),
+            epoch: Epoch(epoch),
+            until: WallTime(9),
+        },
+        Entry::ApprovalAnswered {
+            incident: incident(),
+            by: by(),
+            approved: true,
+            plan_hash,
+            epoch: Epoch(epoch),
+            allow_data_loss: Some(HumanDuration::secs(30)),
+        },
+        Entry::IncidentClosed { incident: incident(), why: by() },
+        run_started(epoch),
+        Entry::RunAborting { run: run(), by: by(), compensate: true },
+        Entry::StepIntent {
+            run: run(),
+            step: step(),
+            attempt: 2,
+            epoch: Epoch(epoch),
+            promotes: Some(text.into()),
+            before: value.clone(),
+        },
+        Entry::StepApplied { run: run(), step: step(), attempt: 1, outcome: Applied::Unknown { reason: by() } },
+        Entry::StepParked { run: run(), step: step(), reason: by() },
+        Entry::StepUnparked { run: run(), step: step(), by: by() },
+        Entry::StepEnded {
+            run: run(),
+            step: step(),
+            end: StepEnd::Done { evidence: by(), already: false },
+            took: Duration::from_nanos(1_000_000_001),
+        },
+        Entry::CompensationIntent { run: run(), step: step(), epoch: Epoch(epoch) },
+        Entry::CompensationEnded { run: run(), step: step(), outcome: Applied::Refused { reason: by(), again: true } },
+        Entry::RunEnded { run: run(), result: RunResult::Aborted },
+        Entry::Command { by: by(), command: by(), result: by() },
+    ]
+}
+
+pub(super) fn kinds_known(entry: &Entry) {
+    match entry {
+        Entry::DaemonStarted { .. } | Entry::ModeSet { .. } | Entry::Paused { .. } | Entry::Resumed { .. } => {}
+        Entry::IncidentOpened { .. } | Entry::IncidentAcknowledged { .. } | Entry::Decided { .. } => {}
+        Entry::ApprovalAsked { .. } | Entry::ApprovalAnswered { .. } | Entry::IncidentClosed { .. } => {}
+        Entry::RunStarted { .. } | Entry::RunAborting { .. } | Entry::RunEnded { .. } => {}
+        Entry::StepIntent { .. } | Entry::StepApplied { .. } | Entry::StepParked { .. } => {}
+        Entry::StepUnparked { .. } | Entry::StepEnded { .. } => {}
+        Entry::CompensationIntent { .. } | Entry::CompensationEnded { .. } | Entry::Command { .. } => {}
+    }
+}
+
+pub(super) fn records(from: u64, entries: impl IntoIterator<Item = Entry>) -> Vec<Record> {
+    let at = |seq: u64| WallTime(1_767_225_600_000 + i64::try_from(seq).unwrap());
+    (from..).zip(entries).map(|(seq, entry)| Record { seq, at: at(seq), entry }).collect()
+}
+
+pub(super) fn paused(from: u64, count: usize) -> Vec<Record> {
+    records(from, (0..count).map(|number| Entry::Paused { by: format!("person {number}") }))
+}
+
+pub(super) fn notice(subject: &str) -> Notice {
+    Notice {
+        kind: NoticeKind::RunParked,
+        importance: Importance::Page,
+        at: WallTime(7),
+        scenario: Some("outage".into()),
+        severity: Some(Severity("P0".into())),
+        incident: None,
+        run: None,
+        subject: subject.into(),
+        body: "line\nline".into(),
+    }
+}

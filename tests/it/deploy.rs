@@ -1,0 +1,71 @@
+//! What is shipped for the deployment, as the programs read it that it is made for.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap()
+}
+
+#[test]
+fn prometheus_takes_the_alerts_and_they_fire_when_they_should() {
+    for arguments in [["check", "rules", "alerts.yml"], ["test", "rules", "alerts.test.yml"]] {
+        let command = Command::new("promtool").args(arguments).current_dir(root().join("deploy/prometheus")).output();
+        let Ok(output) = command else { return eprintln!("SKIPPED: there is no promtool here (package `prometheus`)") };
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+    }
+}
+
+/// An alert on a metric that nobody exports never fires, and nobody notices.
+#[test]
+fn every_metric_that_is_alerted_on_is_exported() {
+    let source = read("src/control/metrics.rs");
+    let alerts = read("deploy/prometheus/alerts.yml");
+    let exprs = alerts.lines().filter_map(|line| line.trim().strip_prefix("expr: "));
+    let words = exprs.flat_map(|expr| expr.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'));
+    let mut seen = 0;
+    for metric in words.filter(|word| word.starts_with("failoverd_")) {
+        let full = metric.strip_suffix("_bucket").unwrap_or(metric);
+        let short = full.trim_start_matches("failoverd_");
+        let exported = source.contains(&format!("\"{short}\"")) || source.contains(&format!("\"{full}\""));
+        assert!(exported, "{metric} is alerted on and not exported");
+        seen += 1;
+    }
+    assert!(seen >= 15, "only {seen} metrics were found in the alerts");
+}
+
+#[test]
+fn the_policy_allows_what_is_called_and_no_wildcard() {
+    let policy: serde_json::Value = serde_json::from_str(&read("deploy/iam-policy.json")).unwrap();
+    let mut allowed = Vec::new();
+    for statement in policy["Statement"].as_array().unwrap() {
+        assert_eq!(statement["Effect"], "Allow");
+        let resource = statement["Resource"].as_str().unwrap();
+        assert!(resource == "arn:aws:route53:::change/*" || !resource.contains('*'), "{resource}");
+        match &statement["Action"] {
+            serde_json::Value::String(action) => allowed.push(action.clone()),
+            serde_json::Value::Array(actions) => {
+                allowed.extend(actions.iter().map(|action| action.as_str().unwrap().to_owned()));
+            }
+            other => panic!("{other}"),
+        }
+    }
+    allowed.sort();
+    assert_eq!(
+        allowed,
+        [
+            "rds:DescribeDBInstances",
+            "rds:PromoteReadReplica",
+            "route53:ChangeResourceRecordSets",
+            "route53:GetChange",
+            "route53:GetHostedZone",
+            "route53:ListResourceRecordSets",
+            "sns:Publish",
+        ]
+    );
+}
