@@ -3,6 +3,7 @@
 mod fleet;
 
 mod actions;
+mod cli;
 mod deploy;
 mod fleet_selftest;
 mod kube_contract;
