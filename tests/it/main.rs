@@ -9,6 +9,6 @@ mod fleet_selftest;
 mod kube_contract;
 mod kube_faults;
 mod logging;
+mod probes;
 mod state;
 mod systemd;
-mod probes;
