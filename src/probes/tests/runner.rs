@@ -65,9 +65,13 @@ impl Rig {
         tokio::time::timeout(LONG, self.events.recv()).await.expect("no event came").expect("the runner ended")
     }
 
+    /// The next report. Where the machine did not run us the runner abstains, rightly; that has
+    /// a test of its own, and the others wait for the next attempt.
     async fn report(&mut self) -> ProbeReport {
         loop {
-            if let RunnerEvent::Report(report) = self.event().await {
+            if let RunnerEvent::Report(report) = self.event().await
+                && report.observation.cause().is_none_or(|cause| cause.kind != CauseKind::Stalled)
+            {
                 return report;
             }
         }

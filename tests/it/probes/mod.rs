@@ -6,7 +6,7 @@ mod redis;
 mod scale;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use failoverd::config::ProbeKind;
 use failoverd::model::{CauseKind, Facts, Health, Observation};
@@ -45,4 +45,19 @@ async fn facts(probe: &Arc<dyn Probe>) -> Facts {
 #[track_caller]
 fn assert_saw(seen: &Observation, health: Health, kind: CauseKind) {
     assert_eq!((seen.health(), seen.cause().map(|cause| cause.kind)), (health, Some(kind)), "{seen:?}");
+}
+
+/// A stopped server runs into the deadline. SIGSTOP takes hold a little after kill(2) returned, so
+/// that a last answer or two may still come; nothing else may, and once silent it stays so.
+async fn assert_falls_silent(probe: &Arc<dyn Probe>) {
+    let until = Instant::now() + LONG;
+    loop {
+        let seen = attempt(&**probe, SHORT).await;
+        if seen.health() != Health::Up {
+            assert_saw(&seen, Health::Down, CauseKind::Timeout);
+            break;
+        }
+        assert!(Instant::now() < until, "it still answers: {seen:?}");
+    }
+    assert_saw(&attempt(&**probe, SHORT).await, Health::Down, CauseKind::Timeout);
 }
