@@ -61,31 +61,44 @@ impl Brain {
         deadline.minus(budget)
     }
 
-    /// Until when the primary of a pair may have taken writes that its standby has not seen: its
-    /// first bad observation, by the last vantage that saw it. The clock of the incident started
-    /// earlier, perhaps much earlier, with whatever failed first. A primary that is not seen to be
-    /// down may take writes now.
-    fn written_until(&self, scenario: &ScenarioSettings, pair: &ReplicationPair, now: MonoTime) -> MonoTime {
+    /// Until when a standby's word on its lag is to be believed, and until when its primary may have
+    /// taken writes that it has not seen.
+    ///
+    /// The latter is the first bad observation of the primary, by the last vantage that saw it: the
+    /// clock of the incident started earlier, perhaps much earlier, with whatever failed first. The
+    /// former is the last good one: a standby that was cut off after it believes that it has
+    /// everything. A primary that is not seen to be down may take writes now.
+    fn written_until(
+        &self,
+        scenario: &ScenarioSettings,
+        pair: &ReplicationPair,
+        now: MonoTime,
+    ) -> (Option<MonoTime>, MonoTime) {
         let until = match &pair.primary {
             Some(primary) => self.down_since(primary, now),
             None => {
                 let subjects = scenario.when.subjects();
                 let down = subjects.iter().filter(|subject| subject.is == Health::Down);
-                down.filter_map(|subject| self.down_since(&subject.probe, now)).max()
+                down.filter_map(|subject| self.down_since(&subject.probe, now)).max_by_key(|(_, until)| *until)
             }
         };
-        until.unwrap_or(now)
+        until.unwrap_or((Some(now), now))
     }
 
-    /// Since when everybody who says that a probe is down has seen it so; `None` where it is not.
-    fn down_since(&self, probe: &ProbeName, now: MonoTime) -> Option<MonoTime> {
+    /// When a probe that is down was last seen up, if ever, and since when everybody who says that it
+    /// is down has seen it so.
+    fn down_since(&self, probe: &ProbeName, now: MonoTime) -> Option<(Option<MonoTime>, MonoTime)> {
         let &index = self.index.get(probe)?;
         let Verdict::Down { outage_start } = self.verdict(index, now) else { return None };
         let own = &self.detectors[index];
         let ours = own.first_bad().filter(|_| own.health() == Some(Health::Down) && own.is_fresh(now));
         let fresh = |seen: MonoTime| now <= seen + own.settings.max_age.get();
         let peers = self.peers[index].iter().filter(|peer| peer.health == Health::Down && fresh(peer.seen));
-        peers.filter_map(|peer| peer.first_bad).chain(ours).chain([outage_start]).max()
+        let theirs = peers.filter_map(|peer| peer.first_bad).max();
+        let since = theirs.into_iter().chain(ours).fold(outage_start, MonoTime::max);
+        // A vantage whose series began then saw it up at the attempt before.
+        let theirs = theirs.map(|bad| bad.minus(own.settings.interval.get()));
+        Some((own.last_up.max(theirs).map(|up| up.min(since)), since))
     }
 
     /// What would be lost now, and by which probe; `Err` names the probe that does not tell.
@@ -97,7 +110,7 @@ impl Brain {
         let mut worst: Option<(HumanDuration, ProbeName)> = None;
         for pair in &scenario.replication {
             let detector = |probe| self.index.get(probe).map(|index| &self.detectors[*index]);
-            let until = self.written_until(scenario, pair, now);
+            let (believed, until) = self.written_until(scenario, pair, now);
             let Some(standby) = detector(&pair.standby) else { return Err(pair.standby.clone()) };
             let waits = pair
                 .primary
@@ -108,7 +121,7 @@ impl Brain {
                 // Every acknowledged commit is on a standby.
                 Duration::ZERO
             } else {
-                match standby.lag_at(until) {
+                match believed.and_then(|believed| standby.lag_at(believed)) {
                     // What the standby did not have when it was last asked, and all since then: an old
                     // measurement is not refused, it predicts a great loss.
                     Some((at, lag)) => lag.time + until.since(at),
