@@ -118,12 +118,7 @@ impl Brain {
                 format!("the plan is {} now, not {}: look at it again", plan_hash.short(), shown.short()),
             ));
         }
-        if let Some(run) = self
-            .ledger
-            .runs
-            .values()
-            .find(|run| run.incident.as_ref() == Some(id) && (run.touched() || run.ended.is_none()))
-        {
+        if let Some(run) = self.ledger.runs.values().find(|run| run.incident.as_ref() == Some(id) && run.counts()) {
             let hint = if run.ended.is_none() { "; `failoverd abort` stops it" } else { "" };
             return Err(refuse("not_now", format!("run {} was started for {id}{hint}", run.id)));
         }

@@ -161,11 +161,11 @@ impl Brain {
     ) -> Vec<Guard> {
         let mut guards = self.standing_guards(now, scenario);
         let watch = &self.watches[index];
-        // A run that touched nothing (the primary answered at the last look) does not count, nor
+        // A run that a last look ended (the primary answered) does not count, nor
         // does it hide one before it that did.
         let already = incident.and_then(|incident| {
             let mut runs = self.ledger.runs.values().rev();
-            runs.find(|run| run.incident.as_ref() == Some(&incident.id) && run.touched() && run.ended.is_some())
+            runs.find(|run| run.incident.as_ref() == Some(&incident.id) && run.counts() && run.ended.is_some())
         });
         guards.push(Guard::new("already_run", already.map(|run| HoldReason::AlreadyRun { run: run.id.clone() })));
         let inconclusive = (watch.truth != Truth::True).then(|| HoldReason::Inconclusive {

@@ -158,6 +158,14 @@ impl RunLedger {
         !self.intended.is_empty()
     }
 
+    /// Does it count: for the cool-down, for the limit, and as the one run of its incident? All do
+    /// but those that a last look ended before anything was touched. One that a person aborted
+    /// does: it must not begin again by itself.
+    pub fn counts(&self) -> bool {
+        let ended_by_a_look = self.aborting.as_ref().is_some_and(|(_, compensate)| !*compensate);
+        self.touched() || !ended_by_a_look
+    }
+
     /// Was the point of no return intended, or found to be behind us (somebody promoted by hand)?
     pub fn past_no_return(&self) -> bool {
         self.plan.point_of_no_return.as_ref().and_then(|step| self.index(step)).is_some_and(|index| {

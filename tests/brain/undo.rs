@@ -197,3 +197,19 @@ fn a_crash_in_the_middle_of_undoing_is_taken_up() {
     assert_eq!(desk.result(), Some(RunResult::Aborted));
     assert!(desk.done.is_empty(), "{:?}", desk.done);
 }
+
+#[test]
+fn a_person_s_abort_holds_although_nothing_was_touched_yet() {
+    let pause = step_of("pause", &[], Work::Wait { duration: HumanDuration::secs(30) });
+    let mut settings = with_steps(vec![pause, step("promote", &["pause"], EffectKind::Promote)]);
+    settings.cool_down = HumanDuration::ZERO;
+    let mut desk = Desk::settled(settings);
+    desk.outage();
+    desk.run_for(20);
+    assert_eq!(desk.runs().len(), 1);
+    desk.command(ABORT).unwrap();
+    desk.run_for(60);
+    assert_eq!(desk.result(), Some(RunResult::Aborted));
+    assert_eq!(desk.runs().len(), 1, "it must not begin again by itself");
+    assert!(desk.changes().is_empty());
+}

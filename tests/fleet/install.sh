@@ -19,6 +19,10 @@ declare -A needs=(
   [gcc]=build-essential
   [make]=build-essential
   [setpriv]=util-linux
+  [unshare]=util-linux
+  [script]=bsdutils
+  [curl]=curl
+  [systemd-analyze]=systemd
   [/etc/ssl/certs/ca-certificates.crt]=ca-certificates
   [/usr/lib/python3/dist-packages]=python3
   [/usr/share/doc/python3-venv]=python3-venv
@@ -107,9 +111,7 @@ install_venv() {
 }
 
 check_cargo() {
-  type -P cargo >/dev/null || [[ -x $HOME/.cargo/bin/cargo ]] || die "cargo is missing. Get Rust from https://rustup.rs:
-    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal -c clippy -c rustfmt
-  then open a new shell, or: . \"\$HOME/.cargo/env\""
+  type -P cargo >/dev/null || [[ -x $HOME/.cargo/bin/cargo ]] || die "cargo is missing: install Rust 1.95 or later with rustup (components clippy and rustfmt), and open a new shell"
 }
 
 # Two at once would fight over dpkg and the venv.
