@@ -18,6 +18,7 @@ use clap::CommandFactory;
 use self::args::{Cli, Global, Verb};
 use self::context::Context;
 use self::exit::{Exit, Failure, print, print_json};
+use self::watch::Until;
 use crate::core::Command;
 
 /// Carries out every verb but `run`.
@@ -40,7 +41,9 @@ async fn talk(context: &Context, verb: &Verb) -> Result<(), Failure> {
     let give = async |command| context.give(command).await.map(drop);
     match verb {
         Verb::Status => context.status().await,
-        Verb::Watch { until_run_ends } => context.watch(*until_run_ends).await,
+        Verb::Watch { until_run_ends } => {
+            context.watch(if *until_run_ends { Until::NextRunEnds } else { Until::Stopped }).await
+        }
         Verb::Incidents { id } => context.incidents(id.as_deref()).await,
         Verb::Explain { scenario } => context.explain(scenario.as_deref()).await,
         Verb::Runs { id } => context.runs(id.as_deref()).await,

@@ -116,7 +116,7 @@ impl Brain {
                 true
             }
             Event::Refused { by, what } => {
-                let result = "refused: not in the role".to_owned();
+                let result = "refused: not permitted".to_owned();
                 self.commit(now, Entry::Command { by, command: what, result });
                 false
             }

@@ -9,6 +9,7 @@ mod fleet_selftest;
 mod kube_contract;
 mod kube_faults;
 mod logging;
+mod operations;
 mod probes;
 mod state;
 mod systemd;
