@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,11 +26,15 @@ use crate::model::{CauseKind, Observation, RunId};
 struct Fake {
     views: watch::Sender<Arc<StatusView>>,
     told: Mutex<Vec<String>>,
+    stuck: AtomicBool,
 }
 
 #[async_trait]
 impl Handle for Fake {
     async fn status(&self) -> StatusView {
+        if self.stuck.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         self.views.borrow().as_ref().clone()
     }
     async fn incidents(&self) -> Vec<IncidentView> {
@@ -72,7 +77,11 @@ fn start(lists: Lists, bounds: Bounds) -> Running {
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("opened up");
     let path = dir.path().join("control.sock");
     let (listener, _ours) = socket::bind(&path).expect("free");
-    let fake = Arc::new(Fake { views: watch::Sender::new(Arc::new(sample::quiet())), told: Mutex::default() });
+    let fake = Arc::new(Fake {
+        views: watch::Sender::new(Arc::new(sample::quiet())),
+        told: Mutex::default(),
+        stuck: AtomicBool::new(false),
+    });
     let (gate, _) = Gate::for_this_process(lists);
     let gate = Arc::new(gate);
     let router = api::router(fake.clone(), Arc::clone(&gate), Metrics::new().expect("metrics"));
@@ -116,6 +125,14 @@ async fn the_client_reads_and_commands() {
     let told = running.fake.told.lock().expect("whole").clone();
     assert_eq!(told.len(), 3);
     assert!(told[0].contains("(uid ") && told[0].ends_with(": pause"), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_stuck_daemon_still_shows_what_it_knew() {
+    let running = start(Lists::default(), Bounds::default());
+    running.fake.stuck.store(true, Ordering::Relaxed);
+    let client = Client::new(&running.path).expect("a client");
+    assert_eq!(client.status().await.expect("the last one"), sample::quiet());
 }
 
 #[tokio::test]

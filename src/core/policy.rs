@@ -6,7 +6,8 @@ use super::brain::Brain;
 use super::incident::{Answered, Incident};
 use super::plan::critical_path;
 use crate::model::{
-    Decision, HoldReason, HumanDuration, Mode, MonoTime, Now, OnNoAnswer, Plan, ScenarioSettings, Truth, WallTime,
+    Decision, Health, HoldReason, HumanDuration, Mode, MonoTime, Now, OnNoAnswer, Plan, ProbeName, ReplicationPair,
+    ScenarioSettings, Truth, Verdict, WallTime,
 };
 
 /// An answer that nothing could follow from for so long is not valid any more.
@@ -60,28 +61,57 @@ impl Brain {
         deadline.minus(budget)
     }
 
+    /// Until when the primary of a pair may have taken writes that its standby has not seen: its
+    /// first bad observation, by the last vantage that saw it. The clock of the incident started
+    /// earlier, perhaps much earlier, with whatever failed first. A primary that is not seen to be
+    /// down may take writes now.
+    fn written_until(&self, scenario: &ScenarioSettings, pair: &ReplicationPair, now: MonoTime) -> MonoTime {
+        let until = match &pair.primary {
+            Some(primary) => self.down_since(primary, now),
+            None => {
+                let subjects = scenario.when.subjects();
+                let down = subjects.iter().filter(|subject| subject.is == Health::Down);
+                down.filter_map(|subject| self.down_since(&subject.probe, now)).max()
+            }
+        };
+        until.unwrap_or(now)
+    }
+
+    /// Since when everybody who says that a probe is down has seen it so; `None` where it is not.
+    fn down_since(&self, probe: &ProbeName, now: MonoTime) -> Option<MonoTime> {
+        let &index = self.index.get(probe)?;
+        let Verdict::Down { outage_start } = self.verdict(index, now) else { return None };
+        let own = &self.detectors[index];
+        let ours = own.first_bad().filter(|_| own.health() == Some(Health::Down) && own.is_fresh(now));
+        let fresh = |seen: MonoTime| now <= seen + own.settings.max_age.get();
+        let peers = self.peers[index].iter().filter(|peer| peer.health == Health::Down && fresh(peer.seen));
+        peers.filter_map(|peer| peer.first_bad).chain(ours).chain([outage_start]).max()
+    }
+
     /// What would be lost now, and by which probe; `Err` names the probe that does not tell.
     pub(super) fn predicted_loss(
         &self,
         scenario: &ScenarioSettings,
-        outage_start: MonoTime,
-    ) -> Result<Option<(HumanDuration, crate::model::ProbeName)>, crate::model::ProbeName> {
-        let mut worst: Option<(HumanDuration, crate::model::ProbeName)> = None;
+        now: MonoTime,
+    ) -> Result<Option<(HumanDuration, ProbeName)>, ProbeName> {
+        let mut worst: Option<(HumanDuration, ProbeName)> = None;
         for pair in &scenario.replication {
             let detector = |probe| self.index.get(probe).map(|index| &self.detectors[*index]);
+            let until = self.written_until(scenario, pair, now);
             let Some(standby) = detector(&pair.standby) else { return Err(pair.standby.clone()) };
-            let waits =
-                pair.primary.as_ref().and_then(detector).is_some_and(|primary| {
-                    primary.synchronous_since(outage_start.minus(primary.settings.max_age.get()))
-                });
+            let waits = pair
+                .primary
+                .as_ref()
+                .and_then(detector)
+                .is_some_and(|primary| primary.synchronous_since(until.minus(primary.settings.max_age.get())));
             let loss = if waits {
                 // Every acknowledged commit is on a standby.
                 Duration::ZERO
             } else {
-                match standby.lag_at(outage_start) {
+                match standby.lag_at(until) {
                     // What the standby did not have when it was last asked, and all since then: an old
                     // measurement is not refused, it predicts a great loss.
-                    Some((at, lag)) => lag.time + outage_start.since(at),
+                    Some((at, lag)) => lag.time + until.since(at),
                     None => return Err(pair.standby.clone()),
                 }
             };
@@ -118,11 +148,12 @@ impl Brain {
     ) -> Vec<Guard> {
         let mut guards = self.standing_guards(now, scenario);
         let watch = &self.watches[index];
-        let already = incident
-            .and_then(|incident| incident.run.as_ref())
-            .and_then(|run| self.ledger.runs.get(run))
-            // A run that touched nothing (the primary answered at the last look) does not count.
-            .filter(|run| run.touched() && run.ended.is_some());
+        // A run that touched nothing (the primary answered at the last look) does not count, nor
+        // does it hide one before it that did.
+        let already = incident.and_then(|incident| {
+            let mut runs = self.ledger.runs.values().rev();
+            runs.find(|run| run.incident.as_ref() == Some(&incident.id) && run.touched() && run.ended.is_some())
+        });
         guards.push(Guard::new("already_run", already.map(|run| HoldReason::AlreadyRun { run: run.id.clone() })));
         let inconclusive = (watch.truth != Truth::True).then(|| HoldReason::Inconclusive {
             why: match watch.truth {
@@ -181,12 +212,10 @@ impl Brain {
             .and_then(|incident| self.valid_answer(now, scenario, incident))
             .filter(|answer| answer.approved)
             .and_then(|answer| answer.allow_data_loss);
-        let outage_start =
-            incident.map(|incident| now.mono_of(incident.outage_start)).or(self.outage_start(&scenario.when, now.mono));
         vec![
             Guard::new("unless", vetoed),
             Guard::new("standby", unhealthy),
-            Guard::new("data_loss", self.data_loss(scenario, outage_start.unwrap_or(now.mono), allowed)),
+            Guard::new("data_loss", self.data_loss(scenario, now.mono, allowed)),
         ]
     }
 
@@ -194,11 +223,11 @@ impl Brain {
     pub(super) fn data_loss(
         &self,
         scenario: &ScenarioSettings,
-        outage_start: MonoTime,
+        now: MonoTime,
         allowed: Option<HumanDuration>,
     ) -> Option<HoldReason> {
         let rpo = scenario.rpo?;
-        match self.predicted_loss(scenario, outage_start) {
+        match self.predicted_loss(scenario, now) {
             Ok(Some((predicted, probe))) if predicted > rpo.max(allowed.unwrap_or_default()) => {
                 Some(HoldReason::LagAboveRpo { probe, predicted, rpo })
             }
@@ -216,7 +245,8 @@ impl Brain {
         let starts = self.ledger.starts_since(now.wall.minus(window));
         let limit = self.settings.failover_limit as usize;
         // The one whose leaving makes room again.
-        let free = (starts.len() >= limit).then(|| starts.get(starts.len() - limit)).flatten().map(|at| *at + window);
+        // A limit of zero leaves no room ever.
+        let free = starts.len().checked_sub(limit).map(|at| starts.get(at).copied().unwrap_or(now.wall) + window);
         let free_mono = free.map(|at| now.mono_of(at));
         vec![
             Guard::timed("cool_down", now.mono, cool_mono, || HoldReason::CoolDown { until: cool.unwrap_or(now.wall) }),

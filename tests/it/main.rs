@@ -3,10 +3,12 @@
 mod fleet;
 
 mod actions;
+mod cli;
 mod deploy;
 mod fleet_selftest;
 mod kube_contract;
 mod kube_faults;
 mod logging;
+mod probes;
 mod state;
 mod systemd;

@@ -188,9 +188,8 @@ fn facts(facts: &Facts) -> String {
         Some(Role::Replica) => parts.push("replica".to_owned()),
         None => {}
     }
-    match facts.streaming {
-        Some(false) => parts.push("NOT streaming".into()),
-        Some(true) | None => {}
+    if facts.streaming == Some(false) {
+        parts.push("NOT streaming".into());
     }
     if let Some(lag) = facts.lag {
         parts.push(format!("lag {}", span(lag.time)));

@@ -231,6 +231,16 @@ async fn a_thousand_probes_keep_their_rate_beside_one_that_hangs() {
     assert!(starts.values().all(|starts| starts.len() >= 3));
 }
 
+#[tokio::test]
+async fn intervals_and_timeouts_of_any_length_are_borne() {
+    let mut rig = run(vec![spec("long", u64::MAX, u64::MAX, Fake::Up), spec("none", 0, 0, Fake::Hangs)]);
+    rig.handle.set_pace(&"long".into(), Pace::Fast);
+    rig.handle.set_pace(&"long".into(), Pace::Normal);
+    rig.handle.probe_now(&"long".into());
+    assert_eq!(rig.report_of("long").await.observation.health(), Health::Up);
+    assert_saw(&rig.report_of("none").await.observation, Health::Down, CauseKind::Timeout);
+}
+
 /// Killed to Down: phase + (fall − 1) × interval + what a refusal takes + 20 ms at the median.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_connection_is_seen_within_the_detection_budget() {
