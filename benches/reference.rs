@@ -61,7 +61,7 @@ impl Reference {
         if std::path::Path::new(HAPROXY).exists() {
             return Self::haproxy(servers, interval, told).await;
         }
-        let check = |(name, _, port): &Server| tokio::spawn(plain_loop(*name, *port, interval, told.clone()));
+        let check = |(name, _, port): &Server| tokio::spawn(plain_loop(name, *port, interval, told.clone()));
         Ok(Self::Loops(servers.iter().map(check).collect()))
     }
 
