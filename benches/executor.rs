@@ -89,6 +89,7 @@ tcp = {{ address = "127.0.0.1:{probed}" }}
 [scenarios.outage]
 severity = "P0"
 when = "primary"
+confirm_for = "1s"
 rto = "1h"
 plan = "work"
 "#

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ pub enum Reference {
 impl Reference {
     /// Checks each server every `interval`; the third failure in a row makes it down.
     pub async fn start(servers: &[Server], interval: Duration, told: &Told) -> Result<Self> {
-        if std::path::Path::new(HAPROXY).exists() {
+        if Path::new(HAPROXY).exists() {
             return Self::haproxy(servers, interval, told).await;
         }
         let check = |(name, _, port): &Server| tokio::spawn(plain_loop(name, *port, interval, told.clone()));
@@ -79,7 +80,7 @@ impl Reference {
         let socket = UdpSocket::bind("127.0.0.1:0").await?;
         let dir = scratch_dir("haproxy")?;
         let file = dir.path().join("haproxy.cfg");
-        std::fs::write(&file, configuration(servers, interval, socket.local_addr()?.port())?)?;
+        std::fs::write(&file, configuration(servers, interval, socket.local_addr()?.port(), dir.path())?)?;
         let mut proxy = command(HAPROXY);
         proxy.arg("-db").arg("-f").arg(&file);
         let proxy = Proc::start("haproxy", proxy, &dir.path().join("log"))?;
@@ -109,12 +110,14 @@ impl Drop for Reference {
     }
 }
 
-fn configuration(servers: &[Server], interval: Duration, log: u16) -> Result<String> {
+fn configuration(servers: &[Server], interval: Duration, log: u16, dir: &Path) -> Result<String> {
     let inter = interval.as_millis();
     let mut text = format!(
         "global\n  log 127.0.0.1:{log} local0\n\
          defaults\n  log global\n  mode tcp\n  timeout connect 150ms\n  timeout check 150ms\n  timeout client 1s\n  \
-         timeout server 1s\n  default-server inter {inter}ms fall 3 rise 1\n"
+         timeout server 1s\n  default-server inter {inter}ms fall 3 rise 1\n\
+         frontend idle\n  bind unix@{}/idle\n",
+        dir.display()
     );
     for (name, kind, port) in servers {
         writeln!(text, "backend {name}")?;
