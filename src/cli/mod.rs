@@ -17,7 +17,7 @@ use clap::CommandFactory;
 
 use self::args::{Cli, Global, Verb};
 use self::context::Context;
-use self::exit::{Exit, Failure, print};
+use self::exit::{Exit, Failure, print, print_json};
 use self::watch::Until;
 use crate::core::Command;
 
@@ -29,7 +29,7 @@ pub async fn dispatch(global: &Global, verb: &Verb) -> Result<(), Failure> {
     match verb {
         Verb::Run { .. } => Err(Failure::new(Exit::Failed, "internal", "`run` is not carried out here")),
         Verb::Check { no_inspect } => check::check(global, !no_inspect),
-        Verb::Schema => todo!("schema"),
+        Verb::Schema => print_json(&crate::config::schema()),
         Verb::Plan { name, within } => dryrun::plan(global, name.as_deref(), within.get()).await,
         Verb::Completions { shell } => completions(*shell),
         _ => talk(&Context::new(global)?, verb).await,

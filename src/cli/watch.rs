@@ -13,7 +13,7 @@ use super::render::changes::{render_changes, render_run_changes};
 use super::render::run::render_run;
 use super::render::status::render_status;
 use super::render::style::Tone;
-use super::render::time::span;
+use super::render::time::whole;
 use crate::control::ClientError;
 use crate::core::view::{RunView, StatusView};
 use crate::model::{Epoch, RunId, RunResult};
@@ -278,10 +278,7 @@ impl Screen {
         match &mut self.kind {
             Kind::Terminal(bar) => {
                 let frame = self.last.as_ref().map_or(String::new(), |view| render_status(view, now(), &self.style));
-                let text = format!(
-                    "! the daemon does not answer for {}; trying again",
-                    span(Duration::from_secs(since.as_secs()))
-                );
+                let text = format!("! the daemon does not answer for {}; trying again", whole(since));
                 bar.set_message(format!("{frame}{}", self.style.paint(Tone::Bad, &text)));
                 bar.tick();
                 Ok(())

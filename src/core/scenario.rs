@@ -45,8 +45,10 @@ impl Default for Watch {
 }
 
 impl Watch {
+    /// Does each observation count? Also while the condition cannot be told: a vote that is
+    /// renewed, or an anchor that answers, changes no vote but may settle it.
     pub(super) fn is_attentive(&self) -> bool {
-        self.truth == Truth::True
+        self.truth != Truth::False
     }
 }
 

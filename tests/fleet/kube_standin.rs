@@ -25,7 +25,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-#[allow(unused_imports, reason = "each consumer of the fleet uses its own subset")]
+// Not every consumer breaks it.
+#[allow(unused_imports)]
 pub use faults::{Fault, FaultRule};
 
 use super::kube::{Background, write_kubeconfig};

@@ -3,11 +3,13 @@
 mod fleet;
 
 mod actions;
+mod cli;
 mod deploy;
 mod fleet_selftest;
 mod kube_contract;
 mod kube_faults;
 mod logging;
 mod operations;
+mod probes;
 mod state;
 mod systemd;
