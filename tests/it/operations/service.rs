@@ -99,7 +99,7 @@ failoverd() { /usr/bin/failoverd-under-test "$@"; }
 show() { systemctl show failoverd --property="$1" --value; }
 until_is() { for _ in $(seq 200); do [ "$(show "$1")" = "$2" ] && return; sleep 0.05; done; }
 echo "first: $(show ActiveState), $(show StatusText)"
-for _ in $(seq 50); do failoverd status 2>&1 | grep -q ' up ' && break; sleep 0.05; done
+for _ in $(seq 50); do failoverd status 2>&1 | grep -q 'metrics .* up ' && break; sleep 0.05; done
 echo "status: $(failoverd status | grep -o 'metrics.*up')"
 echo "owner: $(stat -c '%U %a' /var/lib/failoverd/state.db) $(stat -c '%U %a' /run/failoverd/failoverd.sock)"
 systemctl reload failoverd
