@@ -146,8 +146,7 @@ impl Brain {
         if !answer.approved {
             return Some(answer);
         }
-        let plan = scenario.plan.as_ref().and_then(|plan| self.settings.plan(plan))?;
-        let bound = answer.plan_hash == plan.hash() && answer.epoch == self.ledger.epoch.next();
+        let bound = answer.plan_hash == *self.plan_hash(scenario)? && answer.epoch == self.ledger.epoch.next();
         (bound && now.wall.since(answer.at) <= ANSWER_VALID_FOR).then_some(answer)
     }
 
