@@ -58,9 +58,9 @@ impl Lock {
         let mut name = state.as_os_str().to_owned();
         name.push(".lock");
         let path = PathBuf::from(name);
-        let open_error = |what: &str, error: &dyn std::fmt::Display| JournalError::Open {
+        let open_error = |what: &str, error: &io::Error| JournalError::Open {
             path: state.display().to_string(),
-            reason: format!("{what} the lock file {}: {error}{}", path.display(), advice(&path)),
+            reason: format!("{what} the lock file {}: {error}{}", path.display(), advice(&path, error)),
         };
         // Between our open and our lock another process may have put another file in its place.
         for _ in 0..8 {
@@ -91,7 +91,7 @@ impl Lock {
             write_holder(&mut file).map_err(|error| open_error("cannot write", &error))?;
             return Ok(Self { file, identity, left_behind });
         }
-        Err(open_error("cannot keep", &"it is replaced again and again by another process"))
+        Err(open_error("cannot keep", &io::Error::other("it is replaced again and again by another process")))
     }
 }
 
@@ -127,7 +127,10 @@ fn write_holder(file: &mut File) -> io::Result<()> {
     )
 }
 
-fn advice(path: &Path) -> String {
+fn advice(path: &Path, error: &io::Error) -> String {
+    if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        return "; no space is left: make room, then start failoverd again".to_owned();
+    }
     let user = rustix::process::geteuid().as_raw();
     let directory = path.parent().unwrap_or(Path::new("/")).display();
     format!("; it and the directory {directory} must be writable for the user that runs failoverd (uid {user})")

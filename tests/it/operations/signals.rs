@@ -145,3 +145,20 @@ async fn term_does_not_wait_longer_than_its_grace() -> Result<()> {
     assert_eq!(shop.hooks.seen_at("/prepare"), 1);
     Ok(())
 }
+
+/// Whoever asks twice does not want to wait.
+#[tokio::test]
+async fn a_second_term_does_not_wait() -> Result<()> {
+    let shop = Shop::open(Sketch { daemon: "shutdown_grace = \"10m\"", ..Sketch::default() }).await?;
+    let mut daemon = shop.start().await?;
+    shop.hooks.hold("/prepare");
+    shop.break_api();
+    shop.step("prepare", StepStateView::Applying).await?;
+    daemon.signal(Signal::TERM)?;
+    daemon.wait_log(SOON, "a run that is active goes on after the next start").await?;
+    has(&shop.fails(3, &["failover", "outage", "--yes"]).await?, &["is active"]);
+    daemon.signal(Signal::TERM)?;
+    assert!(daemon.wait_exit(SOON).await?.success());
+    has(&daemon.stderr(), &["asked to end twice"]);
+    Ok(())
+}

@@ -11,8 +11,8 @@ use crate::fleet::process::Failoverd;
 /// The one line of the log that says why it ended.
 fn last_error(stderr: &str) -> String {
     let lines = stderr.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let errors = lines.filter(|line| line["level"] == "ERROR");
-    errors.last().and_then(|line| line["message"].as_str().map(str::to_owned)).unwrap_or_default()
+    let mut errors = lines.filter(|line| line["level"] == "ERROR");
+    errors.next_back().and_then(|line| line["message"].as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 #[tokio::test]

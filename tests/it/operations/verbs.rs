@@ -133,3 +133,25 @@ async fn failover_by_hand_asks_first_and_is_counted_once() -> Result<()> {
     assert_eq!(commands.iter().filter(|(by, what, _)| by == "root (uid 0)" && what.contains("failover")).count(), 2);
     Ok(())
 }
+
+/// Why it does not act now, and when it would: by name, with the time that is left.
+#[tokio::test]
+async fn explain_counts_down() -> Result<()> {
+    let more = "[scenarios.slow]\nseverity = \"P1\"\nwhen = \"backup is down\"\nconfirm_for = \"40s\"\nrto = \"2m\"\nplan = \"failover\"\n";
+    let shop = Shop::open(Sketch { more, ..Sketch::default() }).await?;
+    let _daemon = shop.start().await?;
+    shop.backup.set(Some(crate::fleet::http_app::Answer::status(503)));
+    shop.incident("the incident", |incident| incident.decision.is_some()).await?;
+    has(&shop.ok(&["explain", "slow"]).await?, &["✗ confirming", "passes ", "→ It will act in 3"]);
+    let guards = shop.json(&["explain", "slow"]).await?[0]["guards"].clone();
+    let confirming = guards.as_array().and_then(|guards| guards.iter().find(|guard| guard["name"] == "confirming"));
+    assert!(confirming.is_some_and(|guard| guard["passes"] == false && !guard["until"].is_null()), "{guards}");
+    // What it would fail over to is down: the other scenario has nowhere to go.
+    shop.break_api();
+    shop.told("outage holds: nothing healthy to fail over to").await?;
+    has(&shop.ok(&["explain", "outage"]).await?, &["✗ standby", "→ It will act once these pass: standby."]);
+    has(&shop.fails(3, &["failover", "outage", "--yes"]).await?, &["nothing healthy to fail over to"]);
+    has(&shop.fails(2, &["ack"]).await?, &["more than one incident is open", "(slow)", "(outage)"]);
+    assert_eq!(shop.hooks.requests(), 0);
+    Ok(())
+}
