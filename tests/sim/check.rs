@@ -102,7 +102,9 @@ impl Checker {
             Event::Command { command: Command::StepRetry { step, .. }, .. } => {
                 self.retried.insert(step.clone());
             }
-            Event::Tick | Event::Command { .. } => {}
+            // An ending daemon starts nothing, like one in doubt.
+            Event::Ending => self.doubt = true,
+            Event::Tick | Event::Command { .. } | Event::Refused { .. } => {}
         }
         self.votes.keep_time(&self.settings, now.mono);
     }

@@ -435,5 +435,7 @@ fn kind(event: &Event) -> &'static str {
         Event::Stalled { .. } => "stalled",
         Event::Reload(_) => "reload",
         Event::StateInDoubt { .. } => "doubt",
+        Event::Refused { .. } => "refused",
+        Event::Ending => "ending",
     }
 }
