@@ -1,8 +1,9 @@
 # Boots systemd as PID 1 of namespaces of its own, with the unit under test on a throw-away copy of
 # this machine's root, and runs CHECK there. What CHECK prints comes out of stdout.
-#   systemd_boot.sh WORK UNIT_DIRECTORY PROGRAM   (CHECK is WORK/check.sh)
+#   systemd_boot.sh WORK UNIT_DIRECTORY PROGRAM [ARGUMENTS]
+# CHECK is WORK/check.sh; the configuration is WORK/failoverd.toml, where there is one.
 set -eu
-WORK=$1 UNITS=$2 PROGRAM=$3
+WORK=$1 UNITS=$2 PROGRAM=$3 ARGUMENTS=${4:-systemd::child --exact --ignored --nocapture}
 
 # A control group of our own, which the namespace then takes for the root.
 own=failoverd-boot-$$
@@ -19,7 +20,7 @@ for tree in $trees; do
     echo $$ > $tree/$own/cgroup.procs
 done
 
-export WORK UNITS PROGRAM
+export WORK UNITS PROGRAM ARGUMENTS
 unshare --mount --net --pid --fork --cgroup --uts --kill-child sh -eu -c '
 mkdir -p "$WORK/disk"
 mount -t tmpfs none "$WORK/disk"
@@ -45,9 +46,11 @@ mount --bind "$WORK" run/work
 units=etc/systemd/system
 cp "$UNITS/failoverd.service" $units/
 mkdir -p $units/failoverd.service.d etc/failoverd
+if [ -e "$WORK/failoverd.toml" ]; then cp "$WORK/failoverd.toml" etc/failoverd/; fi
+ip link set lo up
 install -m 0755 "$PROGRAM" usr/bin/failoverd-under-test
 printf "%s\n" "[Service]" "ExecStart=" \
-    "ExecStart=/usr/bin/failoverd-under-test systemd::child --exact --ignored --nocapture" \
+    "ExecStart=/usr/bin/failoverd-under-test $ARGUMENTS" \
     "WatchdogSec=1" "RestartSec=0" > $units/failoverd.service.d/test.conf
 systemd-sysusers --root="$PWD" - < "$UNITS/failoverd.sysusers.conf"
 printf "%s\n" "[Unit]" "DefaultDependencies=no" \

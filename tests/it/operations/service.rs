@@ -76,3 +76,79 @@ async fn a_daemon_that_stands_still_is_not_fed() -> Result<()> {
     daemon.wait_log(SOON, "we stood still").await?;
     stop(&mut daemon).await
 }
+
+/// As under `systemd/failoverd.service`, whose sandbox it has to live in.
+const UNDER_SYSTEMD: &str = r#"
+[daemon]
+name = "shop"
+[defaults.probe]
+interval = "200ms"
+[probes.metrics]
+http = { url = "http://127.0.0.1:9464/healthz" }
+[scenarios.outage]
+severity = "P0"
+when = "metrics is down"
+confirm_for = "30s"
+rto = "5m"
+"#;
+
+/// What is asked inside, one answer a line.
+const CHECK: &str = r#"
+echo booted
+failoverd() { /usr/bin/failoverd-under-test "$@"; }
+show() { systemctl show failoverd --property="$1" --value; }
+until_is() { for _ in $(seq 200); do [ "$(show "$1")" = "$2" ] && return; sleep 0.05; done; }
+echo "first: $(show ActiveState), $(show StatusText)"
+for _ in $(seq 50); do failoverd status 2>&1 | grep -q 'metrics .* up ' && break; sleep 0.05; done
+echo "status: $(failoverd status | grep -o 'metrics.*up')"
+echo "owner: $(stat -c '%U %a' /var/lib/failoverd/state.db) $(stat -c '%U %a' /run/failoverd/failoverd.sock)"
+systemctl reload failoverd
+until_is ActiveState active
+echo "reloaded: $(show ActiveState) restarts=$(show NRestarts)"
+kill -STOP "$(show MainPID)"
+until_is NRestarts 1
+until_is ActiveState active
+echo "watchdog: $(show ActiveState) restarts=$(show NRestarts)"
+systemctl stop failoverd
+echo "stopped: $(show ActiveState) $(show Result)"
+echo '[demon]' >> /etc/failoverd/failoverd.toml
+systemctl start failoverd || true
+echo "wrong: $(show ActiveState) exit=$(show ExecMainStatus)"
+journalctl --sync || true
+journalctl --unit=failoverd --output=cat --no-pager | grep -e 'did not end by itself' -e 'demon' -e 'configuration reloaded' | sed 's/^/log: /'
+"#;
+
+/// The real daemon under the real unit and a real systemd, in namespaces of its own.
+#[test]
+fn the_daemon_lives_under_its_unit() -> Result<()> {
+    let work = tempfile::tempdir()?;
+    std::fs::write(work.path().join("check.sh"), CHECK)?;
+    std::fs::write(work.path().join("failoverd.toml"), UNDER_SYSTEMD)?;
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let booted = std::process::Command::new("timeout")
+        .args(["--signal=KILL", "90", "sh"])
+        .arg(here.join("tests/it/systemd_boot.sh"))
+        .arg(work.path())
+        .arg(here.join("systemd"))
+        .args([super::shop::BINARY, "run --config /etc/failoverd/failoverd.toml"])
+        .output()?;
+    let said = std::fs::read_to_string(work.path().join("said")).unwrap_or_default();
+    ensure!(said.starts_with("booted"), "no systemd: {}", String::from_utf8_lossy(&booted.stderr));
+    super::shop::has(
+        &said,
+        &[
+            "first: active, watching 1 probes, mode approve",
+            "status: metrics",
+            "owner: failoverd 600 failoverd 666",
+            "reloaded: active restarts=0",
+            "watchdog: active restarts=1",
+            "stopped: inactive success",
+            // Only a person can mend a wrong configuration: it is not tried again and again.
+            "wrong: failed exit=2",
+            "log: configuration reloaded",
+            "log: the last daemon on this state did not end by itself",
+            "unknown key `demon`",
+        ],
+    );
+    Ok(())
+}
