@@ -210,6 +210,8 @@ impl Sim {
             }
             What::Happens(life, call) => return self.happens(life, &call),
             What::Poll(life, call, until) => self.poll(life, call, until),
+            // A stall may have carried what was still to come beyond the end of the faults.
+            What::Operator | What::Stall | What::ClockJump | What::Reload | What::Doubt | What::Crash if self.calm => {}
             What::Operator => return self.operator(),
             What::Stall => {
                 let by = self.rng.between(1_000, 20_000);

@@ -192,8 +192,10 @@ impl Votes {
         let db = self.own.get(&"db".into());
         let bad =
             self.theirs.iter().filter(|((of, _), _)| of.as_str() == "db").filter_map(|(_, vote)| vote.first_bad).max();
+        let up = self.theirs.iter().filter(|((of, _), vote)| of.as_str() == "db" && vote.health == Health::Up);
+        let up = up.map(|(_, vote)| vote.seen).max();
         let interval = settings.probes[0].interval.get();
-        let well = db.and_then(|db| db.last_up).max(bad.map(|bad| bad.minus(interval)));
+        let well = db.and_then(|db| db.last_up).max(bad.map(|bad| bad.minus(interval))).max(up);
         let lag = well.and_then(|well| self.lags.iter().rev().find(|(at, _)| *at <= well).map(|(_, lag)| *lag));
         (lag, db.and_then(|db| db.first_bad).max(bad))
     }
