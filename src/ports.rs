@@ -186,6 +186,14 @@ pub trait Outbox: Send {
     /// [`JournalError::Write`].
     fn put(&mut self, routes: &[String], notice: &Notice) -> Result<(), JournalError>;
 
+    /// Keeps several notices, each for its routes, with one wait for the disk where that can be.
+    ///
+    /// # Errors
+    /// [`JournalError::Write`].
+    fn put_all(&mut self, notices: &[(Vec<String>, &Notice)]) -> Result<(), JournalError> {
+        notices.iter().try_for_each(|(routes, notice)| self.put(routes, notice))
+    }
+
     /// What is undelivered, the oldest first, at most `limit`.
     ///
     /// # Errors
