@@ -11,7 +11,7 @@ use super::executor::{Executor, Finished, changes};
 use super::handle::Request;
 use super::notices::Notices;
 use super::notify_socket::Systemd;
-use super::reload::Reloader;
+use super::reload::{self, Reloader};
 use super::signals::{Signals, Wish};
 use crate::control::health::Pulse;
 use crate::control::metrics::Metrics;
@@ -236,12 +236,18 @@ impl Loop {
                 let settings = self.reloader.take(&loaded, &self.runner, &mut self.notices, &self.metrics);
                 self.feed(Event::Reload(Box::new(settings)))?;
                 loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+                self.warm();
                 tracing::info!(hash = %loaded.hash, "configuration reloaded; what is running keeps its plan");
             }
             Err(error) => tracing::error!("the configuration was not reloaded, the old one holds:\n{error}"),
         }
         self.systemd.ready(&self.summary());
         Ok(())
+    }
+
+    /// Readies what a run will need.
+    pub(super) fn warm(&self) {
+        reload::warm(self.brain.settings(), self.notices.routes(), &self.reloader.clients);
     }
 
     /// Hands an event to the brain and carries out what it wants.

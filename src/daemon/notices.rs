@@ -68,6 +68,11 @@ impl Notices {
         Self { outbox, routes, kicks, stop }
     }
 
+    /// The routes.
+    pub(super) fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
     /// Other routes, from now on; what was kept for those that stay is delivered by their successors.
     pub(super) fn replace(&mut self, routes: Vec<Route>, metrics: &Metrics) {
         self.stop.cancel();
