@@ -1,7 +1,9 @@
 //! From the verdict to the first outside call.
 //!
 //! In between: the incident, the decision and the run become durable, the last look at the primary
-//! is made, the first step is observed, and its intent becomes durable.
+//! is made, the first step is observed, and its intent becomes durable. Meanwhile people are told.
+//! Each round is the first of a daemon's life: one that acts once in years has nothing warmed up by
+//! earlier runs.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -25,13 +27,13 @@ pub async fn bench(rounds: usize) -> Result<()> {
     let probed = port()?;
     let mut target = Target::start(&[(Kind::Tcp, probed)]).await?;
     let endpoint = Endpoint::start().await?;
-    let mut rig = Rig::start("auto", &configuration(probed, &endpoint)).await?;
-    let mut file = std::fs::File::create(rig.dir().join("reference"))?;
+    let people = Endpoint::start().await?;
     let (mut acted, mut fsyncs, mut writes, mut journal) =
         (Series::default(), Series::default(), Series::default(), Series::default());
     for _ in 0..rounds {
-        rig.all_up().await?;
-        tokio::time::sleep(random_within(Duration::from_millis(100))).await;
+        let mut rig = Rig::start("auto", &configuration(probed, &endpoint, &people)).await?;
+        let mut file = std::fs::File::create(rig.dir().join("reference"))?;
+        tokio::time::sleep(Duration::from_millis(300) + random_within(Duration::from_millis(100))).await;
         endpoint.arrivals();
         let before = rig.journal_writes().await?;
         target.kill()?;
@@ -60,12 +62,12 @@ pub async fn bench(rounds: usize) -> Result<()> {
     }
     figures.print(&[
         aim(acted.median() <= AIM, &format!("at most {AIM} ms at the median")),
-        format!("{} journal writes for the whole of incident, run and recovery", writes.median()),
+        format!("{} journal writes for the whole of incident and run", writes.median()),
     ]);
     Ok(())
 }
 
-fn configuration(probed: u16, endpoint: &Endpoint) -> String {
+fn configuration(probed: u16, endpoint: &Endpoint, people: &Endpoint) -> String {
     format!(
         r#"[defaults.probe]
 interval = "100ms"
@@ -83,8 +85,13 @@ plan = "act"
 [plans.act.steps.call]
 http.request = {{ url = "{}", method = "PUT" }}
 estimate = "100ms"
+[notify.first]
+webhook = {{ url = "{people}" }}
+[notify.second]
+webhook = {{ url = "{people}" }}
 "#,
-        endpoint.url(0)
+        endpoint.url(0),
+        people = people.url(0),
     )
 }
 
@@ -94,7 +101,6 @@ async fn ended(rig: &mut Rig) -> Result<(i64, RunResult)> {
     rig.daemon
         .ready(Duration::from_secs(30), "the run to end", async || {
             let incident = client.incidents().await?.into_iter().next().context("no incident")?;
-            ensure!(incident.closed.is_none(), "it is that of the last round");
             let run = client.run(&incident.run.context("no run")?).await?;
             Ok((incident.opened.0, run.result.context("it runs")?))
         })

@@ -105,6 +105,11 @@ pub trait Action: Send + Sync {
         Ok(Applied::Refused { reason: "this action cannot be undone".into(), again: false })
     }
 
+    /// Readies what the phases need on our own side (certificate authorities, configuration files,
+    /// clients), so that no run pays for it. Called at the start and after a reload. What fails here
+    /// is not told: it fails again, with its reason, where it counts.
+    async fn warm(&self) {}
+
     /// How long the executor waits between two `verify` calls.
     fn verify_interval(&self) -> Duration {
         Duration::from_millis(250)
@@ -186,6 +191,14 @@ pub trait Outbox: Send {
     /// [`JournalError::Write`].
     fn put(&mut self, routes: &[String], notice: &Notice) -> Result<(), JournalError>;
 
+    /// Keeps several notices, each for its routes, with one wait for the disk where that can be.
+    ///
+    /// # Errors
+    /// [`JournalError::Write`].
+    fn put_all(&mut self, notices: &[(Vec<String>, &Notice)]) -> Result<(), JournalError> {
+        notices.iter().try_for_each(|(routes, notice)| self.put(routes, notice))
+    }
+
     /// What is undelivered, the oldest first, at most `limit`.
     ///
     /// # Errors
@@ -224,4 +237,7 @@ pub trait Notifier: Send + Sync {
     /// # Errors
     /// One line that says why not, without a secret.
     async fn deliver(&self, notice: &Notice) -> Result<(), String>;
+
+    /// See [`Action::warm`].
+    async fn warm(&self) {}
 }

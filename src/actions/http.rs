@@ -189,6 +189,10 @@ impl Action for Request {
         }
     }
 
+    async fn warm(&self) {
+        let _told_when_it_counts = self.clients.http(self.params.ca_file.as_deref());
+    }
+
     fn verify_interval(&self) -> Duration {
         Duration::from_millis(500)
     }

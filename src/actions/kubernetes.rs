@@ -157,6 +157,10 @@ fn explain(failure: Failure) -> Failure {
 
 #[async_trait]
 impl Action for Scale {
+    async fn warm(&self) {
+        let _told_when_it_counts = self.clients.kubernetes(&self.cluster, Instant::now() + LOOK).await;
+    }
+
     async fn observe(&self, context: &ActionContext) -> Observed {
         let seen = match self.look(until(context, LOOK)).await {
             Ok(seen) => seen,

@@ -10,8 +10,8 @@ use super::quorum::{self, PeerVote, Question};
 use super::run::Driver;
 use super::scenario::Watch;
 use crate::model::{
-    Applied, CallId, Entry, Health, Importance, MonoTime, Notice, NoticeKind, Now, Observation, ProbeName, Record,
-    Settings, Verdict,
+    Applied, CallId, Entry, Health, Importance, MonoTime, Notice, NoticeKind, Now, Observation, PlanHash, PlanName,
+    ProbeName, Record, ScenarioSettings, Settings, Verdict,
 };
 
 /// Everything that decides, as one synchronous value.
@@ -19,6 +19,8 @@ use crate::model::{
 pub struct Brain {
     pub(super) settings: Arc<Settings>,
     pub(super) index: HashMap<ProbeName, usize>,
+    /// Of the plans in the settings: asked for with each decision, and dear.
+    hashes: HashMap<PlanName, PlanHash>,
     pub(super) detectors: Vec<Detector>,
     pub(super) peers: Vec<Vec<PeerVote>>,
     pub(super) watches: Vec<Watch>,
@@ -45,6 +47,7 @@ impl Brain {
         let mut brain = Self {
             settings: Arc::new(settings),
             index: HashMap::new(),
+            hashes: HashMap::new(),
             detectors: Vec::new(),
             peers: Vec::new(),
             watches: Vec::new(),
@@ -153,13 +156,13 @@ impl Brain {
     fn think(&mut self, now: Now) {
         self.tilt_until = self.tilt_until.filter(|until| now.mono < *until);
         self.evaluate(now);
-        // A run that ended changes what the guards say, and then another may begin. Each pass ends
-        // a run, and the limit of failovers ends the passes; the bound guards against a mistake.
+        // A run that ended changes what the guards say, and then another may begin. The limit of
+        // failovers ends the passes; the bound guards against a mistake.
         for _ in 0..4 {
-            let run = self.driver.as_ref().map(|driver| driver.run.clone());
+            let Some(run) = self.driver.as_ref().map(|driver| driver.run.clone()) else { break };
             self.drive(now);
             self.evaluate(now);
-            if self.driver.as_ref().map(|driver| &driver.run) == run.as_ref() {
+            if self.driver.as_ref().is_some_and(|driver| driver.run == run) {
                 break;
             }
         }
@@ -199,7 +202,13 @@ impl Brain {
         });
         (self.detectors, self.peers) = votes.unzip();
         self.index = self.settings.probes.iter().enumerate().map(|(i, probe)| (probe.name.clone(), i)).collect();
+        self.hashes = self.settings.plans.iter().map(|plan| (plan.name.clone(), plan.hash())).collect();
         self.watches = self.settings.scenarios.iter().map(|_| Watch::default()).collect();
+    }
+
+    /// The hash of a scenario's plan, as it would be carried out now.
+    pub(super) fn plan_hash(&self, scenario: &ScenarioSettings) -> Option<&PlanHash> {
+        self.hashes.get(scenario.plan.as_ref()?)
     }
 
     fn observed(&mut self, probe: &ProbeName, started: MonoTime, observation: Observation) -> bool {
@@ -230,11 +239,17 @@ impl Brain {
         let votes = &mut self.peers[index];
         match votes.iter_mut().find(|known| known.vantage == vote.vantage) {
             // Late or repeated: what is known is newer.
-            Some(known) if known.seen >= vote.seen => return false,
-            Some(known) => *known = vote,
-            None => votes.push(vote),
+            Some(known) if known.seen >= vote.seen => false,
+            Some(known) => {
+                let same = known.health == vote.health && known.domain == vote.domain;
+                *known = vote;
+                !same || self.attentive
+            }
+            None => {
+                votes.push(vote);
+                true
+            }
         }
-        true
     }
 
     fn tilt(&mut self, now: Now, by: std::time::Duration) {

@@ -108,10 +108,9 @@ impl Brain {
     ) -> Result<Answer, Refusal> {
         let incident = self.incident(id)?;
         let scenario = self.scenario(&incident.scenario)?;
-        let plan = scenario.plan.as_ref().and_then(|plan| self.settings.plan(plan));
-        let plan_hash = plan
-            .map(crate::model::Plan::hash)
-            .ok_or_else(|| refuse("guard", format!("scenario {} names no plan", scenario.name)))?;
+        let plan_hash = self.plan_hash(&scenario).cloned();
+        let plan_hash =
+            plan_hash.ok_or_else(|| refuse("guard", format!("scenario {} names no plan", scenario.name)))?;
         if let Some(shown) = shown.filter(|shown| *shown != plan_hash) {
             return Err(refuse(
                 "guard",

@@ -173,8 +173,9 @@ pub struct Refusal {
     pub message: String,
 }
 
-/// What the shell has to do, in this order. An effect is not begun before those before it are
-/// done; [`Effect::Journal`] is done when the records are on disk (S2).
+/// What the shell has to do, in this order. What changes something outside, and what is told to
+/// anybody, is not begun before those before it are done; [`Effect::Journal`] is done when the
+/// records are on disk (S2). What only looks may be begun before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {

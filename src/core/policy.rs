@@ -67,38 +67,45 @@ impl Brain {
     /// The latter is the first bad observation of the primary, by the last vantage that saw it: the
     /// clock of the incident started earlier, perhaps much earlier, with whatever failed first. The
     /// former is the last good one: a standby that was cut off after it believes that it has
-    /// everything. A primary that is not seen to be down may take writes now.
+    /// everything.
     fn written_until(
         &self,
         scenario: &ScenarioSettings,
         pair: &ReplicationPair,
         now: MonoTime,
     ) -> (Option<MonoTime>, MonoTime) {
-        let until = match &pair.primary {
-            Some(primary) => self.down_since(primary, now),
-            None => {
-                let subjects = scenario.when.subjects();
-                let down = subjects.iter().filter(|subject| subject.is == Health::Down);
-                down.filter_map(|subject| self.down_since(&subject.probe, now)).max_by_key(|(_, until)| *until)
-            }
-        };
-        until.unwrap_or((Some(now), now))
+        if let Some(index) = pair.primary.as_ref().and_then(|primary| self.index.get(primary)) {
+            return self.last_writes(*index, now).1;
+        }
+        // Whatever of the condition went down last held the data, for all we know.
+        let subjects = scenario.when.subjects();
+        let down = subjects.iter().filter(|subject| subject.is == Health::Down);
+        let writes =
+            down.filter_map(|subject| self.index.get(&subject.probe)).map(|index| self.last_writes(*index, now));
+        let last = writes.max_by_key(|(down, (believed, until))| (*down, *until, std::cmp::Reverse(*believed)));
+        last.map_or((Some(now), now), |(_, writes)| writes)
     }
 
-    /// When a probe that is down was last seen up, if ever, and since when everybody who says that it
-    /// is down has seen it so.
-    fn down_since(&self, probe: &ProbeName, now: MonoTime) -> Option<(Option<MonoTime>, MonoTime)> {
-        let &index = self.index.get(probe)?;
-        let Verdict::Down { outage_start } = self.verdict(index, now) else { return None };
+    /// Is a probe down; when was it last seen up by anybody, if ever; and since when has everybody
+    /// who says that it is down seen it so. One that is not down may take writes now.
+    fn last_writes(&self, index: usize, now: MonoTime) -> (bool, (Option<MonoTime>, MonoTime)) {
         let own = &self.detectors[index];
-        let ours = own.first_bad().filter(|_| own.health() == Some(Health::Down) && own.is_fresh(now));
-        let fresh = |seen: MonoTime| now <= seen + own.settings.max_age.get();
-        let peers = self.peers[index].iter().filter(|peer| peer.health == Health::Down && fresh(peer.seen));
-        let theirs = peers.filter_map(|peer| peer.first_bad).max();
-        let since = theirs.into_iter().chain(ours).fold(outage_start, MonoTime::max);
-        // A vantage whose series began then saw it up at the attempt before.
-        let theirs = theirs.map(|bad| bad.minus(own.settings.interval.get()));
-        Some((own.last_up.max(theirs).map(|up| up.min(since)), since))
+        let mut up = own.last_up;
+        let mut bad = own.first_bad().filter(|_| own.health() == Some(Health::Down) && own.is_fresh(now));
+        for peer in &self.peers[index] {
+            match (peer.health, peer.first_bad) {
+                (Health::Up, _) => up = up.max(Some(peer.seen)),
+                (Health::Down, Some(first)) if now <= peer.seen + own.settings.max_age.get() => {
+                    bad = bad.max(Some(first));
+                    // It saw it up at the attempt before.
+                    up = up.max(Some(first.minus(own.settings.interval.get())));
+                }
+                (Health::Down | Health::Unknown, _) => {}
+            }
+        }
+        let Verdict::Down { outage_start } = self.verdict(index, now) else { return (false, (up, now)) };
+        let until = outage_start.max(bad.unwrap_or_default());
+        (true, (up.map(|up| up.min(until)), until))
     }
 
     /// What would be lost now, and by which probe; `Err` names the probe that does not tell.
@@ -146,8 +153,7 @@ impl Brain {
         if !answer.approved {
             return Some(answer);
         }
-        let plan = scenario.plan.as_ref().and_then(|plan| self.settings.plan(plan))?;
-        let bound = answer.plan_hash == plan.hash() && answer.epoch == self.ledger.epoch.next();
+        let bound = answer.plan_hash == *self.plan_hash(scenario)? && answer.epoch == self.ledger.epoch.next();
         (bound && now.wall.since(answer.at) <= ANSWER_VALID_FOR).then_some(answer)
     }
 

@@ -123,7 +123,7 @@ impl Brain {
             outage_start,
             rto: scenario.rto,
             predicted_loss: predicted,
-            plan_hash: plan.hash(),
+            plan_hash: self.plan_hash(scenario)?.clone(),
             plan: Box::new(plan),
         };
         if !self.commit(now, entry) {

@@ -258,8 +258,8 @@ impl Brain {
     }
 
     fn ask(&mut self, now: Now, scenario: &ScenarioSettings, incident: &Incident, until: crate::model::WallTime) {
-        let Some(plan) = scenario.plan.as_ref().and_then(|plan| self.settings.plan(plan)) else { return };
-        let (plan_hash, epoch) = (plan.hash(), self.ledger.epoch.next());
+        let Some(plan_hash) = self.plan_hash(scenario).cloned() else { return };
+        let epoch = self.ledger.epoch.next();
         let asked = incident.asked.as_ref().is_some_and(|asked| asked.plan_hash == plan_hash && asked.epoch == epoch);
         // Where it was answered and is asked all the same, the answer is not valid any more.
         if asked && incident.answered.is_none() {

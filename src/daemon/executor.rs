@@ -84,7 +84,8 @@ impl Executor {
     }
 }
 
-fn changes(phase: Phase) -> bool {
+/// May it change something outside?
+pub(super) fn changes(phase: Phase) -> bool {
     matches!(phase, Phase::Apply | Phase::Compensate)
 }
 

@@ -7,11 +7,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::clock::Clock;
-use super::executor::{Executor, Finished};
+use super::executor::{Executor, Finished, changes};
 use super::handle::Request;
 use super::notices::Notices;
 use super::notify_socket::Systemd;
-use super::reload::Reloader;
+use super::reload::{self, Reloader};
 use super::signals::{Signals, Wish};
 use crate::control::health::Pulse;
 use crate::control::metrics::Metrics;
@@ -236,12 +236,18 @@ impl Loop {
                 let settings = self.reloader.take(&loaded, &self.runner, &mut self.notices, &self.metrics);
                 self.feed(Event::Reload(Box::new(settings)))?;
                 loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+                self.warm();
                 tracing::info!(hash = %loaded.hash, "configuration reloaded; what is running keeps its plan");
             }
             Err(error) => tracing::error!("the configuration was not reloaded, the old one holds:\n{error}"),
         }
         self.systemd.ready(&self.summary());
         Ok(())
+    }
+
+    /// Readies what a run will need.
+    pub(super) fn warm(&self) {
+        reload::warm(self.brain.settings(), self.notices.routes(), &self.reloader.clients);
     }
 
     /// Hands an event to the brain and carries out what it wants.
@@ -253,15 +259,23 @@ impl Loop {
         self.carry_out(effects)
     }
 
-    /// Carries out effects in their order. Notices alone may wait for the end of the batch: they
-    /// are kept durably, and a page must not stand between a verdict and the first call.
+    /// Carries out effects in their order. Records are on disk before anything outside is changed
+    /// and before anybody is told of them (S2). Until then they are gathered, so that a verdict costs
+    /// one write and not three; and what only looks (a probe, an observation) waits for no disk.
+    /// Notices wait for the end of the batch: they are kept durably, and a page must not stand between
+    /// a verdict and the first call.
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) -> Result<Option<Reply>, JournalError> {
         let mut reply = None;
-        let mut notices = Vec::new();
+        let (mut records, mut notices) = (Vec::new(), Vec::new());
         for effect in effects {
             match effect {
-                Effect::Journal(records) => self.journal(&records)?,
-                Effect::Call(call) => self.executor.begin(*call),
+                Effect::Journal(more) => records.extend(more),
+                Effect::Call(call) => {
+                    if changes(call.phase) {
+                        self.journal(&std::mem::take(&mut records))?;
+                    }
+                    self.executor.begin(*call);
+                }
                 Effect::Cancel(call) => self.executor.cancel(call),
                 Effect::Notify(notice) => notices.push(notice),
                 Effect::Pace { probe, fast } => {
@@ -271,14 +285,18 @@ impl Loop {
                 Effect::Reply(answer) => reply = Some(answer),
             }
         }
+        self.journal(&records)?;
         if !notices.is_empty() {
-            tokio::task::block_in_place(|| notices.iter().try_for_each(|notice| self.notices.keep(notice)))?;
+            tokio::task::block_in_place(|| self.notices.keep(&notices))?;
         }
         self.publish();
         Ok(reply)
     }
 
     fn journal(&mut self, records: &[Record]) -> Result<(), JournalError> {
+        if records.is_empty() {
+            return Ok(());
+        }
         let began = Instant::now();
         // The loop waits: nothing that comes after may be begun before the records are on disk.
         tokio::task::block_in_place(|| self.journal.append(records))?;

@@ -68,25 +68,30 @@ impl Notices {
         Self { outbox, routes, kicks, stop }
     }
 
+    /// The routes.
+    pub(super) fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
     /// Other routes, from now on; what was kept for those that stay is delivered by their successors.
     pub(super) fn replace(&mut self, routes: Vec<Route>, metrics: &Metrics) {
         self.stop.cancel();
         *self = Self::start(Arc::clone(&self.outbox), routes, metrics);
     }
 
-    /// Keeps a notice, durably, and sets its delivery going.
-    pub(super) fn keep(&self, notice: &Notice) -> Result<(), JournalError> {
-        let names: Vec<String> =
-            self.routes.iter().filter(|route| route.takes(notice)).map(|route| route.name.clone()).collect();
-        match notice.importance {
-            Importance::Page => tracing::warn!(kind = ?notice.kind, "{}", notice.subject),
-            Importance::Info => tracing::info!(kind = ?notice.kind, "{}", notice.subject),
+    /// Keeps notices, durably, and sets their delivery going.
+    pub(super) fn keep(&self, notices: &[Notice]) -> Result<(), JournalError> {
+        let mut addressed = Vec::with_capacity(notices.len());
+        for notice in notices {
+            match notice.importance {
+                Importance::Page => tracing::warn!(kind = ?notice.kind, "{}", notice.subject),
+                Importance::Info => tracing::info!(kind = ?notice.kind, "{}", notice.subject),
+            }
+            let routes = self.routes.iter().filter(|route| route.takes(notice)).map(|route| route.name.clone());
+            addressed.push((routes.collect::<Vec<_>>(), notice));
         }
-        if names.is_empty() {
-            return Ok(());
-        }
-        lock(&self.outbox).put(&names, notice)?;
-        for kick in names.iter().filter_map(|name| self.kicks.get(name)) {
+        lock(&self.outbox).put_all(&addressed)?;
+        for kick in addressed.iter().flat_map(|(routes, _)| routes).filter_map(|name| self.kicks.get(name)) {
             kick.notify_one();
         }
         Ok(())

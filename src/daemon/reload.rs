@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::notices::{Notices, Route};
+use crate::actions;
 use crate::clients::Clients;
 use crate::config::load::{LoadOptions, Loaded, LoadedProbe, load};
 use crate::config::shape::{File, NotifyFrom};
@@ -128,6 +129,30 @@ impl Reloader {
         }
         self.probes = probes;
         Ok(specs)
+    }
+}
+
+/// Readies every client that a plan or a route may need, beside the loop: a daemon that has watched
+/// for months must not read certificate authorities between a verdict and its first call.
+pub(super) fn warm(settings: &Settings, routes: &[Route], clients: &Arc<Clients>) {
+    let notifiers: Vec<_> = routes.iter().map(|route| Arc::clone(&route.notifier)).collect();
+    let steps = settings.plans.iter().flat_map(|plan| &plan.steps);
+    let built = steps.filter_map(|step| step.work.action()).map(|spec| actions::build(spec, clients));
+    let actions: Vec<_> = built.filter_map(Result::ok).collect();
+    let runtime = tokio::runtime::Handle::current();
+    let warm = async move {
+        for notifier in notifiers {
+            notifier.warm().await;
+        }
+        for action in actions {
+            action.warm().await;
+        }
+    };
+    // Files are read and, where a kubeconfig says so, a helper is run. On a thread that nothing waits
+    // for: neither the probes nor the end of the daemon.
+    let begun = std::thread::Builder::new().name("warm".into()).spawn(move || runtime.block_on(warm));
+    if let Err(error) = begun {
+        tracing::warn!(%error, "clients are built when they are first needed: no thread for it");
     }
 }
 

@@ -134,6 +134,7 @@ async fn live(loaded: Loaded, options: RunOptions) -> Result<(), StartError> {
     let (mut the_loop, ears, _socket) = set_up(&loaded, options, &stop).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), hash = %loaded.hash, "{}", the_loop.summary());
     the_loop.systemd.ready(&the_loop.summary());
+    the_loop.warm();
     let result = the_loop.run(ears).await;
     the_loop.systemd.stopping("ended");
     stop.cancel();

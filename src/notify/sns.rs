@@ -34,6 +34,12 @@ impl Topic {
 
 #[async_trait]
 impl Notifier for Topic {
+    async fn warm(&self) {
+        if let Ok(region) = self.clients.aws(&self.region, Instant::now() + DELIVERY).await {
+            region.sns();
+        }
+    }
+
     async fn deliver(&self, notice: &Notice) -> Result<(), String> {
         let until = Instant::now() + DELIVERY;
         // A text message shows the body only, and the subject may have lost letters.

@@ -59,6 +59,10 @@ impl Webhook {
 
 #[async_trait]
 impl Notifier for Webhook {
+    async fn warm(&self) {
+        let _told_when_it_counts = self.clients.http(None);
+    }
+
     async fn deliver(&self, notice: &Notice) -> Result<(), String> {
         let mut redactor = Redactor::default();
         let request = self.prepare(notice, &mut redactor)?;

@@ -82,14 +82,22 @@ impl SqliteOutbox {
 
 impl Outbox for SqliteOutbox {
     fn put(&mut self, routes: &[String], notice: &Notice) -> Result<(), JournalError> {
-        if routes.is_empty() {
+        self.put_all(&[(routes.to_vec(), notice)])
+    }
+
+    fn put_all(&mut self, notices: &[(Vec<String>, &Notice)]) -> Result<(), JournalError> {
+        let mut rows = Vec::new();
+        for (routes, notice) in notices {
+            let text = serde_json::to_string(notice)
+                .map_err(|error| self.shared.write_error(format!("a notice has no JSON: {error}")))?;
+            rows.extend(routes.iter().map(|route| (route, text.clone())));
+        }
+        if rows.is_empty() {
             return Ok(());
         }
-        let text = serde_json::to_string(notice)
-            .map_err(|error| self.shared.write_error(format!("a notice has no JSON: {error}")))?;
         self.change(|store| {
             let transaction = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            for route in routes {
+            for (route, text) in rows {
                 transaction
                     .prepare_cached("INSERT INTO outbox (route, notice) VALUES (?1, ?2)")?
                     .execute(params![route, text])?;

@@ -1,1 +1,202 @@
-//! Being written.
+//! The real brain in a simulated world: thousands of seeds of faults in virtual time, and after
+//! each step the promises of the design, checked against what the simulator itself knows.
+//!
+//! `SIM_SEEDS=20000 cargo test --test sim` tries more, `SIM_SEED=17 cargo test --test sim seeds`
+//! tries one, with the newest lines of what happened.
+
+mod calls;
+mod check;
+mod mutation;
+mod peers;
+mod people;
+mod rng;
+mod setup;
+mod sim;
+mod trace;
+mod votes;
+mod world;
+
+use std::collections::BTreeMap;
+
+use mutation::Mutation;
+use sim::Sim;
+use trace::Violation;
+
+/// How many seeds are tried unless `SIM_SEEDS` says otherwise.
+const SEEDS: u64 = 3_000;
+/// Within so many seeds each mutation has to be seen.
+const SEEDS_FOR_MUTATION: u64 = 400;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
+}
+
+fn run(seed: u64, mutation: Mutation, verbose: bool) -> (Sim, Result<(), Violation>) {
+    let mut sim = Sim::new(setup::case(seed), mutation, verbose);
+    let result = sim.run();
+    (sim, result)
+}
+
+/// What a failed seed looks like.
+fn explain(seed: u64) -> String {
+    let (sim, result) = run(seed, Mutation::None, true);
+    let what = result.err().map_or("(it did not fail again!)".into(), |v| format!("{} broken: {}", v.promise, v.what));
+    format!(
+        "seed {seed}: {what}\n\n{}\n\nsettings: {:?}\nfaults {:?}, weather {:?}, cut off {:?}, witness {:?}, stuck {:?}\n\n\
+         run it again: SIM_SEED={seed} cargo test --test sim seeds -- --nocapture\n",
+        sim.trace.text(),
+        sim.case.settings,
+        sim.case.faults,
+        sim.case.weather,
+        sim.case.cut_off,
+        sim.case.peer_cut_off,
+        sim.case.stuck,
+    )
+}
+
+/// Everything that has to have happened at least once over all seeds.
+const MUST_HAPPEN: [&str; 56] = [
+    "answer after a crash",
+    "change after a crash",
+    "change fenced off",
+    "change happened",
+    "change: answer too late",
+    "change: fine",
+    "change: late effect",
+    "change: no answer, done",
+    "change: no answer, not done",
+    "change: not permitted",
+    "change: refused",
+    "change: throttled",
+    "change: timeout after success",
+    "change: timeout before effect",
+    "clock jump",
+    "command: abort",
+    "command: ack",
+    "command: approve",
+    "command: deny",
+    "command: failover",
+    "command: mode",
+    "command: pause",
+    "command: resume",
+    "command: retry",
+    "command: skip",
+    "command: step approve",
+    "crash between effects",
+    "crash between events",
+    "doubt",
+    "last look in vain",
+    "look: impossible",
+    "look: lost",
+    "look: too late",
+    "look: unknown",
+    "observation dropped",
+    "observation late",
+    "observation twice",
+    "observation unknown",
+    "observation wrong",
+    "outcome twice",
+    "partition of a witness",
+    "quiet outage acted upon",
+    "reload",
+    "run aborted",
+    "run done",
+    "run: approved",
+    "run: automatic",
+    "run: manual",
+    "run: no answer",
+    "stall",
+    "step parked",
+    "step undone",
+    "two operators at once",
+    "verify: failed",
+    "verify: lost",
+    "verify: not in time",
+];
+
+#[test]
+fn seeds_hold_the_promises() {
+    if let Some(seed) = number("SIM_SEED") {
+        let (sim, result) = run(seed, Mutation::None, true);
+        println!("{}\n{:?}", sim.trace.text(), sim.trace.counts);
+        return assert_eq!(result, Ok(()), "{}", explain(seed));
+    }
+    let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut events = 0;
+    let mut broken: Vec<(u64, Violation)> = Vec::new();
+    for results in parallel(seeds, |seed| {
+        let (sim, result) = run(seed, Mutation::None, false);
+        (seed, sim.trace.events, sim.trace.counts, result)
+    }) {
+        let (seed, seen, kinds, result) = results;
+        broken.extend(result.err().map(|violation| (seed, violation)));
+        events += seen;
+        kinds.into_iter().for_each(|(kind, times)| *counts.entry(kind).or_default() += times);
+    }
+    println!("{seeds} seeds, {events} events, {counts:#?}");
+    if let Some((seed, _)) = broken.first() {
+        let list: Vec<String> =
+            broken.iter().map(|(seed, v)| format!("{seed}: {} {:.150}", v.promise, v.what)).collect();
+        panic!("{}\n{} of {seeds} seeds break a promise:\n{}", explain(*seed), broken.len(), list.join("\n"));
+    }
+    if seeds >= 1_000 {
+        let never: Vec<&str> = MUST_HAPPEN.into_iter().filter(|kind| !counts.contains_key(kind)).collect();
+        assert!(never.is_empty(), "never happened in {seeds} seeds: {never:?}");
+    }
+}
+
+/// Runs seeds on all processors, in shares; the results come in the order of the seeds.
+fn parallel<T: Send>(seeds: u64, work: impl Fn(u64) -> T + Sync) -> Vec<T> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let mut results: Vec<(u64, T)> = std::thread::scope(|scope| {
+        let work = &work;
+        let shares = (0..threads).map(|share| {
+            scope.spawn(move || {
+                (share..seeds).step_by(threads as usize).map(|seed| (seed, work(seed))).collect::<Vec<_>>()
+            })
+        });
+        let handles: Vec<_> = shares.collect();
+        handles.into_iter().flat_map(|handle| handle.join().expect("a share of the seeds")).collect()
+    });
+    results.sort_by_key(|(seed, _)| *seed);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+#[test]
+fn the_same_seed_is_the_same_story() {
+    for seed in 0..40 {
+        let (once, _) = run(seed, Mutation::None, false);
+        let (again, _) = run(seed, Mutation::None, true);
+        assert_eq!((once.trace.hash, once.trace.events), (again.trace.hash, again.trace.events), "seed {seed}");
+        assert_eq!(once.durable, again.durable, "seed {seed}");
+    }
+    let hashes: std::collections::BTreeSet<u64> =
+        (0..40).map(|seed| run(seed, Mutation::None, false).0.trace.hash).collect();
+    assert_eq!(hashes.len(), 40, "other seeds are other stories");
+}
+
+/// The checks are checked: each way to break something around the brain is seen, as what it is.
+#[test]
+fn each_mutation_is_seen() {
+    for results in parallel(Mutation::ALL.len() as u64, |index| {
+        let (mutation, promises) = Mutation::ALL[index as usize];
+        let mut seen: Option<(u64, Violation)> = None;
+        for seed in 0..SEEDS_FOR_MUTATION {
+            if let (_, Err(violation)) = run(seed, mutation, false) {
+                seen = Some((seed, violation));
+                break;
+            }
+        }
+        (mutation, promises, seen)
+    }) {
+        let (mutation, promises, seen) = results;
+        let Some((seed, violation)) = seen else { panic!("{mutation:?} was not seen in {SEEDS_FOR_MUTATION} seeds") };
+        println!(
+            "{mutation:?}: seed {seed}: {} {}",
+            violation.promise,
+            violation.what.chars().take(120).collect::<String>()
+        );
+        assert!(promises.contains(&violation.promise), "{mutation:?} was taken for {violation:?}");
+    }
+}

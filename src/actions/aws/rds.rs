@@ -1,7 +1,7 @@
 //! `rds.promote_read_replica`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use aws_sdk_rds::types::DbInstance;
@@ -86,6 +86,12 @@ fn same_instance(wanted: &str, actual: &str) -> bool {
 
 #[async_trait]
 impl Action for PromoteReadReplica {
+    async fn warm(&self) {
+        if let Ok(region) = self.clients.aws(&self.params.region, Instant::now() + LOOK).await {
+            region.rds();
+        }
+    }
+
     async fn observe(&self, context: &ActionContext) -> Observed {
         let Instance { status, source } = match self.look(context).await {
             Ok(instance) => instance,

@@ -207,6 +207,12 @@ fn contended(failure: Failure) -> Failure {
 
 #[async_trait]
 impl Action for UpsertAlias {
+    async fn warm(&self) {
+        if let Ok(region) = self.clients.aws(&self.region, Instant::now() + LOOK).await {
+            region.route53();
+        }
+    }
+
     async fn observe(&self, context: &ActionContext) -> Observed {
         let until = until(context, LOOK);
         let zone = match self.look(until).await {

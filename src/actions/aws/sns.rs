@@ -1,11 +1,12 @@
 //! `sns.publish`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::actions::{CHANGE, until};
+use crate::actions::{CHANGE, LOOK, until};
 use crate::clients::sns::{self, Message};
 use crate::clients::{Clients, aws};
 use crate::config::action::SnsPublish;
@@ -34,6 +35,12 @@ impl Publish {
 
 #[async_trait]
 impl Action for Publish {
+    async fn warm(&self) {
+        if let Ok(region) = self.clients.aws(&self.region, Instant::now() + LOOK).await {
+            region.sns();
+        }
+    }
+
     async fn observe(&self, _context: &ActionContext) -> Observed {
         Observed::Unobservable
     }

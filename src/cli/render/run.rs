@@ -109,14 +109,21 @@ fn whole_left(deadline: WallTime, now: WallTime) -> String {
 }
 
 fn steps(run: &RunView, now: WallTime, style: &Style) -> String {
+    match style.width {
+        Some(width) => step_lines(run, now, style, usize::from(width)),
+        None => step_table(run, now, style),
+    }
+}
+
+/// Everything there is to say, for a place that is not wrapped.
+fn step_table(run: &RunView, now: WallTime, style: &Style) -> String {
     let mut table = style.table(&["", "STEP", "STATE", "TOOK", "EXPECTED", "WHAT", "DETAIL"]);
     for step in &run.steps {
         let (mark, tone) = mark(step.state);
-        let tries = if step.attempts > 1 { format!(" (attempt {})", step.attempts) } else { String::new() };
         table.add_row([
             style.cell(tone, format!("  {mark}")),
             style.cell(Tone::Head, step.name.as_str()),
-            style.cell(tone, format!("{}{tries}", state_word(step.state))),
+            style.cell(tone, state_and_tries(step)),
             style.cell(Tone::Plain, took(step, now)),
             style.cell(Tone::Dim, span(step.estimate.get())),
             style.cell(Tone::Plain, format!("{} {}", step.kind, step.target)),
@@ -124,6 +131,46 @@ fn steps(run: &RunView, now: WallTime, style: &Style) -> String {
         ]);
     }
     lines(&table)
+}
+
+/// One line a step on a terminal, cut at its edge: a frame that wraps cannot be read while it
+/// changes. What went wrong is said in full below.
+fn step_lines(run: &RunView, now: WallTime, style: &Style, width: usize) -> String {
+    let widest = |of: fn(&StepView) -> usize| run.steps.iter().map(of).max().unwrap_or(0);
+    let name = widest(|step| step.name.as_str().chars().count());
+    let state = widest(|step| state_and_tries(step).chars().count());
+    let mut text = String::new();
+    for step in &run.steps {
+        let (mark, tone) = mark(step.state);
+        let what = if step.detail.is_empty() { format!("{} {}", step.kind, step.target) } else { step.detail.clone() };
+        let time = format!("{} of {}", took(step, now), span(step.estimate.get()));
+        let used = 4 + name + 2 + state + 2 + time.chars().count().max(16) + 2;
+        let _ = writeln!(
+            text,
+            "  {} {}  {}  {time:<16}  {}",
+            style.paint(tone, mark),
+            style.paint(Tone::Head, &format!("{:<name$}", step.name)),
+            style.paint(tone, &format!("{:<state$}", state_and_tries(step))),
+            style.paint(Tone::Dim, &cut(&clean(&what), width.saturating_sub(used).max(12))),
+        );
+    }
+    for step in run.steps.iter().filter(|step| matches!(step.state, StepStateView::Failed | StepStateView::Parked)) {
+        let _ = writeln!(text, "  {} {}", style.paint(Tone::Bad, &format!("{}:", step.name)), clean(&step.detail));
+    }
+    text
+}
+
+fn state_and_tries(step: &StepView) -> String {
+    let tries = if step.attempts > 1 { format!(" (attempt {})", step.attempts) } else { String::new() };
+    format!("{}{tries}", state_word(step.state))
+}
+
+/// At most so many characters, the last one a sign that there is more.
+fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }
 
 fn took(step: &StepView, now: WallTime) -> String {

@@ -146,7 +146,10 @@ fn hold_until(reason: &HoldReason) -> Option<WallTime> {
 /// What somebody can do now about a scenario with an incident.
 fn hint(scenario: &ScenarioView, now: WallTime) -> Option<String> {
     let incident = scenario.incident.as_ref()?;
-    let deadline = scenario.deadline.map(|at| format!(", RTO ends {}", relative(now, at))).unwrap_or_default();
+    // Once its run is over, the clock of the outage runs for nobody.
+    let over = matches!(&scenario.decision, Some(Decision::Hold(HoldReason::AlreadyRun { .. })));
+    let deadline = scenario.deadline.filter(|_| !over);
+    let deadline = deadline.map(|at| format!(", RTO ends {}", relative(now, at))).unwrap_or_default();
     Some(match &scenario.decision {
         Some(Decision::AskApproval { .. }) => {
             format!("→ {incident}{deadline}: `failoverd approve {incident}` or `failoverd deny {incident}`")

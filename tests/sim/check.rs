@@ -1,0 +1,348 @@
+//! The promises, checked after each step against what the simulator itself knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use failoverd::core::ledger::Ledger;
+use failoverd::core::run_ledger::{RunLedger, StepState};
+use failoverd::core::{Command, Event};
+use failoverd::model::*;
+
+use crate::trace::{Violation, ensure};
+use crate::votes::Votes;
+
+/// An approval that is older than this is worth nothing.
+const ANSWER_VALID_FOR: Duration = Duration::from_secs(600);
+/// A last look that is older than this at the first change is no last look.
+const LOOK_VALID_FOR: Duration = Duration::from_secs(13);
+
+/// What is known of the change that a step makes (S8).
+#[derive(Clone, Debug, PartialEq)]
+enum Known {
+    /// Nothing is in doubt.
+    Clear,
+    /// A call is out, has failed in the dark, or was lost with the daemon.
+    Unsure,
+}
+
+/// What the world knows at the start of a run and the brain does not.
+#[derive(Clone, Copy, Debug)]
+pub struct Truth {
+    /// Since when the primary has really been down.
+    pub down_since: Option<MonoTime>,
+    /// What is really lost if the standby is promoted.
+    pub loss: Duration,
+}
+
+#[derive(Debug)]
+pub struct Checker {
+    /// The settings as they should be, whatever a mutation gives to the brain.
+    pub settings: Settings,
+    pub votes: Votes,
+    /// A second ledger that gets only what is durable.
+    pub shadow: Ledger,
+    pub doubt: bool,
+    pub doubt_paged: bool,
+    highest: Epoch,
+    plans: BTreeMap<RunId, Plan>,
+    parked: BTreeSet<RunId>,
+    known: BTreeMap<(RunId, StepName), (CallId, Known)>,
+    /// When the active run began in this life of the daemon.
+    began: MonoTime,
+    by_hand: bool,
+    retried: BTreeSet<StepName>,
+}
+
+impl Checker {
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            votes: Votes::default(),
+            shadow: Ledger::default(),
+            doubt: false,
+            doubt_paged: false,
+            highest: Epoch::default(),
+            plans: BTreeMap::new(),
+            parked: BTreeSet::new(),
+            known: BTreeMap::new(),
+            began: MonoTime::ZERO,
+            by_hand: false,
+            retried: BTreeSet::new(),
+        }
+    }
+
+    /// The daemon died: votes are gone, and nobody will hear of the calls that are out.
+    pub fn died(&mut self) {
+        self.votes.new_life();
+        self.doubt = false;
+        self.doubt_paged = false;
+        // Another life counts its calls from the start again.
+        self.known.values_mut().for_each(|(call, _)| *call = CallId(u64::MAX));
+    }
+
+    pub fn begins(&mut self, now: Now) {
+        self.began = now.mono;
+        self.by_hand = false;
+    }
+
+    /// An event is about to be handed in.
+    pub fn event(&mut self, now: Now, event: &Event) {
+        self.by_hand = matches!(event, Event::Command { command: Command::Failover { .. }, .. });
+        match event {
+            Event::Observed { probe, started, observation } => {
+                if let Some(settings) = self.settings.probe(probe).cloned() {
+                    self.votes.observed(&settings, *started, observation);
+                }
+            }
+            Event::PeerVote { .. } => self.votes.voted(event, now.mono),
+            Event::Stalled { .. } => self.votes.stalled(now.mono + self.settings.tilt_for.get()),
+            Event::StateInDoubt { .. } => self.doubt = true,
+            Event::Reload(settings) => self.settings = (**settings).clone(),
+            Event::Outcome { call, outcome } => self.outcome(*call, outcome),
+            Event::Command { command: Command::StepRetry { step, .. }, .. } => {
+                self.retried.insert(step.clone());
+            }
+            // An ending daemon starts nothing, like one in doubt.
+            Event::Ending => self.doubt = true,
+            Event::Tick | Event::Command { .. } | Event::Refused { .. } => {}
+        }
+        self.votes.keep_time(&self.settings, now.mono);
+    }
+
+    pub fn was_retried(&self, step: &StepName) -> bool {
+        self.retried.contains(step)
+    }
+
+    fn outcome(&mut self, call: CallId, outcome: &CallOutcome) {
+        let Some((_, known)) = self.known.values_mut().find(|(last, _)| *last == call) else { return };
+        match outcome {
+            CallOutcome::Applied(Applied::Unknown { .. }) | CallOutcome::Observed(Observed::Unknown { .. }) => {}
+            CallOutcome::Verified(_) => {}
+            CallOutcome::Applied(_) | CallOutcome::Observed(_) | CallOutcome::NotPermitted { .. } => {
+                *known = Known::Clear;
+            }
+        }
+    }
+
+    pub fn notice(&mut self, notice: &Notice) {
+        if notice.importance != Importance::Page {
+            return;
+        }
+        match notice.kind {
+            NoticeKind::RunParked => self.parked.extend(notice.run.clone()),
+            NoticeKind::Daemon => self.doubt_paged = true,
+            _ => {}
+        }
+    }
+
+    /// A record has become durable.
+    pub fn record(&mut self, now: Now, record: &Record, truth: Truth) -> Result<(), Violation> {
+        if let Entry::RunStarted { .. } = &record.entry {
+            self.run_starts(now, &record.entry, truth)?;
+        }
+        self.shadow.apply(record).map_err(|illegal| Violation::new("S12", illegal.to_string()))?;
+        let active = self.shadow.runs.values().filter(|run| run.ended.is_none()).count();
+        ensure(active <= 1, "S1", || format!("{active} runs are active"))
+    }
+
+    fn run_starts(&mut self, now: Now, entry: &Entry, truth: Truth) -> Result<(), Violation> {
+        let Entry::RunStarted { run, incident, scenario, service, epoch, trigger, plan, plan_hash, .. } = entry else {
+            return Ok(());
+        };
+        ensure(*epoch > self.highest, "S3", || format!("{run} got {epoch} after {} was granted", self.highest))?;
+        ensure(!self.doubt, "S11", || format!("{run} started in doubt"))?;
+        ensure(!self.votes.in_tilt(now.mono), "S11", || format!("{run} started in a tilt"))?;
+        ensure(self.shadow.paused.is_none(), "S11", || format!("{run} started in a pause"))?;
+        self.highest = *epoch;
+        self.began = now.mono;
+        self.plans.insert(run.clone(), (**plan).clone());
+        let daemon = self.shadow.mode.as_ref().map_or(self.settings.mode, |(mode, _)| *mode);
+        ensure(daemon != Mode::AlertOnly, "S4", || format!("{run} started although it may only alert"))?;
+        if let Trigger::Manual { .. } = trigger {
+            return ensure(self.by_hand, "S4", || format!("{run} says by hand, and nobody asked for it"));
+        }
+        let settings = self.settings.scenario(scenario).ok_or(Violation::new("S4", "of no scenario"))?.clone();
+        let held = self.votes.held_for(weight(&settings.when), now.mono);
+        ensure(held.is_some(), "S4", || format!("{run} started without a quorum of fresh votes"))?;
+        let confirmed = held >= Some(settings.confirm_for.get());
+        ensure(confirmed, "S4", || format!("{run} started after {held:?} of {}", settings.confirm_for))?;
+        self.check_trigger(now, trigger, incident.as_ref(), *epoch, plan_hash, &settings, daemon)?;
+        self.check_loss(run, trigger, &settings, truth)?;
+        self.check_limits(now, run, service)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one record's fields, named")]
+    fn check_trigger(
+        &self,
+        now: Now,
+        trigger: &Trigger,
+        incident: Option<&IncidentId>,
+        epoch: Epoch,
+        plan_hash: &PlanHash,
+        settings: &ScenarioSettings,
+        daemon: Mode,
+    ) -> Result<(), Violation> {
+        let incident = incident.and_then(|id| self.shadow.incidents.get(id));
+        let answer = incident.and_then(|incident| incident.answered.as_ref());
+        match trigger {
+            Trigger::Approved { by, .. } => {
+                let bound = answer.is_some_and(|answer| {
+                    answer.approved
+                        && answer.by == *by
+                        && answer.plan_hash == *plan_hash
+                        && answer.epoch == epoch
+                        && now.wall.since(answer.at) <= ANSWER_VALID_FOR
+                });
+                ensure(bound, "S4", || format!("not what was approved: {answer:?}"))
+            }
+            Trigger::NoAnswer => {
+                let asked = daemon.max(settings.mode) == Mode::Approve && settings.on_no_answer == OnNoAnswer::Failover;
+                ensure(asked, "S4", || "no answer, and it was to hold".into())
+            }
+            Trigger::Automatic => {
+                let auto = daemon.max(settings.mode) == Mode::Auto;
+                ensure(auto && answer.is_none_or(|answer| answer.approved), "S4", || "automatic, and not to be".into())
+            }
+            Trigger::Manual { .. } => Ok(()),
+        }
+    }
+
+    fn check_loss(
+        &self,
+        run: &RunId,
+        trigger: &Trigger,
+        settings: &ScenarioSettings,
+        truth: Truth,
+    ) -> Result<(), Violation> {
+        if matches!(trigger, Trigger::Approved { allow_data_loss: Some(_), .. }) {
+            return Ok(());
+        }
+        let rpo = settings.rpo.unwrap_or_default().get();
+        let (lag, first_bad) = self.votes.believable_lag(&self.settings);
+        ensure(lag.is_some(), "S5", || format!("{run} started, and the lag was never measured"))?;
+        ensure(lag <= Some(rpo), "S5", || format!("{run} started at a lag of {lag:?}"))?;
+        // And by what only the world knows. What a false alarm before the outage hid is forgiven.
+        if let (Some(down_since), Some(first_bad)) = (truth.down_since, first_bad) {
+            let hidden = down_since.since(first_bad);
+            ensure(truth.loss <= rpo + hidden, "S5", || format!("{run} really loses {:?}", truth.loss))?;
+        }
+        Ok(())
+    }
+
+    fn check_limits(&self, now: Now, run: &RunId, service: &ServiceName) -> Result<(), Violation> {
+        let touched = || self.shadow.runs.values().filter(|run| !run.intended.is_empty());
+        let ended = touched().filter(|run| run.service == *service).filter_map(|run| run.ended.map(|(_, at)| at)).max();
+        let cool = ended.is_none_or(|at| now.wall >= at + self.settings.cool_down.get());
+        ensure(cool, "S10", || format!("{run} started within the cool-down from {ended:?}"))?;
+        let from = now.wall.minus(self.settings.failover_window.get());
+        let recent = touched().filter(|run| run.started > from).count();
+        ensure(recent < self.settings.failover_limit as usize, "S10", || format!("{run} is one too many"))
+    }
+
+    /// A call leaves for the world.
+    pub fn call(&mut self, now: Now, call: &StepCall) -> Result<(), Violation> {
+        self.check_known(call)?;
+        let Some(run) = self.shadow.runs.get(&call.run) else {
+            return Err(Violation::new("S2", format!("a call of {}, which is not in the journal", call.run)));
+        };
+        ensure(run.ended.is_none(), "S10", || format!("{} was called after the end of {}", call.step, call.run))?;
+        let pinned =
+            self.plans.get(&call.run).and_then(|plan| plan.step(&call.step)).and_then(|step| step.work.action());
+        ensure(pinned == Some(&call.spec), "S9", || format!("{} is not what {} began with", call.step, call.run))?;
+        if matches!(call.phase, Phase::Observe | Phase::Verify) {
+            return Ok(());
+        }
+        ensure(call.epoch >= self.highest, "S3", || {
+            format!("{} under {}, and {} was granted", call.step, call.epoch, self.highest)
+        })?;
+        ensure(!self.doubt, "S11", || format!("{:?} of {} in doubt", call.phase, call.step))?;
+        let state = run.index(&call.step).map(|index| &run.steps[index]);
+        let intended = match call.phase {
+            Phase::Apply => state.is_some_and(|s| s.state == StepState::Intended && s.attempts == call.attempt),
+            _ => state.is_some_and(|s| s.state == StepState::Undoing),
+        };
+        ensure(intended, "S2", || {
+            format!("{:?} of {}, and its intent is not durable: {state:?}", call.phase, call.step)
+        })?;
+        if call.phase == Phase::Apply && !matches!(call.spec.effect, EffectKind::Notify | EffectKind::Verify) {
+            self.check_last_look(now, run, &call.step)?;
+        }
+        Ok(())
+    }
+
+    /// The first change of a run that nobody started by hand.
+    fn check_last_look(&self, now: Now, run: &RunLedger, step: &StepName) -> Result<(), Violation> {
+        let changes = |index: &&usize| {
+            let effect = run.plan.steps[**index].work.action().map(|spec| spec.effect);
+            !matches!(effect, Some(EffectKind::Notify | EffectKind::Verify))
+        };
+        let first = run.intended.iter().find(changes).is_some_and(|index| run.plan.steps[*index].name == *step);
+        let alone = run.intended.iter().filter(changes).count() == 1
+            && run.index(step).is_some_and(|i| run.steps[i].attempts == 1);
+        if !first || !alone || matches!(run.trigger, Trigger::Manual { .. }) {
+            return Ok(());
+        }
+        // The scenario may be another one by now; two of three is the least that either asks.
+        let since = self.began.max(now.mono.minus(LOOK_VALID_FOR));
+        let looked = self.votes.looked_down(&self.settings, 2, since, now.mono);
+        ensure(looked, "S4", || format!("{step} of {} without a last look that saw the primary down", run.id))
+    }
+
+    fn check_known(&mut self, call: &StepCall) -> Result<(), Violation> {
+        let key = (call.run.clone(), call.step.clone());
+        let (_, known) = self.known.get(&key).cloned().unwrap_or((call.call, Known::Clear));
+        if call.phase != Phase::Observe {
+            ensure(known == Known::Clear, "S8", || {
+                format!("{:?} of {} before it was seen what the last call did", call.phase, call.step)
+            })?;
+        }
+        let known = match call.phase {
+            Phase::Apply | Phase::Compensate => Known::Unsure,
+            Phase::Observe | Phase::Verify => known,
+        };
+        self.known.insert(key, (call.call, known));
+        Ok(())
+    }
+
+    /// Between two events: what is durable is what the brain believes.
+    pub fn quiet(&self, believed: &Ledger) -> Result<(), Violation> {
+        ensure(*believed == self.shadow, "S12", || {
+            format!("the brain is at record {}, the journal at {}", believed.seq, self.shadow.seq)
+        })
+    }
+
+    /// Everything is over: does the journal replay to one state, byte for byte, and did each run end?
+    pub fn at_the_end(&self, durable: &[Record]) -> Result<(), Violation> {
+        let replayed = Ledger::replay(durable).map_err(|illegal| Violation::new("S12", illegal.to_string()))?;
+        let bytes = serde_json::to_vec(&self.shadow).unwrap();
+        ensure(serde_json::to_vec(&replayed).unwrap() == bytes, "S12", || "another state after a replay".into())?;
+        let read: Ledger = serde_json::from_slice(&bytes).map_err(|error| Violation::new("S12", error.to_string()))?;
+        ensure(serde_json::to_vec(&read).unwrap() == bytes, "S12", || "another state after it was written".into())?;
+        for run in self.shadow.runs.values() {
+            ensure(self.plans.get(&run.id) == Some(&run.plan), "S9", || format!("the plan of {} changed", run.id))?;
+            let waits = self.doubt_paged || self.is_stuck_and_paged(run);
+            ensure(run.ended.is_some() || waits, "L2", || {
+                format!("{} neither ended nor waits: {:?}", run.id, run.steps)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Does everything that could go on wait for a person, who was paged?
+    pub fn is_stuck_and_paged(&self, run: &RunLedger) -> bool {
+        let parked = |index: usize| matches!(run.steps[index].state, StepState::Parked { .. });
+        let could_go_on = |index: usize| !run.steps[index].is_over() && !parked(index) && run.is_ready(index);
+        let steps = 0..run.steps.len();
+        run.aborting.is_none()
+            && steps.clone().any(parked)
+            && !steps.clone().any(could_go_on)
+            && self.parked.contains(&run.id)
+    }
+}
+
+fn weight(when: &Condition) -> u32 {
+    match when {
+        Condition::AtLeast { weight, .. } => *weight,
+        _ => 1,
+    }
+}

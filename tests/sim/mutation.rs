@@ -1,0 +1,122 @@
+//! Ways to break things around the brain, each of which the checks have to see.
+
+use failoverd::core::{Effect, Event};
+use failoverd::model::*;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// Nothing is broken.
+    None,
+    /// The journal loses the intents.
+    LoseIntents,
+    /// The call goes out before its intent is on disk.
+    CallBeforeIntent,
+    /// Targets take whatever comes, whatever its epoch.
+    WorldIgnoresEpochs,
+    /// Calls leave under the epoch before theirs.
+    OldEpoch,
+    /// The brain is content with one vote where two are asked for.
+    QuorumOfOne,
+    /// Votes never expire.
+    OldVotes,
+    /// The brain is never told that the clock jumped.
+    NoTilt,
+    /// The condition need not be confirmed.
+    NoConfirmation,
+    /// Lag is not looked at.
+    NoRpo,
+    NoCoolDown,
+    NoLimit,
+    /// The brain is never told that its state is in doubt.
+    NoDoubt,
+    /// A restart forgets the newest records.
+    ShortJournal,
+    /// A look that follows an unknown outcome is made a change.
+    BlindRetry,
+    /// What is called is not what the run began with.
+    OtherPlan,
+    /// Nobody is paged.
+    NoPages,
+    /// The brain is never woken.
+    NoTicks,
+    /// The anchors are not asked.
+    NoAnchors,
+    /// The primary always seems down at the last look.
+    NoLastLook,
+}
+
+impl Mutation {
+    /// Each with the promises of which one has to be seen broken.
+    pub const ALL: [(Self, &[&str]); 19] = [
+        (Self::LoseIntents, &["S2", "S12"]),
+        (Self::CallBeforeIntent, &["S2"]),
+        (Self::WorldIgnoresEpochs, &["S3"]),
+        (Self::OldEpoch, &["S3"]),
+        (Self::QuorumOfOne, &["S4"]),
+        (Self::OldVotes, &["S4"]),
+        (Self::NoTilt, &["S11", "S4"]),
+        (Self::NoConfirmation, &["S4"]),
+        (Self::NoRpo, &["S5"]),
+        (Self::NoCoolDown, &["S10"]),
+        (Self::NoLimit, &["S10"]),
+        (Self::NoDoubt, &["S11"]),
+        (Self::ShortJournal, &["S12", "S3"]),
+        (Self::BlindRetry, &["S8"]),
+        (Self::OtherPlan, &["S9"]),
+        (Self::NoPages, &["L2"]),
+        (Self::NoTicks, &["L1", "L2"]),
+        (Self::NoAnchors, &["S4"]),
+        (Self::NoLastLook, &["S4"]),
+    ];
+
+    /// What the brain is given in place of the settings that the checks go by.
+    pub fn settings(self, mut settings: Settings) -> Settings {
+        match self {
+            Self::QuorumOfOne => settings.quorum = 1,
+            Self::OldVotes => settings.probes.iter_mut().for_each(|probe| probe.max_age = HumanDuration::secs(3600)),
+            Self::NoConfirmation => {
+                settings.scenarios.iter_mut().for_each(|scenario| scenario.confirm_for = HumanDuration::ZERO);
+            }
+            Self::NoRpo => settings.scenarios.iter_mut().for_each(|scenario| scenario.rpo = None),
+            Self::NoCoolDown => settings.cool_down = HumanDuration::ZERO,
+            Self::NoLimit => settings.failover_limit = 99,
+            Self::NoAnchors => settings.anchors_at_least = 0,
+            _ => {}
+        }
+        settings
+    }
+
+    /// What the brain is told in place of what happened; `None` where it is told nothing.
+    pub fn event(self, event: Event) -> Option<Event> {
+        match (self, event) {
+            (Self::NoTilt, Event::Stalled { .. }) | (Self::NoDoubt, Event::StateInDoubt { .. }) => None,
+            (Self::NoTicks, Event::Tick) => None,
+            (_, Event::Reload(settings)) => Some(Event::Reload(Box::new(self.settings(*settings)))),
+            (_, event) => Some(event),
+        }
+    }
+
+    /// What is done in place of what the brain wants.
+    pub fn effects(self, effects: &mut Vec<Effect>) {
+        match self {
+            Self::LoseIntents => effects.retain_mut(|effect| {
+                let Effect::Journal(records) = effect else { return true };
+                records.retain(|record| !matches!(record.entry, Entry::StepIntent { .. }));
+                !records.is_empty()
+            }),
+            // The journal is slow, and nobody waits for it.
+            Self::CallBeforeIntent => effects.sort_by_key(|effect| !matches!(effect, Effect::Call(_))),
+            Self::NoPages => effects.retain(|effect| !matches!(effect, Effect::Notify(_))),
+            _ => {}
+        }
+        for effect in effects {
+            let Effect::Call(call) = effect else { continue };
+            match self {
+                Self::OldEpoch => call.epoch = Epoch(call.epoch.0.saturating_sub(1)),
+                Self::BlindRetry if call.phase == Phase::Observe && call.attempt > 0 => call.phase = Phase::Apply,
+                Self::OtherPlan => call.spec.target.push('!'),
+                _ => {}
+            }
+        }
+    }
+}

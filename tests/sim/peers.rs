@@ -1,0 +1,151 @@
+//! What is seen: our own attempts and the witnesses' votes, and what goes wrong on the way.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use failoverd::core::Event;
+use failoverd::model::*;
+
+use crate::setup::{ANCHOR, INTERVAL, PRIMARY, Peer, STANDBY};
+use crate::sim::{Sim, What, mono};
+
+/// A witness with a hysteresis of two.
+pub struct PeerState {
+    peer: Peer,
+    seen: BTreeMap<&'static str, (u32, Option<MonoTime>)>,
+}
+
+impl PeerState {
+    pub fn new(peer: Peer) -> Self {
+        Self { peer, seen: BTreeMap::new() }
+    }
+}
+
+impl Sim {
+    /// How far the standby really is behind. It falls behind by a second a second.
+    pub fn true_lag(&self, at: u64) -> u64 {
+        match self.case.stuck {
+            Some((from, to)) if (from..to).contains(&at) => 100 + at - from,
+            _ => 100,
+        }
+    }
+
+    fn sees(&self, probe: &str) -> Observation {
+        let cut_off = self.case.cut_off.is_some_and(|(from, to)| (from..to).contains(&self.now));
+        let up = match probe {
+            ANCHOR | STANDBY => true,
+            _ => self.case.weather.is_up(self.now),
+        };
+        if cut_off || !up {
+            return Observation::down(CauseKind::Timeout, "");
+        }
+        let facts = match probe {
+            STANDBY => self.standby_says(),
+            "db" => Facts { role: Some(Role::Primary), ..Facts::default() },
+            _ => return Observation::up(Duration::from_millis(5)),
+        };
+        Observation::Up { latency: Duration::from_millis(5), facts: Some(Box::new(facts)) }
+    }
+
+    fn standby_says(&self) -> Facts {
+        let lag = match self.case.weather.down_since(self.now) {
+            None => Some(self.true_lag(self.now)),
+            Some(_) if self.case.standby_lies => Some(0),
+            Some(_) => None,
+        };
+        let lag = lag.map(|lag| Lag { time: Duration::from_millis(lag), bytes: None });
+        Facts { role: Some(Role::Replica), streaming: Some(lag.is_some()), lag, ..Facts::default() }
+    }
+
+    pub fn attempt_on_schedule(&mut self, probe: &ProbeName) {
+        let wait = INTERVAL - 100 + self.rng.below(101);
+        self.after(wait, What::Attempt(probe.clone()));
+        self.attempt(probe);
+    }
+
+    /// One attempt, which begins now.
+    pub fn attempt(&mut self, probe: &ProbeName) {
+        if self.brain.is_none() {
+            return;
+        }
+        let mut observation = self.sees(probe.as_str());
+        let mut wait =
+            if observation.health() == Health::Up { self.rng.between(2, 60) } else { self.rng.between(2, 1_000) };
+        let mut copies = 1;
+        if self.rng.chance(self.faults.observation) {
+            match self.rng.below(5) {
+                0 => {
+                    self.trace.count("observation dropped");
+                    return;
+                }
+                1 => {
+                    self.trace.count("observation late");
+                    wait += self.rng.between(500, 9_000);
+                }
+                2 => {
+                    self.trace.count("observation twice");
+                    copies = 2;
+                }
+                3 => {
+                    self.trace.count("observation unknown");
+                    observation = Observation::unknown(CauseKind::LocalResource, "");
+                }
+                _ => {
+                    self.trace.count("observation wrong");
+                    observation = Observation::down(CauseKind::Timeout, "");
+                }
+            }
+        }
+        for copy in 0..copies {
+            let event =
+                Event::Observed { probe: probe.clone(), started: mono(self.now), observation: observation.clone() };
+            self.after(wait + copy * 700, What::Deliver(self.life, event));
+        }
+    }
+
+    /// A witness looks at everything and sends its votes.
+    pub fn peer_looks(&mut self, index: usize) {
+        let wait = INTERVAL - 50 + self.rng.below(101);
+        self.after(wait, What::PeerLooks(index));
+        let partition = index == 0 && self.case.peer_cut_off.is_some_and(|(from, to)| (from..to).contains(&self.now));
+        if partition {
+            self.trace.count("partition of a witness");
+        }
+        for probe in PRIMARY.into_iter().chain([STANDBY]) {
+            let up = probe == STANDBY || (self.case.weather.is_up(self.now) && !partition);
+            let now = mono(self.now);
+            let state = &mut self.peers[index];
+            let (bad, first_bad) = state.seen.entry(probe).or_default();
+            (*bad, *first_bad) = if up { (0, None) } else { (*bad + 1, first_bad.or(Some(now))) };
+            if *bad == 1 {
+                continue;
+            }
+            let (health, first_bad) = if up { (Health::Up, None) } else { (Health::Down, *first_bad) };
+            let (vantage, domain) = (state.peer.name.into(), state.peer.domain.into());
+            let vote =
+                Event::PeerVote { vantage, domain, probe: probe.into(), health, seen: now, first_bad, cause: None };
+            self.send_vote(vote);
+        }
+    }
+
+    fn send_vote(&mut self, vote: Event) {
+        let mut wait = self.rng.between(5, 200);
+        if self.rng.chance(self.faults.observation) {
+            match self.rng.below(3) {
+                0 => {
+                    self.trace.count("vote dropped");
+                    return;
+                }
+                1 => {
+                    self.trace.count("vote late");
+                    wait += self.rng.between(500, 9_000);
+                }
+                _ => {
+                    self.trace.count("vote twice");
+                    self.after(wait + 900, What::Deliver(self.life, vote.clone()));
+                }
+            }
+        }
+        self.after(wait, What::Deliver(self.life, vote));
+    }
+}

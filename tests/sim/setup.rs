@@ -1,0 +1,288 @@
+//! From a seed to a case: the settings, the weather, and how bad each kind of fault is.
+
+use failoverd::model::*;
+use serde_json::{Value, json};
+
+use crate::rng::Rng;
+
+pub const PRIMARY: [&str; 3] = ["api", "db", "cache"];
+pub const STANDBY: &str = "standby";
+pub const ANCHOR: &str = "anchor";
+pub const SCENARIO: &str = "regional";
+/// In milliseconds, as all times here.
+pub const INTERVAL: u64 = 2_000;
+/// Until here faults happen; then the world calms down.
+pub const CHAOS: u64 = 150_000;
+
+/// What the primary region really does.
+#[derive(Clone, Debug)]
+pub enum Weather {
+    Fine,
+    /// Down from here to there.
+    Outage(u64, u64),
+    /// Down now and then, for a few seconds each.
+    Flaps(Vec<(u64, u64)>),
+}
+
+impl Weather {
+    pub fn is_up(&self, at: u64) -> bool {
+        match self {
+            Self::Fine => true,
+            Self::Outage(from, to) => at < *from || at >= *to,
+            Self::Flaps(times) => !times.iter().any(|(from, to)| (*from..*to).contains(&at)),
+        }
+    }
+
+    /// Since when it has been down now.
+    pub fn down_since(&self, at: u64) -> Option<u64> {
+        match self {
+            Self::Fine => None,
+            Self::Outage(from, to) => (*from..*to).contains(&at).then_some(*from),
+            Self::Flaps(times) => times.iter().find(|(from, to)| (*from..*to).contains(&at)).map(|(from, _)| *from),
+        }
+    }
+}
+
+/// Another vantage.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub name: &'static str,
+    pub domain: &'static str,
+}
+
+/// How often things go wrong, in thousandths.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    pub observation: u64,
+    pub call: u64,
+    pub crash: u64,
+    pub operator: u64,
+    pub clock: u64,
+    pub reload: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub seed: u64,
+    pub settings: Settings,
+    /// What a reload loads.
+    pub other: Settings,
+    pub peers: Vec<Peer>,
+    pub weather: Weather,
+    pub faults: Faults,
+    /// Our own line is cut in between; the anchors are silent then too.
+    pub cut_off: Option<(u64, u64)>,
+    /// A partition between one peer and a primary that is up.
+    pub peer_cut_off: Option<(u64, u64)>,
+    /// The replication stands still in between.
+    pub stuck: Option<(u64, u64)>,
+    /// A standby that is cut off says that it has everything.
+    pub standby_lies: bool,
+    /// The journal, the lease or the clock falls into doubt then.
+    pub doubt: Option<u64>,
+}
+
+impl Case {
+    /// A quiet case, in which a real outage has to be acted upon (L1).
+    pub fn must_fail_over(&self) -> bool {
+        let f = &self.faults;
+        matches!(self.weather, Weather::Outage(..))
+            && f.observation + f.call + f.crash + f.operator + f.clock + f.reload == 0
+            && self.settings.mode == Mode::Auto
+            && self.cut_off.or(self.peer_cut_off).or(self.stuck).is_none()
+            && self.doubt.is_none()
+            && self.settings.quorum <= distinct_domains(&self.peers)
+    }
+}
+
+fn distinct_domains(peers: &[Peer]) -> u32 {
+    let mut domains: Vec<&str> = peers.iter().map(|peer| peer.domain).chain(["here"]).collect();
+    domains.sort_unstable();
+    domains.dedup();
+    domains.len() as u32
+}
+
+pub fn case(seed: u64) -> Case {
+    let mut rng = Rng::new(seed);
+    let quiet = rng.chance(150);
+    let quorum = if rng.chance(400) { 2 } else { 1 };
+    let peers = match (quorum, rng.below(4)) {
+        (1, 0..=2) => vec![],
+        (_, 0) => vec![Peer { name: "w1", domain: "b" }, Peer { name: "w2", domain: "here" }],
+        (_, 1) => vec![Peer { name: "w1", domain: "b" }, Peer { name: "w2", domain: "b" }],
+        _ => vec![Peer { name: "w1", domain: "b" }, Peer { name: "w2", domain: "c" }],
+    };
+    let settings = settings(&mut rng, quorum);
+    let mut other = settings.clone();
+    other.probes.reverse();
+    other.plans[0].steps[1].timeout = HumanDuration::secs(77);
+    other.plans[0].steps[0].estimate = HumanDuration::secs(3);
+    let from = rng.between(12_000, 50_000);
+    let weather = match rng.below(10) {
+        0 | 1 if !quiet => Weather::Fine,
+        2 | 3 if !quiet => Weather::Flaps(flaps(&mut rng)),
+        4 if !quiet => Weather::Outage(from, from + rng.between(8_000, 60_000)),
+        _ => Weather::Outage(from, u64::MAX),
+    };
+    let span = |rng: &mut Rng, per_mille| {
+        let from = rng.between(8_000, 90_000);
+        let to = from + rng.between(5_000, 40_000);
+        (rng.chance(per_mille) && !quiet).then_some((from, to))
+    };
+    Case {
+        seed,
+        peers,
+        weather,
+        faults: if quiet { Faults::default() } else { faults(&mut rng) },
+        cut_off: span(&mut rng, 200),
+        peer_cut_off: span(&mut rng, 300),
+        stuck: span(&mut rng, 300),
+        standby_lies: rng.chance(300),
+        doubt: (!quiet && rng.chance(40)).then(|| rng.between(5_000, 120_000)),
+        settings,
+        other,
+    }
+}
+
+fn flaps(rng: &mut Rng) -> Vec<(u64, u64)> {
+    let mut at = 10_000;
+    let mut times = Vec::new();
+    while at < CHAOS {
+        at += rng.between(4_000, 20_000);
+        let end = at + rng.between(1_000, 14_000);
+        times.push((at, end));
+        at = end;
+    }
+    times
+}
+
+fn faults(rng: &mut Rng) -> Faults {
+    let mut often = |most: u64| if rng.chance(350) { 0 } else { rng.below(most) };
+    Faults {
+        observation: often(250),
+        call: often(600),
+        crash: often(60),
+        operator: often(300),
+        clock: often(60),
+        reload: often(60),
+    }
+}
+
+fn settings(rng: &mut Rng, quorum: u32) -> Settings {
+    let anchored = rng.chance(500);
+    let mut probes: Vec<ProbeSettings> = PRIMARY.iter().chain([&STANDBY]).map(|name| probe(rng, name)).collect();
+    if anchored {
+        probes.push(probe(rng, ANCHOR));
+    }
+    let plan = plan(rng);
+    let mode = *rng.pick(&[Mode::Auto, Mode::Auto, Mode::Auto, Mode::Approve, Mode::Approve, Mode::AlertOnly]);
+    Settings {
+        name: "here".into(),
+        domain: "here".into(),
+        mode,
+        quorum,
+        startup_grace: HumanDuration::secs(rng.below(5)),
+        cool_down: HumanDuration::secs(60),
+        failover_limit: 1 + rng.below(2) as u32,
+        failover_window: HumanDuration::secs(600),
+        tilt_for: HumanDuration::secs(5),
+        safety_percent: 120,
+        probes,
+        anchors: if anchored { vec![ANCHOR.into()] } else { vec![] },
+        anchors_at_least: u32::from(anchored),
+        scenarios: vec![scenario(rng, SCENARIO, 2, &plan.name), scenario(rng, "database", 3, &plan.name)],
+        plans: vec![plan],
+        manual_scenario: None,
+    }
+}
+
+fn probe(rng: &mut Rng, name: &str) -> ProbeSettings {
+    ProbeSettings {
+        name: name.into(),
+        region: None,
+        interval: HumanDuration::millis(INTERVAL),
+        fast_interval: HumanDuration::secs(1),
+        timeout: HumanDuration::secs(1),
+        fall: rng.between(2, 3) as u32,
+        rise: rng.between(1, 2) as u32,
+        max_age: HumanDuration::secs(7),
+    }
+}
+
+fn scenario(rng: &mut Rng, name: &str, weight: u32, plan: &PlanName) -> ScenarioSettings {
+    let is = |probe: &str, health| Condition::Probe(Subject { probe: probe.into(), is: health });
+    let of = PRIMARY.map(|probe| Weighted { weight: 1, condition: is(probe, Health::Down) }).to_vec();
+    ScenarioSettings {
+        name: name.into(),
+        severity: Severity("P0".into()),
+        service: "shop".into(),
+        mode: Mode::Auto,
+        on_no_answer: *rng.pick(&[OnNoAnswer::Failover, OnNoAnswer::Hold]),
+        when: Condition::AtLeast { weight, of },
+        unless: vec![],
+        requires: vec![is(STANDBY, Health::Up)],
+        confirm_for: HumanDuration::secs(rng.between(4, 9)),
+        rto: HumanDuration::secs(90),
+        rpo: Some(HumanDuration::secs(10)),
+        replication: vec![ReplicationPair { standby: STANDBY.into(), primary: Some("db".into()) }],
+        plan: Some(plan.clone()),
+    }
+}
+
+fn plan(rng: &mut Rng) -> Plan {
+    let mut steps = vec![
+        action(rng, "fence", &[], EffectKind::Fence, Repeat::ByObservation),
+        action(rng, "promote", &["fence"], EffectKind::Promote, Repeat::ByObservation),
+        action(rng, "scale", &[], EffectKind::Scale, Repeat::ByObservation),
+        action(rng, "route", &["promote", "scale"], EffectKind::Route, Repeat::ByObservation),
+        action(rng, "tell", &["route"], EffectKind::Notify, Repeat::AtLeastOnce),
+    ];
+    if rng.chance(300) {
+        steps.push(action(rng, "hook", &["fence"], EffectKind::Call, Repeat::Never));
+    }
+    if rng.chance(150) {
+        steps.push(step(rng, "ask", &[], Work::Approval { message: "well?".into() }));
+        steps[1].after.push("ask".into());
+    }
+    if rng.chance(150) {
+        steps.push(step(rng, "wait", &["fence"], Work::Wait { duration: HumanDuration::secs(3) }));
+    }
+    if rng.chance(200) {
+        let work = Work::VerifyProbe { probe: STANDBY.into(), hold: HumanDuration::secs(4) };
+        steps.push(step(rng, "verify", &["route"], work));
+    }
+    if rng.chance(50) {
+        // `config` refuses it; the ledger has to as well.
+        steps.push(action(rng, "promote2", &["promote"], EffectKind::Promote, Repeat::ByObservation));
+    }
+    Plan { name: "regional".into(), steps, point_of_no_return: Some("promote".into()) }
+}
+
+fn action(rng: &mut Rng, name: &str, after: &[&str], effect: EffectKind, repeat: Repeat) -> Step {
+    let spec = ActionSpec {
+        kind: format!("test.{name}").into(),
+        effect,
+        repeat,
+        target: name.to_owned(),
+        service: (effect == EffectKind::Promote).then(|| "shop".into()),
+        region: None,
+        params: if name == "scale" { json!({ "replicas": 10 }) } else { Value::Null },
+    };
+    step(rng, name, after, Work::Action(spec))
+}
+
+fn step(rng: &mut Rng, name: &str, after: &[&str], work: Work) -> Step {
+    Step {
+        name: name.into(),
+        after: after.iter().map(|name| (*name).into()).collect(),
+        work,
+        timeout: HumanDuration::secs(rng.between(10, 40)),
+        retry: Retry {
+            attempts: rng.between(1, 4) as u32,
+            backoff: HumanDuration::millis(200),
+            max_backoff: HumanDuration::secs(2),
+        },
+        on_error: *rng.pick(&[OnError::Park, OnError::Continue, OnError::Compensate]),
+        estimate: HumanDuration::secs(rng.between(1, 5)),
+    }
+}

@@ -1,0 +1,202 @@
+//! What the observations that were handed to the brain say, worked out a second time and plainly:
+//! the simulator's own idea of votes, quorum and confirmation.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use failoverd::model::*;
+
+use crate::setup::PRIMARY;
+
+#[derive(Clone, Debug, Default)]
+struct Own {
+    newest: Option<MonoTime>,
+    health: Option<Health>,
+    good: u32,
+    bad: u32,
+    unknown: u32,
+    first_bad: Option<MonoTime>,
+    supported: MonoTime,
+    last_up: Option<MonoTime>,
+}
+
+#[derive(Clone, Debug)]
+struct Theirs {
+    domain: FailureDomain,
+    health: Health,
+    seen: MonoTime,
+    first_bad: Option<MonoTime>,
+}
+
+#[derive(Debug, Default)]
+pub struct Votes {
+    own: BTreeMap<ProbeName, Own>,
+    theirs: BTreeMap<(ProbeName, VantageId), Theirs>,
+    tilt_until: Option<MonoTime>,
+    /// Since when so many of the primary's probes have been down, by quorum.
+    held: BTreeMap<u32, MonoTime>,
+    /// What our own attempts saw, by when they began.
+    looks: BTreeMap<ProbeName, (MonoTime, Health)>,
+    /// How far behind the standby said that it was.
+    lags: Vec<(MonoTime, Duration)>,
+}
+
+impl Votes {
+    pub fn new_life(&mut self) {
+        *self = Self::default();
+    }
+
+    pub fn observed(&mut self, settings: &ProbeSettings, started: MonoTime, observation: &Observation) {
+        let own = self.own.entry(settings.name.clone()).or_default();
+        if own.newest.is_some_and(|newest| started <= newest) {
+            return;
+        }
+        own.newest = Some(started);
+        let health = observation.health();
+        self.looks.insert(settings.name.clone(), (started, health));
+        if let Some(lag) = observation.facts().and_then(|facts| facts.lag) {
+            self.lags.push((started, lag.time));
+        }
+        let same = own.health == Some(health);
+        let concluded = match health {
+            Health::Up => {
+                (own.bad, own.unknown, own.good, own.last_up) = (0, 0, own.good + 1, Some(started));
+                own.good >= settings.rise || own.health.is_none() || same
+            }
+            Health::Down => {
+                if own.bad == 0 && !same {
+                    own.first_bad = Some(started);
+                }
+                (own.good, own.unknown, own.bad) = (0, 0, own.bad + 1);
+                own.bad >= settings.fall || same
+            }
+            Health::Unknown => {
+                own.unknown += 1;
+                own.unknown >= settings.fall && !same
+            }
+        };
+        if concluded {
+            (own.health, own.supported) = (Some(health), started);
+            match health {
+                Health::Up => own.first_bad = None,
+                Health::Down => {}
+                Health::Unknown => (own.good, own.bad, own.first_bad) = (0, 0, None),
+            }
+        }
+    }
+
+    pub fn voted(&mut self, event: &failoverd::core::Event, now: MonoTime) {
+        let failoverd::core::Event::PeerVote { vantage, domain, probe, health, seen, first_bad, .. } = event else {
+            return;
+        };
+        let vote = Theirs { domain: domain.clone(), health: *health, seen: *seen.min(&now), first_bad: *first_bad };
+        let key = (probe.clone(), vantage.clone());
+        if self.theirs.get(&key).is_none_or(|known| known.seen < vote.seen) {
+            self.theirs.insert(key, vote);
+        }
+    }
+
+    pub fn stalled(&mut self, until: MonoTime) {
+        for own in self.own.values_mut() {
+            let kept = Own { newest: own.newest, last_up: own.last_up, ..Own::default() };
+            *own = kept;
+        }
+        self.theirs.clear();
+        self.held.clear();
+        self.tilt_until = Some(until);
+    }
+
+    pub fn in_tilt(&self, now: MonoTime) -> bool {
+        self.tilt_until.is_some_and(|until| now < until)
+    }
+
+    /// Do so many failure domains agree that the probe is down, each of them with one voice?
+    fn is_down(&self, settings: &Settings, probe: &str, now: MonoTime) -> bool {
+        let name = ProbeName::from(probe);
+        let Some(max_age) = settings.probe(&name).map(|probe| probe.max_age.get()) else { return false };
+        let mut domains: BTreeMap<FailureDomain, Vec<Health>> = BTreeMap::new();
+        if let Some((own, health)) = self.own.get(&name).and_then(|own| Some((own, own.health?)))
+            && now.since(own.supported) <= max_age
+        {
+            let cut_off = health == Health::Down && !self.anchors_answer(settings, own.first_bad.unwrap_or(now));
+            domains.entry(settings.domain.clone()).or_default().push(if cut_off { Health::Unknown } else { health });
+        }
+        for ((_, _), vote) in self.theirs.iter().filter(|((of, _), _)| *of == name) {
+            if now.since(vote.seen) <= max_age {
+                domains.entry(vote.domain.clone()).or_default().push(vote.health);
+            }
+        }
+        let agree = |wanted| domains.values().filter(|voices| voices.iter().all(|voice| *voice == wanted)).count();
+        let need = settings.quorum as usize;
+        !self.in_tilt(now) && agree(Health::Down) >= need && agree(Health::Up) < need
+    }
+
+    fn anchors_answer(&self, settings: &Settings, since: MonoTime) -> bool {
+        let answering = settings.anchors.iter().filter_map(|anchor| self.own.get(anchor));
+        let answering = answering.filter(|own| own.health == Some(Health::Up) && own.last_up >= Some(since));
+        answering.count() >= settings.anchors_at_least as usize
+    }
+
+    fn count_down(&self, settings: &Settings, now: MonoTime) -> u32 {
+        PRIMARY.iter().filter(|probe| self.is_down(settings, probe, now)).count() as u32
+    }
+
+    /// To be called with each event: since when have two, and three, been down?
+    pub fn keep_time(&mut self, settings: &Settings, now: MonoTime) {
+        let anybody = self.own.values().any(|own| own.health == Some(Health::Down))
+            || self.theirs.values().any(|vote| vote.health == Health::Down);
+        if !anybody {
+            return self.held.clear();
+        }
+        let down = self.count_down(settings, now);
+        for weight in [2, 3] {
+            if down >= weight {
+                self.held.entry(weight).or_insert(now);
+            } else {
+                self.held.remove(&weight);
+            }
+        }
+    }
+
+    /// For how long so many have been down without interruption; `None` where they are not.
+    pub fn held_for(&self, weight: u32, now: MonoTime) -> Option<Duration> {
+        self.held.get(&weight).map(|since| now.since(*since))
+    }
+
+    /// Did our own attempts since then, or a quorum of others where we could not look, see it down?
+    pub fn looked_down(&self, settings: &Settings, weight: u32, since: MonoTime, now: MonoTime) -> bool {
+        let confirmed = |probe: &str| {
+            let name = ProbeName::from(probe);
+            match self.looks.get(&name).filter(|(started, _)| *started >= since) {
+                Some((_, Health::Up)) => return false,
+                Some((_, Health::Down)) if self.anchors_answer(settings, since) => return true,
+                _ => {}
+            }
+            let others = self
+                .theirs
+                .iter()
+                .filter(|((of, _), vote)| *of == name && vote.health == Health::Down && vote.domain != settings.domain);
+            let max_age = settings.probes[0].max_age.get();
+            let mut domains: Vec<_> =
+                others.filter(|(_, v)| now.since(v.seen) <= max_age).map(|(_, v)| &v.domain).collect();
+            domains.sort_unstable();
+            domains.dedup();
+            domains.len() >= settings.quorum as usize
+        };
+        PRIMARY.into_iter().filter(|probe| confirmed(probe)).count() as u32 >= weight
+    }
+
+    /// The newest lag that was measured before the database was last known to be well, and since
+    /// when somebody has seen it down.
+    pub fn believable_lag(&self, settings: &Settings) -> (Option<Duration>, Option<MonoTime>) {
+        let db = self.own.get(&"db".into());
+        let bad =
+            self.theirs.iter().filter(|((of, _), _)| of.as_str() == "db").filter_map(|(_, vote)| vote.first_bad).max();
+        let up = self.theirs.iter().filter(|((of, _), vote)| of.as_str() == "db" && vote.health == Health::Up);
+        let up = up.map(|(_, vote)| vote.seen).max();
+        let interval = settings.probes[0].interval.get();
+        let well = db.and_then(|db| db.last_up).max(bad.map(|bad| bad.minus(interval))).max(up);
+        let lag = well.and_then(|well| self.lags.iter().rev().find(|(at, _)| *at <= well).map(|(_, lag)| *lag));
+        (lag, db.and_then(|db| db.first_bad).max(bad))
+    }
+}
