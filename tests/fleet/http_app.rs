@@ -82,6 +82,11 @@ impl HttpApp {
         seen["requests"].as_u64().context("a count")
     }
 
+    /// Was it started, and not killed since?
+    pub fn runs(&self) -> bool {
+        self.server.is_some()
+    }
+
     /// SIGKILL: the next connection is refused.
     pub fn kill9(&mut self) {
         self.server = None;
@@ -117,6 +122,7 @@ pub struct Answer {
 struct Shared {
     answer: Option<Answer>,
     requests: u64,
+    taken: Vec<String>,
 }
 
 /// The same application inside the test, for when no process needs to die.
@@ -134,12 +140,15 @@ impl LocalApp {
         let shared = Arc::new(Mutex::new(Shared::default()));
         let healthy = json!({ "status": "ok", "region": region }).to_string();
         let state = shared.clone();
-        let app = axum::Router::new().fallback(move || {
+        let app = axum::Router::new().fallback(move |body: String| {
             let (state, healthy) = (state.clone(), healthy.clone());
             async move {
                 let answer = {
                     let mut state = lock(&state);
                     state.requests += 1;
+                    if state.answer.as_ref().is_none_or(|answer| answer.status < 300) {
+                        state.taken.push(body);
+                    }
                     state.answer.clone()
                 };
                 let answer = answer.unwrap_or(Answer { status: 200, body: healthy, delay: Duration::ZERO });
@@ -177,6 +186,16 @@ impl LocalApp {
     /// How many requests it has seen.
     pub fn requests(&self) -> u64 {
         lock(&self.shared).requests
+    }
+
+    /// The bodies of the requests that it has answered well, in order.
+    pub fn taken(&self) -> Vec<String> {
+        lock(&self.shared).taken.clone()
+    }
+
+    /// Forgets them.
+    pub fn forget_taken(&self) {
+        lock(&self.shared).taken.clear();
     }
 }
 

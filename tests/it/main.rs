@@ -4,9 +4,12 @@ mod fleet;
 
 mod actions;
 mod deploy;
+#[cfg(feature = "crash-points")]
+mod durability;
 mod fleet_selftest;
 mod kube_contract;
 mod kube_faults;
 mod logging;
+mod rig;
 mod state;
 mod systemd;
