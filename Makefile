@@ -43,8 +43,8 @@ demo: ## A regional outage and its failover, on real servers, in a minute
 	@cargo build --locked --release --bin failoverd --example demo
 	@exec "$${CARGO_TARGET_DIR:-target}/release/examples/demo"
 
-bench: ## The benchmarks
-	@tests/fleet/install.sh
+bench: ## Latency, overhead and footprint, each beside a reference of the same run
+	@tests/fleet/install.sh benches
 	@cargo bench --locked
 
 clean: ## Remove what was built (not the caches in ~/.cache/failoverd)

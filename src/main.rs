@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use failoverd::cli;
 use failoverd::cli::args::{Cli, Global, Verb};
-use failoverd::cli::check::{load_options, load_or_tell};
+use failoverd::cli::check::load_options;
 use failoverd::cli::exit::{Exit, Failure};
-use failoverd::daemon::{self, RunOptions};
+use failoverd::config;
+use failoverd::daemon::{self, RunOptions, StartError};
 
 fn main() -> ExitCode {
     // One TLS stack for every client. An error means that somebody was quicker, with the same one.
@@ -32,13 +33,21 @@ fn runtime(mut builder: tokio::runtime::Builder) -> Result<tokio::runtime::Runti
 /// Runs the daemon. Two workers: one for the loop, one for what must not wait for it.
 fn run(global: &Global, alert_only: bool) -> Result<(), Failure> {
     let load = load_options(global, true);
-    let loaded = load_or_tell(global, &load)?;
+    // Told where the log goes: whoever runs a daemon reads that.
+    let wrong = |faults: config::Faults| {
+        let found = faults.render(false);
+        Failure::new(Exit::Usage, "configuration", format!("the configuration is wrong, nothing is begun\n{found}"))
+    };
+    let loaded = config::load(&load).map_err(wrong)?;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(2);
     let options = RunOptions { load, socket: global.socket.clone(), alert_only };
     let ended = runtime(builder)?.block_on(daemon::run(loaded, options));
     ended.map_err(|error| {
         let exit = if error.exit_code() == 2 { Exit::Usage } else { Exit::Failed };
-        Failure::new(exit, "daemon", error.to_string())
+        match error {
+            StartError::Told { .. } => Failure::said(exit),
+            error => Failure::new(exit, "daemon", error.to_string()),
+        }
     })
 }

@@ -79,7 +79,7 @@ pub enum Verb {
     Status,
     /// Follow live: redrawn on a terminal, else a line for each change
     Watch {
-        /// End when the active run ends; at once where there is none
+        /// End when the active run ends; where none is active, wait for the next one
         #[arg(long)]
         until_run_ends: bool,
     },

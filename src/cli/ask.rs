@@ -10,6 +10,7 @@ use super::render::incident::render_incident;
 use super::render::style::{Style, Tone, clean};
 use super::render::time::{moment, span};
 use super::show::unknown;
+use super::watch::Until;
 use crate::core::view::{IncidentView, ScenarioView};
 use crate::core::{Answer, Command};
 use crate::model::{HumanDuration, IncidentId, ScenarioName, Truth, WallTime};
@@ -39,16 +40,8 @@ impl Context {
             return self.give(command).await.map(drop);
         }
         let incidents = self.client.incidents().await?;
-        let incident = one(&incidents, args.incident.as_deref(), "waits for approval", |incident| {
-            incident.closed.is_none() && incident.approval.is_some()
-        })?;
-        let Some(approval) = &incident.approval else {
-            let text = format!(
-                "{} does not wait for approval; `failoverd explain {}` says why",
-                incident.id, incident.scenario
-            );
-            return Err(Failure::new(Exit::Refused, "not_now", text));
-        };
+        let asks = |incident: &IncidentView| incident.closed.is_none() && incident.approval.is_some();
+        let incident = one(&incidents, args.incident.as_deref(), "waits for approval", asks)?;
         let scenario = self.client.explain(Some(&incident.scenario)).await?.pop();
         let text = format!(
             "{}{}",
@@ -61,17 +54,18 @@ impl Context {
             ))
         );
         tell(&text);
+        // Also what was denied, or is held back by the loss that it would cost, can be approved by its
+        // name: what becomes of it is for the daemon to say.
+        let plan_hash = incident.approval.as_ref().map(|approval| approval.plan_hash.clone());
         // Without a terminal the verb and the incident's name are the answer; the plan's hash binds it.
         if !args.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
-            confirm(&format!("Fail over by plan {} now?", approval.plan_hash.short()))?;
+            let plan = plan_hash.as_ref().map_or(String::new(), |hash| format!(" by plan {}", hash.short()));
+            confirm(&format!("Fail over{plan} now?"))?;
         }
-        let command = Command::Approve {
-            incident: incident.id.clone(),
-            plan_hash: Some(approval.plan_hash.clone()),
-            allow_data_loss: args.allow_data_loss,
-        };
-        self.give(command).await?;
-        if args.watch { self.watch(true).await } else { Ok(()) }
+        let command =
+            Command::Approve { incident: incident.id.clone(), plan_hash, allow_data_loss: args.allow_data_loss };
+        let answer = self.give(command).await?;
+        if args.watch { self.watch(Until::after(answer.run)).await } else { Ok(()) }
     }
 
     /// `failoverd deny`.
@@ -106,8 +100,9 @@ impl Context {
         if !args.yes {
             confirm(&format!("Fail over {name} now?"))?;
         }
-        self.give(Command::Failover { scenario: name, allow_data_loss: args.allow_data_loss }).await?;
-        if args.watch { self.watch(true).await } else { Ok(()) }
+        let command = Command::Failover { scenario: name, allow_data_loss: args.allow_data_loss };
+        let answer = self.give(command).await?;
+        if args.watch { self.watch(Until::after(answer.run)).await } else { Ok(()) }
     }
 
     /// `failoverd step`.

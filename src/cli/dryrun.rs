@@ -18,7 +18,7 @@ use crate::actions;
 use crate::clients::Clients;
 use crate::config::Loaded;
 use crate::core::plan::{critical_path, topological};
-use crate::model::{Epoch, Plan, Settings, Step, StepName};
+use crate::model::{Epoch, Plan, Settings, Step, StepName, Work};
 use crate::ports::{ActionContext, Authority, Denied};
 
 /// So many steps look at the same time.
@@ -120,6 +120,16 @@ async fn look(step: &Step, clients: &Arc<Clients>, deadline: Instant) -> Look {
     }
 }
 
+/// What a step touches, or waits for, in one line.
+fn target(work: &Work) -> String {
+    match work {
+        Work::Action(spec) => spec.target.clone(),
+        Work::Wait { duration } => duration.to_string(),
+        Work::Approval { message } => message.clone(),
+        Work::VerifyProbe { probe, hold } => format!("{probe} is up for {hold}"),
+    }
+}
+
 /// Puts the steps into their levels, and marks the critical path.
 fn assemble(settings: &Settings, plan: &Plan, mut looks: BTreeMap<StepName, Look>) -> DryRun {
     let path = critical_path(plan, |step| step.estimate.get());
@@ -136,7 +146,7 @@ fn assemble(settings: &Settings, plan: &Plan, mut looks: BTreeMap<StepName, Look
         .map(|step| DryStep {
             name: step.name.clone(),
             kind: step.work.kind().to_string(),
-            target: step.work.action().map_or(String::new(), |spec| spec.target.clone()),
+            target: target(&step.work),
             after: step.after.clone(),
             level: levels.get(&step.name).copied().unwrap_or(1),
             critical: path.steps.contains(&step.name),

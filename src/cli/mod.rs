@@ -17,7 +17,8 @@ use clap::CommandFactory;
 
 use self::args::{Cli, Global, Verb};
 use self::context::Context;
-use self::exit::{Exit, Failure, print};
+use self::exit::{Exit, Failure, print, print_json};
+use self::watch::Until;
 use crate::core::Command;
 
 /// Carries out every verb but `run`.
@@ -28,7 +29,7 @@ pub async fn dispatch(global: &Global, verb: &Verb) -> Result<(), Failure> {
     match verb {
         Verb::Run { .. } => Err(Failure::new(Exit::Failed, "internal", "`run` is not carried out here")),
         Verb::Check { no_inspect } => check::check(global, !no_inspect),
-        Verb::Schema => todo!("schema"),
+        Verb::Schema => print_json(&crate::config::schema()),
         Verb::Plan { name, within } => dryrun::plan(global, name.as_deref(), within.get()).await,
         Verb::Completions { shell } => completions(*shell),
         _ => talk(&Context::new(global)?, verb).await,
@@ -40,7 +41,9 @@ async fn talk(context: &Context, verb: &Verb) -> Result<(), Failure> {
     let give = async |command| context.give(command).await.map(drop);
     match verb {
         Verb::Status => context.status().await,
-        Verb::Watch { until_run_ends } => context.watch(*until_run_ends).await,
+        Verb::Watch { until_run_ends } => {
+            context.watch(if *until_run_ends { Until::NextRunEnds } else { Until::Stopped }).await
+        }
         Verb::Incidents { id } => context.incidents(id.as_deref()).await,
         Verb::Explain { scenario } => context.explain(scenario.as_deref()).await,
         Verb::Runs { id } => context.runs(id.as_deref()).await,

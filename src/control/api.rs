@@ -41,6 +41,9 @@ const BODY_TIME: Duration = Duration::from_secs(5);
 /// How long the daemon may take to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(15);
 
+/// How long the status may take before the last known one is shown.
+const STATUS_TIME: Duration = Duration::from_secs(3);
+
 /// How often a watcher hears something although nothing changes.
 const WATCH_BEAT: Duration = Duration::from_secs(5);
 
@@ -125,7 +128,16 @@ impl Api {
 }
 
 async fn status(State(api): State<Api>) -> Json<StatusView> {
-    Json(api.handle.status().await)
+    Json(newest(&*api.handle).await)
+}
+
+/// The status now; where the loop is stuck, the last one that it told, whose `at` says how old it
+/// is. Somebody who is woken up by a stuck daemon wants to know what it knew.
+async fn newest(handle: &dyn Handle) -> StatusView {
+    match tokio::time::timeout(STATUS_TIME, handle.status()).await {
+        Ok(view) => view,
+        Err(_) => StatusView::clone(&handle.watch().borrow()),
+    }
 }
 
 async fn incidents(State(api): State<Api>) -> Json<Vec<IncidentView>> {
@@ -147,7 +159,7 @@ struct Which {
 }
 
 async fn explain(State(api): State<Api>, Query(which): Query<Which>) -> Result<Json<Vec<ScenarioView>>, Problem> {
-    let mut scenarios = api.handle.status().await.scenarios;
+    let mut scenarios = newest(&*api.handle).await.scenarios;
     if let Some(name) = which.scenario {
         let known: Vec<String> = scenarios.iter().map(|scenario| scenario.name.to_string()).collect();
         scenarios.retain(|scenario| scenario.name.as_str() == name);
@@ -160,33 +172,35 @@ async fn explain(State(api): State<Api>, Query(which): Query<Which>) -> Result<J
 }
 
 async fn watch(State(api): State<Api>, Extension(peer): Extension<Peer>) -> Response {
-    let stream = Body::from_stream(lines(api.handle.watch(), api.gate, peer));
+    let stream = Body::from_stream(lines(api, peer));
     ([(header::CONTENT_TYPE, "application/x-ndjson")], stream).into_response()
 }
 
 /// The newest status as a line, at each change. A slow reader skips what it was too slow for, so
 /// that nothing piles up. Ends with the daemon, or once the reader may look no more.
-fn lines(
-    mut views: watch::Receiver<Arc<StatusView>>,
-    gate: Arc<Gate>,
-    peer: Peer,
-) -> impl Stream<Item = Result<Bytes, serde_json::Error>> {
+fn lines(api: Api, peer: Peer) -> impl Stream<Item = Result<Bytes, serde_json::Error>> {
+    let mut views = api.handle.watch();
     views.mark_changed();
-    futures::stream::unfold(Some((views, gate)), move |state| async move {
-        let (mut views, gate) = state?;
-        let ended = matches!(tokio::time::timeout(WATCH_BEAT, views.changed()).await, Ok(Err(_)));
-        if ended || gate.role(peer).is_none() {
+    futures::stream::unfold(Some((views, api)), move |state| async move {
+        let (mut views, api) = state?;
+        let changed = tokio::time::timeout(WATCH_BEAT, views.changed()).await;
+        if matches!(changed, Ok(Err(_))) || api.gate.role(peer).is_none() {
             return None;
         }
-        let view = Arc::clone(&views.borrow_and_update());
-        match serde_json::to_vec(&*view) {
-            Ok(mut line) => {
-                line.push(b'\n');
-                Some((Ok(line.into()), Some((views, gate))))
-            }
-            Err(error) => Some((Err(error), None)),
-        }
+        let line = match changed {
+            Ok(_) => line(&views.borrow_and_update()),
+            // Nothing has changed, but the times in it have moved on.
+            Err(_) => line(&newest(&*api.handle).await),
+        };
+        let go_on = line.is_ok().then_some((views, api));
+        Some((line, go_on))
     })
+}
+
+fn line(view: &StatusView) -> Result<Bytes, serde_json::Error> {
+    let mut line = serde_json::to_vec(view)?;
+    line.push(b'\n');
+    Ok(line.into())
 }
 
 async fn command(

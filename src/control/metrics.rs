@@ -221,8 +221,10 @@ impl Gauges {
         for mode in [Mode::Auto, Mode::Approve, Mode::AlertOnly] {
             self.mode.with_label_values(&[mode_label(mode)]).set(i64::from(view.mode == mode));
         }
-        let parked =
-            view.run.as_ref().is_some_and(|run| run.steps.iter().any(|step| step.state == StepStateView::Parked));
+        // A step whose work is to ask waits for a person as much as one that was given up for now.
+        let parked = view.run.iter().flat_map(|run| &run.steps).any(|step| {
+            step.state == StepStateView::Parked || step.kind == "approval" && step.state == StepStateView::Waiting
+        });
         self.run_active.set(i64::from(view.run.is_some()));
         self.run_parked.set(i64::from(parked));
         self.epoch.set(i64::try_from(view.epoch.0).unwrap_or(i64::MAX));

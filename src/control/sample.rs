@@ -166,3 +166,19 @@ pub(crate) fn failing_over() -> StatusView {
     view.run = Some(run());
     view
 }
+
+/// Writes the fixtures of `tests/it/cli`, which sees the crate from outside.
+#[test]
+#[ignore = "run it after a change of the views: cargo test --lib write_fixtures -- --ignored"]
+fn write_fixtures() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/cli");
+    let write = |name: &str, value: serde_json::Value| {
+        let text = serde_json::to_string_pretty(&value).expect("views are JSON");
+        std::fs::write(folder.join(name), text + "\n").expect("written");
+    };
+    write("quiet.json", serde_json::json!(quiet()));
+    write("outage.json", serde_json::json!(outage()));
+    write("failing_over.json", serde_json::json!(failing_over()));
+    write("incident.json", serde_json::json!(incident()));
+    write("run.json", serde_json::json!(run()));
+}

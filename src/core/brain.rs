@@ -59,7 +59,7 @@ impl Brain {
             next_call: 0,
             wake: Some(now.mono),
         };
-        brain.lay_out(Vec::new());
+        brain.lay_out(HashMap::new());
         Ok(brain)
     }
 
@@ -92,6 +92,8 @@ impl Brain {
         let think = match event {
             Event::Observed { probe, started, observation } => self.observed(&probe, started, observation),
             Event::PeerVote { vantage, domain, probe, health, seen, first_bad, cause } => {
+                // A clock that runs ahead of ours must not make a vote that never expires.
+                let seen = seen.min(now.mono);
                 self.peer_vote(&probe, PeerVote { vantage, domain, health, seen, first_bad, cause })
             }
             Event::Tick => true,
@@ -110,13 +112,11 @@ impl Brain {
                 true
             }
             Event::Reload(settings) => {
-                self.settings = Arc::new(*settings);
-                let old = std::mem::take(&mut self.detectors);
-                self.lay_out(old);
+                self.reload(*settings);
                 true
             }
             Event::Refused { by, what } => {
-                let result = "refused: not in the role".to_owned();
+                let result = "refused: not permitted".to_owned();
                 self.commit(now, Entry::Command { by, command: what, result });
                 false
             }
@@ -153,9 +153,16 @@ impl Brain {
     fn think(&mut self, now: Now) {
         self.tilt_until = self.tilt_until.filter(|until| now.mono < *until);
         self.evaluate(now);
-        self.drive(now);
-        // A run that ended, or that began, changes what the guards say.
-        self.evaluate(now);
+        // A run that ended changes what the guards say, and then another may begin. Each pass ends
+        // a run, and the limit of failovers ends the passes; the bound guards against a mistake.
+        for _ in 0..4 {
+            let run = self.driver.as_ref().map(|driver| driver.run.clone());
+            self.drive(now);
+            self.evaluate(now);
+            if self.driver.as_ref().map(|driver| &driver.run) == run.as_ref() {
+                break;
+            }
+        }
         self.attentive = self.driver.is_some() || self.watches.iter().any(Watch::is_attentive);
         self.wake = self.earliest_wake(now.mono);
     }
@@ -169,21 +176,29 @@ impl Brain {
         expiries.chain(watches).chain(driver).chain(self.tilt_until).filter(|at| *at > now).min()
     }
 
-    /// Fits detectors and watches to the settings; a probe that is as it was keeps its vote.
-    fn lay_out(&mut self, old: Vec<Detector>) {
-        let mut old: HashMap<ProbeName, Detector> =
-            old.into_iter().map(|detector| (detector.settings.name.clone(), detector)).collect();
-        self.detectors = self
-            .settings
-            .probes
-            .iter()
-            .map(|probe| match old.remove(&probe.name) {
-                Some(detector) if detector.settings == *probe => detector,
-                _ => Detector::new(probe.clone()),
-            })
-            .collect();
+    /// Takes new settings. A condition that is as it was goes on being confirmed: a reload in the
+    /// middle of an outage must not cost the time that was waited already.
+    fn reload(&mut self, settings: Settings) {
+        let old = std::mem::replace(&mut self.settings, Arc::new(settings));
+        let watches = std::mem::take(&mut self.watches);
+        let votes = std::mem::take(&mut self.detectors).into_iter().zip(std::mem::take(&mut self.peers));
+        self.lay_out(votes.map(|(own, peers)| (own.settings.name.clone(), (own, peers))).collect());
+        for (was, watch) in old.scenarios.iter().zip(watches) {
+            let same = self.settings.scenarios.iter().position(|new| new.name == was.name && new.when == was.when);
+            if let Some(place) = same {
+                self.watches[place] = watch;
+            }
+        }
+    }
+
+    /// Fits detectors and watches to the settings; a probe that is as it was keeps its votes.
+    fn lay_out(&mut self, mut old: HashMap<ProbeName, (Detector, Vec<PeerVote>)>) {
+        let votes = self.settings.probes.iter().map(|probe| match old.remove(&probe.name) {
+            Some((own, peers)) if own.settings == *probe => (own, peers),
+            _ => (Detector::new(probe.clone()), Vec::new()),
+        });
+        (self.detectors, self.peers) = votes.unzip();
         self.index = self.settings.probes.iter().enumerate().map(|(i, probe)| (probe.name.clone(), i)).collect();
-        self.peers = vec![Vec::new(); self.detectors.len()];
         self.watches = self.settings.scenarios.iter().map(|_| Watch::default()).collect();
     }
 
@@ -253,7 +268,9 @@ impl Brain {
             .filter_map(|anchor| self.index.get(anchor))
             .filter(|index| {
                 let anchor = &self.detectors[**index];
-                anchor.last_up.is_some_and(|up| up >= since)
+                // It answered once since, and has not fallen silent after that: we may have been cut
+                // off later than the target's first bad answer.
+                anchor.last_up.is_some_and(|up| up >= since) && anchor.health() == Some(Health::Up)
             })
             .count();
         answered < self.settings.anchors_at_least as usize

@@ -60,7 +60,8 @@ impl Brain {
         self.commit(now, Entry::Resumed { by: by.to_owned() });
         // The time that a step waited for a person is not its own.
         if let Some(driver) = &mut self.driver {
-            for activity in driver.steps.iter_mut().filter(|activity| matches!(activity.doing, Doing::Ready { .. })) {
+            let waited = |doing: &Doing| matches!(doing, Doing::Ready { .. } | Doing::Backoff { .. });
+            for activity in driver.steps.iter_mut().filter(|activity| waited(&activity.doing)) {
                 let timeout = activity.deadline.zip(activity.started).map(|(end, start)| end.since(start));
                 activity.deadline = timeout.map(|timeout| now.mono + timeout);
             }
@@ -117,8 +118,9 @@ impl Brain {
                 format!("the plan is {} now, not {}: look at it again", plan_hash.short(), shown.short()),
             ));
         }
-        if let Some(run) = incident.run.as_ref().filter(|run| self.ledger.runs[*run].touched()) {
-            return Err(refuse("not_now", format!("run {run} was started for {id}")));
+        if let Some(run) = self.ledger.runs.values().find(|run| run.incident.as_ref() == Some(id) && run.counts()) {
+            let hint = if run.ended.is_none() { "; `failoverd abort` stops it" } else { "" };
+            return Err(refuse("not_now", format!("run {} was started for {id}{hint}", run.id)));
         }
         self.commit(
             now,
@@ -168,8 +170,7 @@ impl Brain {
         let incident = self.ledger.open_incident(name).cloned();
         let mut guards = self.standing_guards(now, &scenario);
         guards.extend(self.target_guards(now, &scenario, incident.as_ref()));
-        let outage_start = incident.as_ref().map_or(now.mono, |incident| now.mono_of(incident.outage_start));
-        let loss = self.data_loss(&scenario, outage_start, allow_data_loss);
+        let loss = self.data_loss(&scenario, now.mono, allow_data_loss);
         let reason =
             guards.into_iter().filter(|guard| guard.name != "data_loss").find_map(|guard| guard.holds).or(loss);
         if let Some(reason) = reason {

@@ -45,6 +45,7 @@ pub(super) struct Detector {
     seen: MonoTime,
     pub(super) latest: Option<Latest>,
     pub(super) last_up: Option<MonoTime>,
+    pub(super) last_bad: Option<MonoTime>,
     pub(super) latency: Option<Duration>,
     pub(super) facts: Option<Box<Facts>>,
     lags: VecDeque<(MonoTime, Lag)>,
@@ -65,6 +66,7 @@ impl Detector {
             seen: MonoTime::ZERO,
             latest: None,
             last_up: None,
+            last_bad: None,
             latency: None,
             facts: None,
             lags: VecDeque::new(),
@@ -118,6 +120,7 @@ impl Detector {
     }
 
     fn bad(&mut self, started: MonoTime) {
+        self.last_bad = Some(started);
         self.good = 0;
         self.unknown = 0;
         if self.bad == 0 && self.health != Some(Health::Down) {

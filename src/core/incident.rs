@@ -110,6 +110,8 @@ impl Incident {
             }
             Entry::ApprovalAsked { plan_hash, epoch, until, .. } => {
                 self.asked = Some(Asked { plan_hash: plan_hash.clone(), epoch: *epoch, until: *until });
+                // An answer to an earlier question is none to this one.
+                self.answered = None;
                 format!("approval asked for plan {} until {until}", plan_hash.short())
             }
             Entry::ApprovalAnswered { by, approved, plan_hash, epoch, allow_data_loss, .. } => {

@@ -92,19 +92,19 @@ impl Ledger {
         self.incidents.values().rev().find(|incident| incident.closed.is_none() && incident.scenario == *scenario)
     }
 
-    /// When the newest run of a service that touched anything ended; cool-down starts there.
+    /// When the newest run of a service that counts ended; cool-down starts there.
     pub fn last_end(&self, service: &ServiceName) -> Option<WallTime> {
         self.runs
             .values()
-            .filter(|run| run.service == *service && run.touched())
+            .filter(|run| run.service == *service && run.counts())
             .filter_map(|run| run.ended.map(|(_, at)| at))
             .max()
     }
 
-    /// When the runs that touched anything began, since `from`, the oldest first.
+    /// When the runs that count began, since `from`, the oldest first.
     pub fn starts_since(&self, from: WallTime) -> Vec<WallTime> {
         let mut starts: Vec<WallTime> =
-            self.runs.values().filter(|run| run.started >= from && run.touched()).map(|run| run.started).collect();
+            self.runs.values().filter(|run| run.started >= from && run.counts()).map(|run| run.started).collect();
         starts.sort_unstable();
         starts
     }

@@ -8,6 +8,7 @@ mod brain;
 mod commands;
 mod detect;
 pub mod event;
+mod gate;
 pub mod incident;
 pub mod ledger;
 pub mod plan;

@@ -6,7 +6,8 @@ use super::brain::Brain;
 use super::incident::{Answered, Incident};
 use super::plan::critical_path;
 use crate::model::{
-    Decision, HoldReason, HumanDuration, Mode, MonoTime, Now, OnNoAnswer, Plan, ScenarioSettings, Truth, WallTime,
+    Decision, Health, HoldReason, HumanDuration, Mode, MonoTime, Now, OnNoAnswer, Plan, ProbeName, ReplicationPair,
+    ScenarioSettings, Truth, Verdict, WallTime,
 };
 
 /// An answer that nothing could follow from for so long is not valid any more.
@@ -60,28 +61,70 @@ impl Brain {
         deadline.minus(budget)
     }
 
+    /// Until when a standby's word on its lag is to be believed, and until when its primary may have
+    /// taken writes that it has not seen.
+    ///
+    /// The latter is the first bad observation of the primary, by the last vantage that saw it: the
+    /// clock of the incident started earlier, perhaps much earlier, with whatever failed first. The
+    /// former is the last good one: a standby that was cut off after it believes that it has
+    /// everything. A primary that is not seen to be down may take writes now.
+    fn written_until(
+        &self,
+        scenario: &ScenarioSettings,
+        pair: &ReplicationPair,
+        now: MonoTime,
+    ) -> (Option<MonoTime>, MonoTime) {
+        let until = match &pair.primary {
+            Some(primary) => self.down_since(primary, now),
+            None => {
+                let subjects = scenario.when.subjects();
+                let down = subjects.iter().filter(|subject| subject.is == Health::Down);
+                down.filter_map(|subject| self.down_since(&subject.probe, now)).max_by_key(|(_, until)| *until)
+            }
+        };
+        until.unwrap_or((Some(now), now))
+    }
+
+    /// When a probe that is down was last seen up, if ever, and since when everybody who says that it
+    /// is down has seen it so.
+    fn down_since(&self, probe: &ProbeName, now: MonoTime) -> Option<(Option<MonoTime>, MonoTime)> {
+        let &index = self.index.get(probe)?;
+        let Verdict::Down { outage_start } = self.verdict(index, now) else { return None };
+        let own = &self.detectors[index];
+        let ours = own.first_bad().filter(|_| own.health() == Some(Health::Down) && own.is_fresh(now));
+        let fresh = |seen: MonoTime| now <= seen + own.settings.max_age.get();
+        let peers = self.peers[index].iter().filter(|peer| peer.health == Health::Down && fresh(peer.seen));
+        let theirs = peers.filter_map(|peer| peer.first_bad).max();
+        let since = theirs.into_iter().chain(ours).fold(outage_start, MonoTime::max);
+        // A vantage whose series began then saw it up at the attempt before.
+        let theirs = theirs.map(|bad| bad.minus(own.settings.interval.get()));
+        Some((own.last_up.max(theirs).map(|up| up.min(since)), since))
+    }
+
     /// What would be lost now, and by which probe; `Err` names the probe that does not tell.
     pub(super) fn predicted_loss(
         &self,
         scenario: &ScenarioSettings,
-        outage_start: MonoTime,
-    ) -> Result<Option<(HumanDuration, crate::model::ProbeName)>, crate::model::ProbeName> {
-        let mut worst: Option<(HumanDuration, crate::model::ProbeName)> = None;
+        now: MonoTime,
+    ) -> Result<Option<(HumanDuration, ProbeName)>, ProbeName> {
+        let mut worst: Option<(HumanDuration, ProbeName)> = None;
         for pair in &scenario.replication {
             let detector = |probe| self.index.get(probe).map(|index| &self.detectors[*index]);
+            let (believed, until) = self.written_until(scenario, pair, now);
             let Some(standby) = detector(&pair.standby) else { return Err(pair.standby.clone()) };
-            let waits =
-                pair.primary.as_ref().and_then(detector).is_some_and(|primary| {
-                    primary.synchronous_since(outage_start.minus(primary.settings.max_age.get()))
-                });
+            let waits = pair
+                .primary
+                .as_ref()
+                .and_then(detector)
+                .is_some_and(|primary| primary.synchronous_since(until.minus(primary.settings.max_age.get())));
             let loss = if waits {
                 // Every acknowledged commit is on a standby.
                 Duration::ZERO
             } else {
-                match standby.lag_at(outage_start) {
+                match believed.and_then(|believed| standby.lag_at(believed)) {
                     // What the standby did not have when it was last asked, and all since then: an old
                     // measurement is not refused, it predicts a great loss.
-                    Some((at, lag)) => lag.time + outage_start.since(at),
+                    Some((at, lag)) => lag.time + until.since(at),
                     None => return Err(pair.standby.clone()),
                 }
             };
@@ -118,11 +161,12 @@ impl Brain {
     ) -> Vec<Guard> {
         let mut guards = self.standing_guards(now, scenario);
         let watch = &self.watches[index];
-        let already = incident
-            .and_then(|incident| incident.run.as_ref())
-            .and_then(|run| self.ledger.runs.get(run))
-            // A run that touched nothing (the primary answered at the last look) does not count.
-            .filter(|run| run.touched() && run.ended.is_some());
+        // A run that a last look ended (the primary answered) does not count, nor
+        // does it hide one before it that did.
+        let already = incident.and_then(|incident| {
+            let mut runs = self.ledger.runs.values().rev();
+            runs.find(|run| run.incident.as_ref() == Some(&incident.id) && run.counts() && run.ended.is_some())
+        });
         guards.push(Guard::new("already_run", already.map(|run| HoldReason::AlreadyRun { run: run.id.clone() })));
         let inconclusive = (watch.truth != Truth::True).then(|| HoldReason::Inconclusive {
             why: match watch.truth {
@@ -181,12 +225,10 @@ impl Brain {
             .and_then(|incident| self.valid_answer(now, scenario, incident))
             .filter(|answer| answer.approved)
             .and_then(|answer| answer.allow_data_loss);
-        let outage_start =
-            incident.map(|incident| now.mono_of(incident.outage_start)).or(self.outage_start(&scenario.when, now.mono));
         vec![
             Guard::new("unless", vetoed),
             Guard::new("standby", unhealthy),
-            Guard::new("data_loss", self.data_loss(scenario, outage_start.unwrap_or(now.mono), allowed)),
+            Guard::new("data_loss", self.data_loss(scenario, now.mono, allowed)),
         ]
     }
 
@@ -194,11 +236,11 @@ impl Brain {
     pub(super) fn data_loss(
         &self,
         scenario: &ScenarioSettings,
-        outage_start: MonoTime,
+        now: MonoTime,
         allowed: Option<HumanDuration>,
     ) -> Option<HoldReason> {
         let rpo = scenario.rpo?;
-        match self.predicted_loss(scenario, outage_start) {
+        match self.predicted_loss(scenario, now) {
             Ok(Some((predicted, probe))) if predicted > rpo.max(allowed.unwrap_or_default()) => {
                 Some(HoldReason::LagAboveRpo { probe, predicted, rpo })
             }
@@ -216,7 +258,8 @@ impl Brain {
         let starts = self.ledger.starts_since(now.wall.minus(window));
         let limit = self.settings.failover_limit as usize;
         // The one whose leaving makes room again.
-        let free = (starts.len() >= limit).then(|| starts.get(starts.len() - limit)).flatten().map(|at| *at + window);
+        // A limit of zero leaves no room ever.
+        let free = starts.len().checked_sub(limit).map(|at| starts.get(at).copied().unwrap_or(now.wall) + window);
         let free_mono = free.map(|at| now.mono_of(at));
         vec![
             Guard::timed("cool_down", now.mono, cool_mono, || HoldReason::CoolDown { until: cool.unwrap_or(now.wall) }),

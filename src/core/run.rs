@@ -3,18 +3,18 @@
 //! A step is observe → (journal intent) → apply → (journal outcome) → verify. What has to outlive a
 //! crash is in the ledger; what is here can be found again by observing.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::brain::Brain;
+use super::gate::{Gate, changed};
 use super::incident::Incident;
 use super::run_ledger::{RunLedger, StepState};
 use super::run_undo::Undo;
 use crate::model::{
-    CallId, Condition, Entry, Health, Importance, MonoTime, NoticeKind, Now, Phase, RunId, RunResult, ScenarioSettings,
-    Step, StepCall, StepEnd, Subject, Trigger, Truth, Work,
+    CallId, Entry, Health, Importance, MonoTime, NoticeKind, Now, Phase, RunId, RunResult, ScenarioSettings, Step,
+    StepCall, StepEnd, Trigger, Work,
 };
 
 /// How much later than a call's own timeout its outcome is given up.
@@ -33,19 +33,6 @@ pub(super) struct Driver {
     pub(super) gate: Gate,
     pub(super) steps: Vec<Activity>,
     pub(super) undo: Undo,
-}
-
-/// The last look at the primary: nothing is changed before it.
-#[derive(Clone, Debug)]
-pub(super) enum Gate {
-    Open,
-    Looking {
-        /// Only looks that were started since then count.
-        since: MonoTime,
-        until: MonoTime,
-        /// By the probe's place in the settings.
-        seen: BTreeMap<usize, Health>,
-    },
 }
 
 /// What a step is doing.
@@ -103,12 +90,8 @@ impl Activity {
 
 impl Driver {
     pub(super) fn earliest_wake(&self) -> Option<MonoTime> {
-        let gate = match &self.gate {
-            Gate::Open => None,
-            Gate::Looking { until, .. } => Some(*until),
-        };
         let steps = self.steps.iter().filter_map(Activity::wakes);
-        gate.into_iter().chain(steps).chain(self.undo.wakes()).min()
+        self.gate.wakes().into_iter().chain(steps).chain(self.undo.wakes()).min()
     }
 }
 
@@ -126,7 +109,7 @@ impl Brain {
             Some(incident) => incident.outage_start,
             None => self.outage_start(&scenario.when, now.mono).map_or(now.wall, |at| now.wall_of(at)),
         };
-        let predicted = self.predicted_loss(scenario, now.mono_of(outage_start)).ok().flatten().map(|(loss, _)| loss);
+        let predicted = self.predicted_loss(scenario, now.mono).ok().flatten().map(|(loss, _)| loss);
         let run = self.ledger.next_run(now.wall);
         let looks = !matches!(trigger, Trigger::Manual { .. });
         let entry = Entry::RunStarted {
@@ -155,7 +138,7 @@ impl Brain {
     /// Takes up the run that the last life left.
     pub(super) fn take_up_run(&mut self, now: Now) {
         let Some(run) = self.ledger.active_run() else { return };
-        let looks = !run.touched() && !matches!(run.trigger, Trigger::Manual { .. });
+        let looks = !changed(run) && !matches!(run.trigger, Trigger::Manual { .. });
         let (id, subject) = (run.id.clone(), format!("run {} goes on after a restart", run.id));
         self.make_driver(now, looks);
         self.notify_run(now, NoticeKind::RunStarted, &id, subject);
@@ -164,42 +147,8 @@ impl Brain {
     fn make_driver(&mut self, now: Now, looks: bool) {
         let Some(run) = self.ledger.active_run() else { return };
         let (id, count, scenario) = (run.id.clone(), run.steps.len(), run.scenario.clone());
-        let subjects = self.look_subjects(&scenario);
-        let gate = if looks && !subjects.is_empty() {
-            let longest = subjects.iter().map(|i| self.detectors[*i].settings.timeout.get()).max().unwrap_or_default();
-            for index in &subjects {
-                self.effects.push(crate::core::Effect::ProbeNow(self.detectors[*index].settings.name.clone()));
-            }
-            let until = now.mono + longest + Duration::from_secs(1);
-            Gate::Looking { since: now.mono, until, seen: BTreeMap::new() }
-        } else {
-            Gate::Open
-        };
+        let gate = if looks { self.gate(now, &scenario) } else { Gate::Open };
         self.driver = Some(Driver { run: id, gate, steps: vec![Activity::idle(); count], undo: Undo::default() });
-    }
-
-    /// The probes that the last look asks: those that the condition wants to be down.
-    fn look_subjects(&self, scenario: &crate::model::ScenarioName) -> Vec<usize> {
-        let Some(scenario) = self.settings.scenario(scenario) else { return Vec::new() };
-        let mut subjects: Vec<usize> = scenario
-            .when
-            .subjects()
-            .iter()
-            .filter(|subject| subject.is == Health::Down)
-            .filter_map(|subject| self.index.get(&subject.probe).copied())
-            .collect();
-        subjects.sort_unstable();
-        subjects.dedup();
-        subjects
-    }
-
-    /// Takes a look for the gate.
-    pub(super) fn note_look(&mut self, index: usize, started: MonoTime, health: Health) {
-        if let Some(Driver { gate: Gate::Looking { since, seen, .. }, .. }) = &mut self.driver
-            && started >= *since
-        {
-            seen.insert(index, health);
-        }
     }
 
     /// Moves the run on as far as it goes.
@@ -235,50 +184,6 @@ impl Brain {
         progress
     }
 
-    /// Is the primary really down? `true` where it answered, and the run is aborted.
-    fn drive_gate(&mut self, now: Now, driver: &mut Driver) -> bool {
-        let Gate::Looking { until, seen, .. } = &driver.gate else { return false };
-        let Some(scenario) = self.ledger.runs.get(&driver.run).map(|run| run.scenario.clone()) else { return false };
-        let Some(place) = self.settings.scenarios.iter().position(|candidate| candidate.name == scenario) else {
-            // A reload took the scenario away; the run is pinned and goes on without its last look.
-            driver.gate = Gate::Open;
-            return false;
-        };
-        let when = self.settings.scenarios[place].when.clone();
-        let complete = self.look_subjects(&scenario).iter().all(|index| seen.contains_key(index));
-        let why = match self.look(&when, seen, now.mono) {
-            Truth::True => {
-                driver.gate = Gate::Open;
-                return false;
-            }
-            Truth::False => "the primary answered at the last look",
-            Truth::Unknown if complete || now.mono >= *until => {
-                "the last look could not confirm that the primary is down"
-            }
-            Truth::Unknown => return false,
-        };
-        let entry = Entry::RunAborting { run: driver.run.clone(), by: why.to_owned(), compensate: false };
-        if self.commit(now, entry) {
-            let wait = self.settings.scenarios[place].confirm_for.get().max(Duration::from_secs(5));
-            self.watches[place].not_before = Some(now.mono + wait);
-            self.watches[place].held_since = None;
-        }
-        true
-    }
-
-    fn look(&self, when: &Condition, seen: &BTreeMap<usize, Health>, now: MonoTime) -> Truth {
-        when.evaluate(&mut |subject: &Subject| {
-            if subject.is != Health::Down {
-                return self.truth(&Condition::Probe(subject.clone()), now);
-            }
-            match self.index.get(&subject.probe).and_then(|index| seen.get(index)) {
-                Some(Health::Down) => Truth::True,
-                Some(Health::Up) => Truth::False,
-                Some(Health::Unknown) | None => Truth::Unknown,
-            }
-        })
-    }
-
     fn drive_step(&mut self, now: Now, driver: &mut Driver, index: usize) -> bool {
         let run = &self.ledger.runs[&driver.run];
         match run.steps[index].state {
@@ -302,7 +207,7 @@ impl Brain {
             }
             Doing::Ready { .. } if paused => false,
             Doing::Ready { .. } if over => self.fail_step(now, driver, index, "its time is over".to_owned()),
-            Doing::Ready { before } if matches!(driver.gate, Gate::Open) => {
+            Doing::Ready { before } if driver.gate.is_open() => {
                 let before = before.clone();
                 self.apply_step(now, driver, index, before)
             }
@@ -359,7 +264,8 @@ impl Brain {
             return self.fail_step(now, driver, index, format!("there is no probe {probe} any more"));
         };
         let up = detector.health() == Some(Health::Up) && detector.seen() >= from && !detector.in_doubt();
-        let held_from = detector.since().max(from);
+        // One bad answer is an interruption, also where it does not make the probe fall.
+        let held_from = detector.since().max(from).max(detector.last_bad.unwrap_or_default());
         let ends = if up && detector.seen() >= held_from + hold.get() {
             let evidence =
                 format!("{probe} has been up for {}", crate::model::HumanDuration(detector.seen().since(held_from)));

@@ -158,13 +158,19 @@ impl RunLedger {
         !self.intended.is_empty()
     }
 
-    /// Was the point of no return intended?
+    /// Does it count: for the cool-down, for the limit, and as the one run of its incident? All do
+    /// but those that a last look ended before anything was touched. One that a person aborted
+    /// does: it must not begin again by itself.
+    pub fn counts(&self) -> bool {
+        let ended_by_a_look = self.aborting.as_ref().is_some_and(|(_, compensate)| !*compensate);
+        self.touched() || !ended_by_a_look
+    }
+
+    /// Was the point of no return intended, or found to be behind us (somebody promoted by hand)?
     pub fn past_no_return(&self) -> bool {
-        self.plan
-            .point_of_no_return
-            .as_ref()
-            .and_then(|step| self.index(step))
-            .is_some_and(|index| self.intended.contains(&index))
+        self.plan.point_of_no_return.as_ref().and_then(|step| self.index(step)).is_some_and(|index| {
+            self.intended.contains(&index) || matches!(self.steps[index].state, StepState::Ended(StepEnd::Done { .. }))
+        })
     }
 
     /// Have all steps before this one ended?
@@ -288,7 +294,11 @@ impl RunLedger {
                 StepState::Ended(end.clone())
             }
             (
-                StepState::Ended(_) | StepState::Applied(_) | StepState::Parked { .. } | StepState::Undone(_),
+                StepState::Pending
+                | StepState::Ended(_)
+                | StepState::Applied(_)
+                | StepState::Parked { .. }
+                | StepState::Undone(_),
                 Entry::CompensationIntent { epoch, .. },
             ) if undoing && *epoch == self.epoch && step.attempts > 0 => StepState::Undoing,
             (StepState::Undoing, Entry::CompensationEnded { outcome, .. }) => StepState::Undone(outcome.clone()),

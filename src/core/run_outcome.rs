@@ -33,7 +33,10 @@ impl Brain {
     /// The executor never answered: nobody knows.
     pub(super) fn lost_outcome(&mut self, now: Now, driver: &mut Driver, index: usize, call: CallId) {
         let Doing::Calling { phase, .. } = driver.steps[index].doing else { return };
-        self.effects.push(super::Effect::Cancel(call));
+        // What changes something is left to come to its end: cut off, it would be known even less.
+        if phase != Phase::Apply {
+            self.effects.push(super::Effect::Cancel(call));
+        }
         let reason = "the call did not come back".to_owned();
         let outcome = match phase {
             Phase::Observe => CallOutcome::Observed(Observed::Unknown { reason }),

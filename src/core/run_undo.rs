@@ -5,11 +5,17 @@ use std::time::Duration;
 use super::brain::Brain;
 use super::run::{Doing, Driver};
 use super::run_ledger::{RunLedger, StepState};
-use crate::model::{Applied, CallId, CallOutcome, Entry, MonoTime, Now, Phase, RunResult, StepEnd};
+use crate::model::{
+    Applied, CallId, CallOutcome, Entry, MonoTime, Now, Observed, Phase, RunResult, StepCall, StepEnd, Work,
+};
 
-/// How often undoing one step is tried.
-const TRIES: u32 = 3;
+/// How many calls undoing one step may take, looks included.
+const TRIES: u32 = 6;
 const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// How much later than a call's own timeout its outcome is given up.
+const BACKSTOP: Duration = Duration::from_secs(5);
+/// How long a look before it may take.
+const LOOK_FOR: Duration = Duration::from_secs(10);
 /// How long one try may take.
 const UNDO_FOR: Duration = Duration::from_secs(30);
 
@@ -23,14 +29,16 @@ pub(super) struct Undo {
 struct Undoing {
     index: usize,
     tries: u32,
+    /// Nobody knows whether the change stands: it is looked at before it is undone (S8).
+    unsure: bool,
     /// The call that is out, and when it is given up; else when the next one is made.
-    call: Option<CallId>,
+    call: Option<(CallId, Phase)>,
     until: MonoTime,
 }
 
 impl Undo {
     pub(super) fn is(&self, call: CallId) -> bool {
-        self.now.as_ref().is_some_and(|undoing| undoing.call == Some(call))
+        self.now.as_ref().is_some_and(|undoing| undoing.call.is_some_and(|(out, _)| out == call))
     }
 
     pub(super) fn wakes(&self) -> Option<MonoTime> {
@@ -51,7 +59,8 @@ impl Brain {
         let compensate = run.aborting.as_ref().is_some_and(|(_, compensate)| *compensate);
         match compensate.then(|| next_to_undo(run)).flatten() {
             Some(index) => {
-                driver.undo.now = Some(Undoing { index, tries: 0, call: None, until: now.mono });
+                let unsure = !surely_stands(&run.steps[index].state);
+                driver.undo.now = Some(Undoing { index, tries: 0, unsure, call: None, until: now.mono });
                 true
             }
             None => {
@@ -68,7 +77,7 @@ impl Brain {
         for index in 0..driver.steps.len() {
             match driver.steps[index].doing {
                 Doing::Calling { call, phase: Phase::Apply, until } => {
-                    if now.mono < until + Duration::from_secs(5) {
+                    if now.mono < until + BACKSTOP {
                         waiting = true;
                     } else {
                         self.lost_outcome(now, driver, index, call);
@@ -86,60 +95,85 @@ impl Brain {
 
     fn drive_undo(&mut self, now: Now, driver: &mut Driver) -> bool {
         let Some(undoing) = driver.undo.now.clone() else { return false };
-        if now.mono < undoing.until {
+        if now.mono < undoing.until || self.doubt.is_some() {
             return false;
         }
-        if undoing.call.is_some() {
-            let reason = "the call did not come back".to_owned();
-            self.undone(now, driver, CallOutcome::Applied(Applied::Unknown { reason }));
+        if let Some((call, phase)) = undoing.call {
+            if phase == Phase::Observe {
+                self.effects.push(super::Effect::Cancel(call));
+            }
+            self.undone(
+                now,
+                driver,
+                CallOutcome::Applied(Applied::Unknown { reason: "the call did not come back".into() }),
+            );
             return true;
         }
+        let (phase, timeout) = if undoing.unsure { (Phase::Observe, LOOK_FOR) } else { (Phase::Compensate, UNDO_FOR) };
         let run = &self.ledger.runs[&driver.run];
-        let (step, ledger) = (run.plan.steps[undoing.index].clone(), run.steps[undoing.index].clone());
-        let (id, epoch) = (run.id.clone(), run.epoch);
-        let Some(spec) = step.work.action().cloned() else { return false };
-        if ledger.state != StepState::Undoing
-            && !self.commit(now, Entry::CompensationIntent { run: id.clone(), step: step.name.clone(), epoch })
-        {
+        let (step, attempt) = (run.plan.steps[undoing.index].clone(), run.steps[undoing.index].attempts);
+        let (run, epoch, before) = (run.id.clone(), run.epoch, run.steps[undoing.index].before.clone());
+        let Work::Action(spec) = step.work else { return false };
+        if phase == Phase::Compensate && !self.intend_undo(now, driver, undoing.index) {
             driver.undo.now = None;
             return false;
         }
         let call = self.new_call();
-        self.effects.push(super::Effect::Call(Box::new(crate::model::StepCall {
-            call,
-            run: id,
-            step: step.name,
-            attempt: ledger.attempts,
-            epoch,
-            phase: Phase::Compensate,
-            spec,
-            before: ledger.before,
-            timeout: UNDO_FOR,
-        })));
-        let until = now.mono + UNDO_FOR + Duration::from_secs(5);
-        driver.undo.now = Some(Undoing { call: Some(call), tries: undoing.tries + 1, until, ..undoing });
+        let effect = StepCall { call, run, step: step.name, attempt, epoch, phase, spec, before, timeout };
+        self.effects.push(super::Effect::Call(Box::new(effect)));
+        let (call, tries, until) = (Some((call, phase)), undoing.tries + 1, now.mono + timeout + BACKSTOP);
+        driver.undo.now = Some(Undoing { call, tries, until, ..undoing });
         false
     }
 
-    /// Takes the outcome of an undoing.
+    /// The intent to undo, once.
+    fn intend_undo(&mut self, now: Now, driver: &Driver, index: usize) -> bool {
+        let run = &self.ledger.runs[&driver.run];
+        let (step, epoch) = (run.plan.steps[index].name.clone(), run.epoch);
+        run.steps[index].state == StepState::Undoing
+            || self.commit(now, Entry::CompensationIntent { run: driver.run.clone(), step, epoch })
+    }
+
+    /// Takes the outcome of an undoing, or of the look before it.
     pub(super) fn undone(&mut self, now: Now, driver: &mut Driver, outcome: CallOutcome) {
         let Some(undoing) = driver.undo.now.take() else { return };
+        let before = &self.ledger.runs[&driver.run].steps[undoing.index].before;
         let outcome = match outcome {
+            CallOutcome::Observed(Observed::NotDone { evidence, before: present }) if present == *before => {
+                Applied::Accepted { evidence: format!("nothing to undo: {evidence}") }
+            }
+            CallOutcome::Observed(Observed::Impossible { reason }) => Applied::Refused { reason, again: false },
+            CallOutcome::Observed(Observed::Unknown { reason }) => Applied::Unknown { reason },
+            CallOutcome::Observed(Observed::Done { evidence } | Observed::InProgress { evidence })
+                if undoing.tries >= TRIES =>
+            {
+                Applied::Refused { reason: format!("it stands: {evidence}"), again: false }
+            }
+            CallOutcome::Observed(_) => {
+                // It stands, or nothing can be seen of it: then bringing back what stood before is
+                // what was asked for, and ends in one state however often it is done.
+                driver.undo.now = Some(Undoing { unsure: false, call: None, until: now.mono, ..undoing });
+                return;
+            }
             CallOutcome::Applied(applied) => applied,
             CallOutcome::NotPermitted { reason } => Applied::Refused { reason, again: false },
-            CallOutcome::Observed(_) | CallOutcome::Verified(_) => {
-                Applied::Unknown { reason: "the executor answered another question".into() }
-            }
+            CallOutcome::Verified(_) => Applied::Unknown { reason: "the executor answered another question".into() },
         };
-        let again = matches!(outcome, Applied::Refused { again: true, .. } | Applied::Unknown { .. });
-        if again && undoing.tries < TRIES {
-            // Bringing back what stood before can be done twice: it ends in the same state.
-            driver.undo.now = Some(Undoing { call: None, until: now.mono + TRY_AGAIN, ..undoing });
+        let unsure = matches!(outcome, Applied::Unknown { .. });
+        if undoing.tries < TRIES && (unsure || matches!(outcome, Applied::Refused { again: true, .. })) {
+            driver.undo.now = Some(Undoing { call: None, unsure, until: now.mono + TRY_AGAIN, ..undoing });
             return;
         }
-        let step = self.ledger.runs[&driver.run].plan.steps[undoing.index].name.clone();
-        self.commit(now, Entry::CompensationEnded { run: driver.run.clone(), step, outcome });
+        if self.intend_undo(now, driver, undoing.index) {
+            let step = self.ledger.runs[&driver.run].plan.steps[undoing.index].name.clone();
+            self.commit(now, Entry::CompensationEnded { run: driver.run.clone(), step, outcome });
+        }
     }
+}
+
+/// Is it known that the change stands?
+fn surely_stands(state: &StepState) -> bool {
+    matches!(state, StepState::Ended(StepEnd::Done { .. }) | StepState::Applied(Applied::Accepted { .. }))
 }
 
 /// The last step that changed something and that can be brought back.
@@ -152,7 +186,9 @@ fn next_to_undo(run: &RunLedger) -> Option<usize> {
             | StepState::Undoing => true,
             StepState::Applied(Applied::Accepted { .. } | Applied::Unknown { .. }) => true,
             StepState::Applied(Applied::Refused { .. }) => false,
-            StepState::Pending | StepState::Intended | StepState::Undone(_) => false,
+            // A person said retry, and then abort.
+            StepState::Pending => true,
+            StepState::Intended | StepState::Undone(_) => false,
         };
         may_stand && !step.before.is_null()
     })

@@ -45,8 +45,10 @@ impl Default for Watch {
 }
 
 impl Watch {
+    /// Does each observation count? Also while the condition cannot be told: a vote that is
+    /// renewed, or an anchor that answers, changes no vote but may settle it.
     pub(super) fn is_attentive(&self) -> bool {
-        self.truth == Truth::True
+        self.truth != Truth::False
     }
 }
 
@@ -258,7 +260,9 @@ impl Brain {
     fn ask(&mut self, now: Now, scenario: &ScenarioSettings, incident: &Incident, until: crate::model::WallTime) {
         let Some(plan) = scenario.plan.as_ref().and_then(|plan| self.settings.plan(plan)) else { return };
         let (plan_hash, epoch) = (plan.hash(), self.ledger.epoch.next());
-        if incident.asked.as_ref().is_some_and(|asked| asked.plan_hash == plan_hash && asked.epoch == epoch) {
+        let asked = incident.asked.as_ref().is_some_and(|asked| asked.plan_hash == plan_hash && asked.epoch == epoch);
+        // Where it was answered and is asked all the same, the answer is not valid any more.
+        if asked && incident.answered.is_none() {
             return;
         }
         let asked = Entry::ApprovalAsked { incident: incident.id.clone(), plan_hash: plan_hash.clone(), epoch, until };

@@ -1,15 +1,16 @@
 //! Makes the views out of the brain's state.
 
 use super::brain::Brain;
+use super::gate::Gate;
 use super::incident::Incident;
-use super::run::{Doing, Gate};
+use super::run::Doing;
 use super::run_ledger::{RunLedger, StepState};
 use super::view::{
     ApprovalView, GuardView, IncidentView, ProbeView, RunView, ScenarioView, SplitView, StatusView, StepStateView,
     StepView, TimelineView,
 };
 use crate::model::{
-    Applied, EffectKind, HumanDuration, MonoTime, Now, Phase, RunId, ScenarioSettings, StepEnd, Verdict, WallTime, Work,
+    Applied, EffectKind, HumanDuration, Now, Phase, RunId, ScenarioSettings, StepEnd, Verdict, WallTime, Work,
 };
 
 impl Brain {
@@ -88,8 +89,7 @@ impl Brain {
             Some(incident) => Some(incident.outage_start),
             None => self.outage_start(&scenario.when, now.mono).map(|at| now.wall_of(at)),
         };
-        let from: MonoTime = outage_start.map_or(now.mono, |at| now.mono_of(at));
-        let loss = self.predicted_loss(scenario, from).ok().flatten().map(|(loss, _)| loss);
+        let loss = self.predicted_loss(scenario, now.mono).ok().flatten().map(|(loss, _)| loss);
         let plan = scenario.plan.as_ref().and_then(|plan| self.settings.plan(plan));
         ScenarioView {
             name: scenario.name.clone(),
@@ -146,7 +146,7 @@ impl Brain {
             result: run.ended.map(|(result, _)| result),
             aborting_by: run.aborting.as_ref().map(|(by, _)| by.clone()),
             past_no_return: run.past_no_return(),
-            last_look: driver.is_some_and(|driver| matches!(driver.gate, Gate::Looking { .. })),
+            last_look: driver.is_some_and(|driver| matches!(driver.gate, Gate::Looking(_))),
             steps: (0..run.steps.len()).map(|index| self.step_view(now, run, index)).collect(),
             split: split(run, opened, now.wall),
         }

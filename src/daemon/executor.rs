@@ -4,7 +4,7 @@
 //! from it is the brain's.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -28,7 +28,7 @@ pub(super) struct Executor {
     clients: Arc<Clients>,
     authority: Arc<dyn Authority>,
     finished: mpsc::UnboundedSender<Finished>,
-    running: Arc<Mutex<HashMap<CallId, Running>>>,
+    running: HashMap<CallId, Running>,
 }
 
 struct Running {
@@ -43,44 +43,44 @@ impl Executor {
         authority: Arc<dyn Authority>,
     ) -> (Self, mpsc::UnboundedReceiver<Finished>) {
         let (finished, receiver) = mpsc::unbounded_channel();
-        (Self { clients, authority, finished, running: Arc::default() }, receiver)
+        (Self { clients, authority, finished, running: HashMap::new() }, receiver)
     }
 
     /// Begins a call.
-    pub(super) fn begin(&self, call: StepCall) {
+    pub(super) fn begin(&mut self, call: StepCall) {
         let (id, phase) = (call.call, call.phase);
         let (clients, authority) = (Arc::clone(&self.clients), Arc::clone(&self.authority));
         tracing::debug!(run = %call.run, step = %call.step, ?phase, attempt = call.attempt, "call");
         let work = tokio::spawn(carry_out(call, clients, authority));
         let abort = work.abort_handle();
-        self.lock().insert(id, Running { phase, abort });
-        let (finished, running) = (self.finished.clone(), Arc::clone(&self.running));
+        self.running.insert(id, Running { phase, abort });
+        let finished = self.finished.clone();
         tokio::spawn(async move {
             let outcome = match work.await {
                 Ok(outcome) => outcome,
                 // Cancelled by the brain, which does not listen any more; or a bug of an action.
                 Err(error) => unknown(phase, &format!("the call itself failed: {error}")),
             };
-            running.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
             let _nobody_listens = finished.send(Finished { call: id, outcome });
         });
     }
 
+    /// The outcome has been heard. Until then the call counts as out: a daemon that is ending must
+    /// not leave while the outcome of a change lies in the channel, unwritten.
+    pub(super) fn heard(&mut self, call: CallId) {
+        self.running.remove(&call);
+    }
+
     /// Gives up a call that only looks. One that changes something runs to its end.
     pub(super) fn cancel(&self, call: CallId) {
-        let running = self.lock();
-        if let Some(running) = running.get(&call).filter(|running| !changes(running.phase)) {
+        if let Some(running) = self.running.get(&call).filter(|running| !changes(running.phase)) {
             running.abort.abort();
         }
     }
 
     /// How many calls are out that change something.
     pub(super) fn changing(&self) -> usize {
-        self.lock().values().filter(|running| changes(running.phase)).count()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<CallId, Running>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.values().filter(|running| changes(running.phase)).count()
     }
 }
 

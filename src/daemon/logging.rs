@@ -65,6 +65,14 @@ pub enum LoggingError {
 #[derive(Debug)]
 pub struct LogGuard {
     queue: Queue,
+    style: Style,
+}
+
+impl LogGuard {
+    /// Do people read it as it is, and not programs?
+    pub fn is_for_people(&self) -> bool {
+        matches!(self.style, Style::Human { .. })
+    }
 }
 
 impl Drop for LogGuard {
@@ -85,7 +93,7 @@ pub fn init(log: &Log) -> Result<LogGuard, LoggingError> {
         .with(style.layer(queue.clone()).with_filter(filter))
         .try_init()
         .map_err(|_| LoggingError::Twice)?;
-    Ok(LogGuard { queue })
+    Ok(LogGuard { queue, style })
 }
 
 fn filter(log: &Log, variable: impl Fn(&str) -> Option<String>) -> Result<EnvFilter, LoggingError> {

@@ -105,6 +105,7 @@ impl Loop {
     fn hear(&mut self, heard: Heard) -> Result<(), JournalError> {
         match heard {
             Heard::Finished(Finished { call, outcome }) => {
+                self.executor.heard(call);
                 self.feed(Event::Outcome { call, outcome })?;
             }
             Heard::Request(request) => self.request(request)?,
@@ -166,7 +167,7 @@ impl Loop {
             Request::Runs(reply) => drop(reply.send(self.brain.runs(now))),
             Request::Run(id, reply) => drop(reply.send(self.brain.run(now, &id))),
             Request::Command { by, command, reply } => {
-                if let Some(answer) = self.command(by, command)? {
+                if let Some(answer) = self.feed(Event::Command { by, command })? {
                     drop(reply.send(answer));
                 }
             }
@@ -177,15 +178,6 @@ impl Loop {
         Ok(())
     }
 
-    fn command(&mut self, by: String, command: Command) -> Result<Option<Reply>, JournalError> {
-        let name = crate::control::api::command_name(&command);
-        let reply = self.feed(Event::Command { by, command })?;
-        if let Some(reply) = &reply {
-            self.metrics.command(name, if reply.is_ok() { "done" } else { "refused" });
-        }
-        Ok(reply)
-    }
-
     async fn wish(&mut self, wish: Wish) -> Result<(), JournalError> {
         match wish {
             Wish::Reload => self.reload().await,
@@ -193,7 +185,8 @@ impl Loop {
                 Some(scenario) => self.by_signal("SIGUSR1", Command::Failover { scenario, allow_data_loss: None }),
                 None => {
                     tracing::error!("SIGUSR1: daemon.manual_scenario is not set, so there is nothing to carry out");
-                    Ok(())
+                    let what = "failover: daemon.manual_scenario is not set".to_owned();
+                    self.feed(Event::Refused { by: "signal SIGUSR1".into(), what }).map(drop)
                 }
             },
             Wish::TogglePause => {
@@ -205,7 +198,13 @@ impl Loop {
     }
 
     fn by_signal(&mut self, signal: &str, command: Command) -> Result<(), JournalError> {
-        match self.command(format!("signal {signal}"), command)? {
+        // The API counts its own commands.
+        let name = crate::control::api::command_name(&command);
+        let reply = self.feed(Event::Command { by: format!("signal {signal}"), command })?;
+        if let Some(reply) = &reply {
+            self.metrics.command(name, if reply.is_ok() { "done" } else { "refused" });
+        }
+        match reply {
             Some(Ok(answer)) => tracing::warn!("{signal}: {}", answer.text),
             Some(Err(refusal)) => tracing::error!("{signal}: refused: {refusal}"),
             None => {}
@@ -236,6 +235,7 @@ impl Loop {
             Ok(loaded) => {
                 let settings = self.reloader.take(&loaded, &self.runner, &mut self.notices, &self.metrics);
                 self.feed(Event::Reload(Box::new(settings)))?;
+                loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
                 tracing::info!(hash = %loaded.hash, "configuration reloaded; what is running keeps its plan");
             }
             Err(error) => tracing::error!("the configuration was not reloaded, the old one holds:\n{error}"),
@@ -334,10 +334,9 @@ impl Loop {
 
     /// The journal cannot be written: nothing is decided any more, and somebody is told directly,
     /// since the outbox is on the same disk.
-    async fn last_word(&self, error: &JournalError) {
+    pub(super) async fn last_word(&self, error: &JournalError) {
         let now = self.clock.now();
         let subject = format!("{} stops: {error}", self.brain.settings().name);
-        tracing::error!("{subject}");
         let notice = Notice {
             kind: NoticeKind::Daemon,
             importance: Importance::Page,

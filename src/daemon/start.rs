@@ -85,6 +85,12 @@ pub enum StartError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The log has it.
+    #[error("the log says why")]
+    Told {
+        /// The exit code of what was told.
+        exit_code: u8,
+    },
     /// Something of the operating system.
     #[error("{what}: {source}")]
     System {
@@ -100,6 +106,7 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Configuration(_) | Self::Logging(_) => 2,
+            Self::Told { exit_code } => *exit_code,
             _ => 1,
         }
     }
@@ -110,8 +117,20 @@ impl StartError {
 /// # Errors
 /// [`StartError`], which says what to do.
 pub async fn run(loaded: Loaded, options: RunOptions) -> Result<(), StartError> {
-    let _flushed_at_the_end = logging::init(&loaded.file.log)?;
+    let log = logging::init(&loaded.file.log)?;
+    live(loaded, options).await.map_err(|error| {
+        if log.is_for_people() {
+            return error;
+        }
+        // Whoever reads lines of JSON, or journald's, gets this one in the same form.
+        tracing::error!("{error}");
+        StartError::Told { exit_code: error.exit_code() }
+    })
+}
+
+async fn live(loaded: Loaded, options: RunOptions) -> Result<(), StartError> {
     let stop = CancellationToken::new();
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let (mut the_loop, ears, _socket) = set_up(&loaded, options, &stop).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), hash = %loaded.hash, "{}", the_loop.summary());
     the_loop.systemd.ready(&the_loop.summary());
@@ -197,7 +216,10 @@ async fn set_up(
         ending: None,
     };
     let effects = the_loop.brain.begin(the_loop.clock.now(), env!("CARGO_PKG_VERSION"));
-    the_loop.carry_out(effects)?;
+    if let Err(error) = the_loop.carry_out(effects) {
+        the_loop.last_word(&error).await;
+        return Err(error.into());
+    }
     the_loop.pulse.set_state_open(true);
     the_loop.runner.replace(specs);
     tokio::spawn(probe_runner.run());

@@ -32,6 +32,9 @@ const RECHECK: Duration = Duration::from_secs(1);
 /// How long the other address family is waited for once one has answered (RFC 8305, section 3).
 const OTHER_FAMILY: Duration = Duration::from_millis(50);
 
+/// A query without an answer is sent again after this long.
+const AGAIN: Duration = Duration::from_millis(700);
+
 /// More addresses of one name than these are not tried.
 const MOST_ADDRESSES: usize = 8;
 
@@ -131,6 +134,9 @@ impl System {
         options.positive_max_ttl = Some(KEEP);
         // A name that came into being must not be missed.
         options.negative_max_ttl = Some(Duration::ZERO);
+        // The system's 5 s for one lost datagram are the whole timeout of five probes.
+        options.timeout = options.timeout.min(AGAIN);
+        options.attempts = options.attempts.max(4);
         let ndots = options.ndots;
         Ok(Self { resolver: builder.build()?, search, ndots })
     }

@@ -143,7 +143,7 @@ impl Postgres {
         if let Some(query) = &self.query {
             // A query that outlives its attempt would pile up on the server, one per interval.
             // `SET LOCAL` in the same message ends with it, also behind a pooler.
-            let limit = self.timeout.as_millis().max(1);
+            let limit = self.timeout.as_millis().clamp(1, i32::MAX as u128);
             let bounded = format!("SET LOCAL statement_timeout = {limit}; {query}");
             first_row(&session.client, &bounded).await.map_err(|error| fault_of(&error))?;
         }

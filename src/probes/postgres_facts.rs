@@ -16,13 +16,16 @@ use crate::model::{CauseKind, Facts, Lag, Role};
 /// - `hidden`: these views show nothing to a user without `pg_read_all_stats` (in `pg_monitor`).
 /// - `latest_end_lsn` is how far the primary's own log reached at its last message, so that what
 ///   was not even received counts as lag.
+/// - A replica that has replayed no transaction since it started has at least what its checkpoint
+///   holds, so that the checkpoint's time bounds the lag from above.
 pub(super) const FACTS: &str = "
 SELECT r,
   CASE WHEN r THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn
        ELSE pg_current_wal_lsn() - '0/0'::pg_lsn END,
   CASE WHEN r THEN pg_last_wal_replay_lsn() - '0/0'::pg_lsn END,
   CASE WHEN r THEN (SELECT max(latest_end_lsn - '0/0'::pg_lsn) FROM pg_stat_wal_receiver) END,
-  CASE WHEN r THEN round(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000) END,
+  CASE WHEN r THEN round(extract(epoch FROM clock_timestamp() - coalesce(
+    pg_last_xact_replay_timestamp(), (SELECT checkpoint_time FROM pg_control_checkpoint()))) * 1000) END,
   CASE WHEN r THEN (
     SELECT coalesce(max(CASE
       WHEN status IS NULL THEN 'hidden'

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind};
+use redis::{AsyncConnectionConfig, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisConnectionInfo, RedisError};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
@@ -85,10 +85,24 @@ impl Redis {
     {
         // The attempt has its own deadline; the client's would be a second, shorter one.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let settings = info.redis_settings().clone().set_skip_set_lib_name();
-        let connected = MultiplexedConnection::new_with_config(&settings, stream, config);
-        let (client, driver) = waiting_for(Stage::Handshake, connected).await.map_err(|error| fault_of(&error))?;
-        Ok(self.keeper.adopt(client, driver))
+        // Nothing is sent on connecting: the client turns every answer to its AUTH into "wrong
+        // password", also "max number of clients reached". The database does not matter here.
+        let nobody = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let connected = MultiplexedConnection::new_with_config(&nobody, stream, config).await;
+        let (client, driver) = connected.map_err(|error| fault_of(&error))?;
+        let mut kept = self.keeper.adopt(client, driver);
+        let settings = info.redis_settings();
+        if let Some(password) = settings.password() {
+            let mut auth = redis::cmd("AUTH");
+            if let Some(user) = settings.username() {
+                auth.arg(user);
+            }
+            auth.arg(password);
+            waiting_for(Stage::Handshake, auth.query_async::<()>(&mut kept.client))
+                .await
+                .map_err(|error| auth_fault(&error))?;
+        }
+        Ok(kept)
     }
 
     async fn facts(&self) -> Result<Facts, Fault> {
@@ -212,30 +226,37 @@ fn facts(role: Role, info: &str) -> Facts {
     facts
 }
 
+/// What the server's refusal of AUTH means.
+fn auth_fault(error: &RedisError) -> Fault {
+    let fault = fault_of(error);
+    // "ERR invalid password", "ERR AUTH <password> called without any password configured", …
+    if fault.kind == CauseKind::QueryFailed && said(error).is_some_and(|(code, _)| code == "ERR") {
+        return Fault::ours(CauseKind::AuthenticationFailed, fault.detail);
+    }
+    fault
+}
+
+/// The server's own words of an error: its code and the rest. Never the client's, which could
+/// repeat an argument.
+fn said(error: &RedisError) -> Option<(String, String)> {
+    let errors = error.clone().into_server_errors()?;
+    let (_, first) = errors.first()?;
+    Some((first.code().to_owned(), first.details().unwrap_or_default().to_owned()))
+}
+
 fn fault_of(error: &RedisError) -> Fault {
-    // The server's own words; never the client's, which could repeat an argument.
-    let said = || {
-        let code = error.code().unwrap_or("ERR");
-        format!("{code} {}", error.detail().unwrap_or_default()).trim_end().to_owned()
-    };
-    let refused = |text: &str| error.detail().is_some_and(|detail| detail.contains(text));
-    match error.kind() {
-        ErrorKind::AuthenticationFailed => {
-            Fault::ours(CauseKind::AuthenticationFailed, "the server refused our user and password")
-        }
-        ErrorKind::Server(ServerErrorKind::NoPerm) => Fault::ours(CauseKind::AuthenticationFailed, said()),
-        ErrorKind::Server(ServerErrorKind::ResponseError) if refused("max number of clients") => {
-            Fault::theirs(CauseKind::ConnectionRefused, said())
-        }
-        ErrorKind::Server(_) => Fault::theirs(CauseKind::QueryFailed, said()),
-        ErrorKind::Extension if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) => {
-            Fault::ours(CauseKind::AuthenticationFailed, said())
-        }
-        ErrorKind::Extension => Fault::theirs(CauseKind::QueryFailed, said()),
-        ErrorKind::Io => {
-            find(error).unwrap_or_else(|| Fault::theirs(CauseKind::ConnectionReset, "the server closed the connection"))
-        }
-        _ => find(error).unwrap_or_else(|| Fault::theirs(CauseKind::Protocol, error.category().to_owned())),
+    if let Some((code, rest)) = said(error) {
+        let text = format!("{code} {rest}");
+        return match code.as_str() {
+            "NOAUTH" | "WRONGPASS" | "NOPERM" => Fault::ours(CauseKind::AuthenticationFailed, text),
+            "ERR" if rest.contains("max number of clients") => Fault::theirs(CauseKind::ConnectionRefused, text),
+            _ => Fault::theirs(CauseKind::QueryFailed, text),
+        };
+    }
+    match (error.kind(), find(error)) {
+        (_, Some(fault)) => fault,
+        (ErrorKind::Io, None) => Fault::theirs(CauseKind::ConnectionReset, "the server closed the connection"),
+        (_, None) => Fault::theirs(CauseKind::Protocol, error.category().to_owned()),
     }
 }
 

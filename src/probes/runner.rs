@@ -9,8 +9,11 @@
 //! - **Our own lateness.** The loop knows when it meant to wake up. Where it was late by more than
 //!   250 ms and by more than a quarter of an attempt's timeout while that attempt ran (we were
 //!   stopped, starved or suspended), an attempt that did not see Up is Unknown (`stalled`): its
-//!   deadline may have passed while nobody looked at the answer. A start that was missed is not
-//!   made up for.
+//!   deadline may have passed while nobody looked at the answer. Lateness above 20 ms is summed
+//!   over the attempt, so that a daemon that is starved in many small portions abstains too, and
+//!   then without a [`RunnerEvent::Stalled`], which tells of single stalls. The price: on a host
+//!   that starves us all the time, a target that hangs is never called Down (one that refuses
+//!   is). A start that was missed is not made up for.
 //! - **Nobody reads.** Reports wait in a bounded queue; the oldest give way, and are counted.
 
 use std::collections::{HashMap, HashSet, VecDeque};

@@ -19,6 +19,10 @@ pub(super) const SLICE: Duration = Duration::from_millis(5);
 /// No interval is shorter, whatever is configured: a busy loop helps nobody.
 const SHORTEST: Duration = Duration::from_millis(10);
 
+/// Nor is one longer: what is looked at less than once a day is not watched, and the arithmetic
+/// of the clock has an end.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// One probe on the schedule.
 pub(super) struct Slot {
     /// What is run.
@@ -91,7 +95,7 @@ impl Schedule {
         let due = match pace {
             Pace::Normal => self.on_lattice(&slot.spec, now),
             Pace::Fast => {
-                let fast = slot.spec.fast_interval.max(SHORTEST);
+                let fast = slot.spec.fast_interval.clamp(SHORTEST, LONGEST);
                 let soonest = slot.last_start.map_or(now, |last| (last + fast).max(now));
                 // Never later than it would have been.
                 soonest.min(slot.due)
@@ -127,7 +131,7 @@ impl Schedule {
             Pace::Normal => slot.spec.interval,
             Pace::Fast => slot.spec.fast_interval,
         }
-        .max(SHORTEST);
+        .clamp(SHORTEST, LONGEST);
         slot.due = after(slot.due, step, now);
         self.heap.push(Reverse((slot.due, name.clone())));
         Some(name)
@@ -151,7 +155,7 @@ impl Schedule {
     }
 
     fn on_lattice(&self, spec: &ProbeSpec, now: Instant) -> Instant {
-        let interval = spec.interval.max(SHORTEST);
+        let interval = spec.interval.clamp(SHORTEST, LONGEST);
         let first = self.base + phase(&spec.name, interval);
         if first > now { first } else { after(first, interval, now) }
     }

@@ -1,5 +1,6 @@
 //! A small application with a health endpoint: as a real process, or inside the test.
 
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -118,11 +119,41 @@ pub struct Answer {
     pub delay: Duration,
 }
 
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The path.
+    pub path: String,
+    /// The headers.
+    pub headers: axum::http::HeaderMap,
+    /// The body.
+    pub body: String,
+}
+
+/// So many requests are remembered with all that was in them.
+const REMEMBERED: usize = 1000;
+
 #[derive(Default)]
 struct Shared {
     answer: Option<Answer>,
+    /// What a path answers, where it is not what all do.
+    paths: HashMap<String, Answer>,
+    /// The paths that do not answer until they are released.
+    held: HashSet<String>,
     requests: u64,
-    taken: Vec<String>,
+    seen: VecDeque<Seen>,
+}
+
+impl Shared {
+    fn take(&mut self, seen: Seen) -> Option<Answer> {
+        self.requests += 1;
+        let answer = self.paths.get(&seen.path).or(self.answer.as_ref()).cloned();
+        self.seen.push_back(seen);
+        if self.seen.len() > REMEMBERED {
+            self.seen.pop_front();
+        }
+        answer
+    }
 }
 
 /// The same application inside the test, for when no process needs to die.
@@ -140,26 +171,9 @@ impl LocalApp {
         let shared = Arc::new(Mutex::new(Shared::default()));
         let healthy = json!({ "status": "ok", "region": region }).to_string();
         let state = shared.clone();
-        let app = axum::Router::new().fallback(move |body: String| {
+        let app = axum::Router::new().fallback(move |request: axum::extract::Request| {
             let (state, healthy) = (state.clone(), healthy.clone());
-            async move {
-                let answer = {
-                    let mut state = lock(&state);
-                    state.requests += 1;
-                    if state.answer.as_ref().is_none_or(|answer| answer.status < 300) {
-                        state.taken.push(body);
-                    }
-                    state.answer.clone()
-                };
-                let answer = answer.unwrap_or(Answer { status: 200, body: healthy, delay: Duration::ZERO });
-                if !answer.delay.is_zero() {
-                    tokio::time::sleep(answer.delay).await;
-                }
-                let status = axum::http::StatusCode::from_u16(answer.status)
-                    .unwrap_or(axum::http::StatusCode::INTERNAL_SERVER_ERROR);
-                let json = [(axum::http::header::CONTENT_TYPE, "application/json")];
-                (status, json, answer.body)
-            }
+            async move { answer(&state, healthy, request).await }
         });
         let server = tokio::spawn(async move {
             // It ends when the task is aborted.
@@ -183,19 +197,55 @@ impl LocalApp {
         lock(&self.shared).answer = answer;
     }
 
+    /// Changes what one path answers; `None`: what all do.
+    pub fn set_path(&self, path: &str, answer: Option<Answer>) {
+        let mut shared = lock(&self.shared);
+        match answer {
+            Some(answer) => shared.paths.insert(path.to_owned(), answer),
+            None => shared.paths.remove(path),
+        };
+    }
+
+    /// A path that takes requests and does not answer them before [`LocalApp::release`].
+    pub fn hold(&self, path: &str) {
+        lock(&self.shared).held.insert(path.to_owned());
+    }
+
+    /// Lets a held path answer.
+    pub fn release(&self, path: &str) {
+        lock(&self.shared).held.remove(path);
+    }
+
+    /// The URL of a path.
+    pub fn at(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
     /// How many requests it has seen.
     pub fn requests(&self) -> u64 {
         lock(&self.shared).requests
     }
 
-    /// The bodies of the requests that it has answered well, in order.
-    pub fn taken(&self) -> Vec<String> {
-        lock(&self.shared).taken.clone()
+    /// The newest requests, the oldest of them first.
+    pub fn seen(&self) -> Vec<Seen> {
+        lock(&self.shared).seen.iter().cloned().collect()
     }
 
-    /// Forgets them.
-    pub fn forget_taken(&self) {
-        lock(&self.shared).taken.clear();
+    /// Forgets the requests so far.
+    pub fn forget(&self) {
+        lock(&self.shared).seen.clear();
+    }
+
+    /// How many of the newest requests went to a path.
+    pub fn seen_at(&self, path: &str) -> usize {
+        lock(&self.shared).seen.iter().filter(|seen| seen.path == path).count()
+    }
+}
+
+impl Answer {
+    /// This status, at once.
+    pub fn status(status: u16) -> Self {
+        Self { status, body: "{}".into(), delay: Duration::ZERO }
     }
 }
 
@@ -203,6 +253,27 @@ impl Drop for LocalApp {
     fn drop(&mut self) {
         self.server.abort();
     }
+}
+
+async fn answer(
+    state: &Mutex<Shared>,
+    healthy: String,
+    request: axum::extract::Request,
+) -> impl axum::response::IntoResponse + use<> {
+    let (head, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap_or_default();
+    let path = head.uri.path().to_owned();
+    let body = String::from_utf8_lossy(&body).into_owned();
+    let answer = lock(state).take(Seen { path: path.clone(), headers: head.headers, body });
+    while lock(state).held.contains(&path) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let answer = answer.unwrap_or(Answer { status: 200, body: healthy, delay: Duration::ZERO });
+    if !answer.delay.is_zero() {
+        tokio::time::sleep(answer.delay).await;
+    }
+    let status = axum::http::StatusCode::from_u16(answer.status).unwrap_or_default();
+    (status, [(axum::http::header::CONTENT_TYPE, "application/json")], answer.body)
 }
 
 fn lock(shared: &Mutex<Shared>) -> std::sync::MutexGuard<'_, Shared> {

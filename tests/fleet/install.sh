@@ -2,6 +2,7 @@
 # Installs what the tests, the benches and the demo start: the real counterparts and a compiler.
 # Made for a fresh Debian 12 (root, or a user with sudo). Safe to run again: it returns at once
 # when everything is there. It leaves no service running and none enabled that it brought along.
+# `install.sh benches` also installs what the benches compare with.
 set -euo pipefail
 
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/failoverd"
@@ -19,12 +20,16 @@ declare -A needs=(
   [gcc]=build-essential
   [make]=build-essential
   [setpriv]=util-linux
+  [unshare]=util-linux
+  [script]=bsdutils
+  [curl]=curl
+  [systemd-analyze]=systemd
   [/etc/ssl/certs/ca-certificates.crt]=ca-certificates
   [/usr/lib/python3/dist-packages]=python3
   [/usr/share/doc/python3-venv]=python3-venv
 )
 # Units of these packages would otherwise hold the well-known ports.
-declare -A units=([postgresql-15]=postgresql [redis-server]=redis-server [bind9]=named [prometheus]=prometheus)
+declare -A units=([postgresql-15]=postgresql [redis-server]=redis-server [bind9]=named [prometheus]=prometheus [haproxy]=haproxy)
 
 say() { printf 'install: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
@@ -88,6 +93,11 @@ install_packages() {
   [[ ${#packages[@]} -eq 0 ]] || die "still missing after apt-get: ${packages[*]}"
 }
 
+# The benches say so themselves where one of these is missing, and compare with something plainer.
+install_references() {
+  have haproxy || { say "installing haproxy" && (apt_install haproxy); } || say "going on without haproxy"
+}
+
 install_venv() {
   local stamp="$venv/.installed" log
   [[ "$(cat "$stamp" 2>/dev/null)" != "${requirements[*]}" ]] || return 0
@@ -107,9 +117,7 @@ install_venv() {
 }
 
 check_cargo() {
-  type -P cargo >/dev/null || [[ -x $HOME/.cargo/bin/cargo ]] || die "cargo is missing. Get Rust from https://rustup.rs:
-    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal -c clippy -c rustfmt
-  then open a new shell, or: . \"\$HOME/.cargo/env\""
+  type -P cargo >/dev/null || [[ -x $HOME/.cargo/bin/cargo ]] || die "cargo is missing: install Rust 1.95 or later with rustup (components clippy and rustfmt), and open a new shell"
 }
 
 # Two at once would fight over dpkg and the venv.
@@ -119,4 +127,5 @@ flock 9
 
 install_packages
 install_venv
+[[ ${1:-} != benches ]] || install_references
 check_cargo

@@ -25,6 +25,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+// Not every consumer breaks it.
+#[allow(unused_imports)]
 pub use faults::{Fault, FaultRule};
 
 use super::kube::{Background, write_kubeconfig};

@@ -97,7 +97,7 @@ impl World {
         self.moto.forget_calls().await?;
         self.inbox().await?.take().await?;
         self.chat.set(None);
-        self.chat.forget_taken();
+        self.chat.forget();
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 mod fleet;
 
 mod actions;
+mod cli;
 mod deploy;
 #[cfg(feature = "crash-points")]
 mod durability;
@@ -10,6 +11,8 @@ mod fleet_selftest;
 mod kube_contract;
 mod kube_faults;
 mod logging;
+mod operations;
+mod probes;
 mod rig;
 mod state;
 mod systemd;

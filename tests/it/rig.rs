@@ -130,7 +130,7 @@ impl Rig {
 
     /// What the chat was told: the notices, in order.
     pub fn told(&self) -> Vec<serde_json::Value> {
-        self.world.chat.taken().iter().filter_map(|body| serde_json::from_str(body).ok()).collect()
+        self.world.chat.seen().iter().filter_map(|seen| serde_json::from_str(&seen.body).ok()).collect()
     }
 
     /// Waits until the chat was told something that contains `words`.

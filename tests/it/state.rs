@@ -113,13 +113,10 @@ fn in_namespace(state: &Path, setup: &str) -> Command {
     command
 }
 
-/// Tests that mount need root; without it they say so and pass.
-fn may_mount() -> bool {
+/// Tests that mount need root.
+fn must_mount() {
     let may = Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success());
-    if !may {
-        eprintln!("SKIPPED: `unshare -m` is not permitted here");
-    }
-    may
+    assert!(may, "`unshare -m` is not permitted here: run the tests as root");
 }
 
 #[test]
@@ -198,7 +195,7 @@ fn a_failed_fsync_is_reported_once_and_never_tried_again() {
     std::fs::write(&source, SHIM).unwrap();
     let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
     if !built.is_ok_and(|status| status.success()) {
-        return eprintln!("SKIPPED: there is no C compiler `cc` to build the failing fsync with");
+        panic!("a C compiler `cc` is needed to build the failing fsync with (package `build-essential`)");
     }
     let (state, broken) = (directory.path().join("state.db"), directory.path().join("broken"));
     let mut running = Running::start(command(&state).env("LD_PRELOAD", &library).env(BROKEN, &broken));
@@ -221,9 +218,7 @@ fn a_failed_fsync_is_reported_once_and_never_tried_again() {
 
 #[test]
 fn a_full_disk_stops_the_writer_and_loses_nothing() {
-    if !may_mount() {
-        return;
-    }
+    must_mount();
     let directory = tempfile::tempdir().unwrap();
     let state = directory.path().join("disk/state.db");
     let kept = directory.path().join("kept");
@@ -258,9 +253,7 @@ fn a_full_disk_stops_the_writer_and_loses_nothing() {
 
 #[test]
 fn a_disk_that_may_not_be_written_is_named() {
-    if !may_mount() {
-        return;
-    }
+    must_mount();
     let directory = tempfile::tempdir().unwrap();
     let state = directory.path().join("state.db");
     let refused = |command: &mut Command| Running::start(command).said("refused").expect("it was opened");
@@ -284,7 +277,7 @@ fn a_disk_that_may_not_be_written_is_named() {
 fn another_user_is_told_that_it_may_not() {
     let stranger = ["--reuid=65534", "--regid=65534", "--clear-groups"];
     if !Command::new("setpriv").args(stranger).arg("true").status().is_ok_and(|status| status.success()) {
-        return eprintln!("SKIPPED: `setpriv` to another user is not permitted here");
+        panic!("`setpriv` to another user is not permitted here: the tests run as root");
     }
     let directory = tempfile::tempdir().unwrap();
     // The stranger has to reach its own program; the build directory may be closed to it.

@@ -5,7 +5,7 @@ use super::status::{decision, truth};
 use super::style::clean;
 use super::time::{absolute, span};
 use crate::core::view::{RunView, ScenarioView, StatusView};
-use crate::model::Decision;
+use crate::model::{Decision, WallTime};
 
 /// What is different in `new`, a line each; all that matters where there is no `old`.
 pub fn render_changes(old: Option<&StatusView>, new: &StatusView) -> Vec<String> {
@@ -35,7 +35,21 @@ pub fn render_changes(old: Option<&StatusView>, new: &StatusView) -> Vec<String>
             }
         }
     }
-    lines.into_iter().map(|line| format!("{}  {}", absolute(new.at), clean(&line).replace('\n', " "))).collect()
+    stamped(new.at, lines)
+}
+
+/// What happened to a run between two looks at it, a line each.
+pub fn render_run_changes(before: &RunView, now: &RunView, at: WallTime) -> Vec<String> {
+    let mut lines = Vec::new();
+    changed_run(Some(before), now, &mut lines);
+    if let Some(result) = now.result.filter(|_| before.result.is_none()) {
+        lines.push(format!("run {}: {result}", now.id));
+    }
+    stamped(at, lines)
+}
+
+fn stamped(at: WallTime, lines: Vec<String>) -> Vec<String> {
+    lines.into_iter().map(|line| format!("{}  {}", absolute(at), clean(&line).replace('\n', " "))).collect()
 }
 
 fn daemon(old: Option<&StatusView>, new: &StatusView, lines: &mut Vec<String>) {

@@ -6,7 +6,7 @@ use super::status::{decision, truth};
 use super::style::{Style, Tone, clean};
 use super::time::{moment, relative, span};
 use crate::core::view::{GuardView, ScenarioView};
-use crate::model::{Decision, Mode, Truth, WallTime};
+use crate::model::{Decision, HoldReason, Mode, Truth, WallTime};
 
 /// Each scenario with its decision, its guards, and what comes next.
 pub fn render_explain(scenarios: &[ScenarioView], now: WallTime, style: &Style) -> String {
@@ -73,7 +73,9 @@ fn guard_line(guard: &GuardView, wide: usize, now: WallTime, style: &Style) -> S
 
 /// What would make it act, and when.
 fn next(scenario: &ScenarioView, now: WallTime) -> String {
-    let failing: Vec<&GuardView> = scenario.guards.iter().filter(|guard| !guard.passes).collect();
+    // While the condition does not hold, the guards that only say so again are no news.
+    let echo = |guard: &GuardView| scenario.truth != Truth::True && ["condition", "confirming"].contains(&&*guard.name);
+    let failing: Vec<&GuardView> = scenario.guards.iter().filter(|guard| !guard.passes && !echo(guard)).collect();
     let names = || failing.iter().map(|guard| clean(&guard.name)).collect::<Vec<_>>().join(", ");
     match (&scenario.decision, scenario.truth) {
         (Some(Decision::Act), _) => "→ It acts now.".into(),
@@ -83,6 +85,12 @@ fn next(scenario: &ScenarioView, now: WallTime) -> String {
                 "→ It acts as soon as `failoverd approve {incident}` is given; last moment {}.",
                 moment(now, *until)
             )
+        }
+        (Some(Decision::Hold(HoldReason::RunActive { run })), _) => {
+            format!("→ It has acted: `failoverd runs {run}` shows the active run.")
+        }
+        (Some(Decision::Hold(HoldReason::AlreadyRun { run })), _) => {
+            format!("→ It has acted for this incident and does not again: `failoverd runs {run}`.")
         }
         _ if scenario.plan.is_none() => "→ It never acts: the scenario names no plan.".into(),
         _ if scenario.mode == Mode::AlertOnly => "→ It never acts in mode alert-only.".into(),
@@ -119,7 +127,6 @@ fn verb(mode: Mode) -> &'static str {
 mod tests {
     use super::*;
     use crate::control::sample::{NOW, guard, hence, outage, quiet};
-    use crate::model::HoldReason;
 
     #[test]
     fn a_scenario_that_is_quiet_and_one_that_waits() {
@@ -142,8 +149,11 @@ mod tests {
         assert_eq!(next(&scenario, NOW), "→ It will act once these pass: cool-down, grace, standby.");
         scenario.truth = Truth::False;
         assert!(next(&scenario, NOW).starts_with("→ Even if the condition held now, it would wait for: cool-down"));
-        scenario.guards.clear();
+        scenario.guards = vec![guard("condition", false, "it does not hold", None)];
         assert_eq!(next(&scenario, NOW), "→ It would act once the condition holds and is confirmed.");
+        scenario.decision = Some(Decision::Hold(HoldReason::RunActive { run: "RUN-1".into() }));
+        assert!(next(&scenario, NOW).contains("`failoverd runs RUN-1`"));
+        scenario.decision = None;
         scenario.mode = Mode::AlertOnly;
         assert_eq!(next(&scenario, NOW), "→ It never acts in mode alert-only.");
         scenario.plan = None;

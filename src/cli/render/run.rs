@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::style::{Style, Tone, clean, lines};
-use super::time::{absolute, moment, relative, span};
+use super::time::{absolute, moment, relative, span, whole};
 use crate::core::view::{RunView, StepStateView, StepView};
 use crate::model::{RunResult, WallTime};
 
@@ -24,9 +24,13 @@ pub fn render_run(run: &RunView, now: WallTime, style: &Style) -> String {
     let _ = writeln!(text, "  started   {}, {}", moment(now, run.started), clean(&run.trigger));
     let _ = writeln!(text, "  outage    since {}", moment(now, run.outage_start));
     let _ = writeln!(text, "  RTO       {}", objective(run, now, style));
-    let point = if run.past_no_return { "passed: forward only" } else { "not reached: `failoverd abort` undoes" };
     if run.ended.is_none() {
-        let _ = writeln!(text, "  no return {point}");
+        let undo = if run.past_no_return {
+            "no longer: past its point of no return, forward only"
+        } else {
+            "still possible: `failoverd abort`"
+        };
+        let _ = writeln!(text, "  undo      {undo}");
     }
     if run.last_look {
         let _ = writeln!(text, "  waiting   for the last look at the primary before the point of no return");
@@ -44,10 +48,16 @@ pub fn render_run(run: &RunView, now: WallTime, style: &Style) -> String {
         );
     }
     text.push_str(&steps(run, now, style));
-    for step in run.steps.iter().filter(|step| step.state == StepStateView::Parked) {
+    for step in run.steps.iter().filter(|step| waits_for_somebody(step)) {
         let _ = writeln!(text, "{}", style.paint(Tone::Bad, &parked_hint(run, step)));
     }
     text
+}
+
+/// A step that was given up for now, or one whose work is to ask.
+fn waits_for_somebody(step: &StepView) -> bool {
+    let asks = step.kind == "approval" && step.started.is_some();
+    step.state == StepStateView::Parked || asks && step.state == StepStateView::Waiting
 }
 
 fn parked_hint(run: &RunView, step: &StepView) -> String {
@@ -95,7 +105,7 @@ fn objective(run: &RunView, now: WallTime, style: &Style) -> String {
 }
 
 fn whole_left(deadline: WallTime, now: WallTime) -> String {
-    span(std::time::Duration::from_secs(deadline.since(now).as_secs()))
+    whole(deadline.since(now))
 }
 
 fn steps(run: &RunView, now: WallTime, style: &Style) -> String {
@@ -120,7 +130,7 @@ fn took(step: &StepView, now: WallTime) -> String {
     match (step.took, step.started) {
         (Some(took), _) => span(took.get()),
         (None, Some(started)) if !step.state.is_over() => {
-            format!("{} …", span(std::time::Duration::from_secs(now.since(started).as_secs())))
+            format!("{} …", whole(now.since(started)))
         }
         (None, _) => "-".into(),
     }
@@ -179,7 +189,7 @@ pub fn render_runs(runs: &[RunView], now: WallTime, style: &Style) -> String {
             style.cell(Tone::Plain, run.plan.as_str()),
             style.cell(tone, state),
             style.cell(Tone::Plain, format!("{} ({})", absolute(run.started), relative(now, run.started))),
-            style.cell(Tone::Plain, span(std::time::Duration::from_secs(end.since(run.started).as_secs()))),
+            style.cell(Tone::Plain, whole(end.since(run.started))),
             style.cell(objective_tone, objective),
         ]);
     }

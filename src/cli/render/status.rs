@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::run::render_run;
 use super::style::{Style, Tone, clean, lines};
-use super::time::{moment, relative, span};
+use super::time::{moment, relative, span, whole};
 use crate::core::view::{ProbeView, ScenarioView, StatusView};
 use crate::model::{Decision, Facts, Health, HoldReason, Role, Truth, WallTime};
 
@@ -19,7 +19,7 @@ pub fn render_status(view: &StatusView, now: WallTime, style: &Style) -> String 
         style.paint(Tone::Head, &view.mode.to_string()),
         clean(&mode_by),
         view.epoch,
-        span(now.since(view.started)),
+        whole(now.since(view.started)),
     );
     if now.since(view.at).as_secs() > 10 {
         let _ = writeln!(text, "{}", style.paint(Tone::Warn, &format!("! seen {}", moment(now, view.at))));
@@ -102,7 +102,10 @@ pub fn decision(decision: Option<&Decision>, now: WallTime) -> String {
         None => "-".into(),
         Some(Decision::AskApproval { until }) => format!("waits for approval, last moment {}", relative(now, *until)),
         Some(Decision::Hold(reason)) => match hold_until(reason) {
-            Some(until) => format!("hold: {}, over {}", reason.name().replace('_', " "), relative(now, until)),
+            Some(until) if until > now => {
+                format!("hold: {}, over {}", reason.name().replace('_', " "), relative(now, until))
+            }
+            Some(_) => format!("hold: {}, about to end", reason.name().replace('_', " ")),
             None => format!("hold: {reason}"),
         },
         Some(other @ (Decision::Alert | Decision::Act)) => other.to_string(),
@@ -159,7 +162,7 @@ fn probes(view: &StatusView, now: WallTime, style: &Style) -> String {
             style.cell(Tone::Head, format!("{}{}", probe.name, if probe.anchor { " (anchor)" } else { "" })),
             style.cell(Tone::Plain, probe.region.as_ref().map_or("-", |region| region.as_str())),
             style.cell(health_tone(probe.health), probe.health.to_string()),
-            style.cell(Tone::Plain, probe.since.map_or("-".into(), |at| span(now.since(at)))),
+            style.cell(Tone::Plain, probe.since.map_or("-".into(), |at| whole(now.since(at)))),
             style.cell(Tone::Dim, probe.last_seen.map_or("never".into(), |at| relative(now, at))),
             style.cell(Tone::Plain, probe.latency_ms.map_or("-".into(), |ms| format!("{ms:.1} ms"))),
             style.cell(Tone::Plain, detail(probe)),
@@ -188,9 +191,8 @@ fn facts(facts: &Facts) -> String {
         Some(Role::Replica) => parts.push("replica".to_owned()),
         None => {}
     }
-    match facts.streaming {
-        Some(false) => parts.push("NOT streaming".into()),
-        Some(true) | None => {}
+    if facts.streaming == Some(false) {
+        parts.push("NOT streaming".into());
     }
     if let Some(lag) = facts.lag {
         parts.push(format!("lag {}", span(lag.time)));

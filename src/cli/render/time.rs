@@ -21,7 +21,7 @@ pub fn span(time: Duration) -> String {
 }
 
 /// In whole seconds: what counts down or up before somebody's eyes should not flicker.
-fn whole(time: Duration) -> String {
+pub fn whole(time: Duration) -> String {
     span(Duration::from_secs(time.as_secs()))
 }
 

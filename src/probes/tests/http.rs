@@ -221,10 +221,15 @@ async fn the_certificate_is_checked_against_the_named_authority() {
     let url = format!("https://{}/", foreign.address);
     let misnamed = probe(json!({ "http": { "url": url, "ca_file": other.path() } }));
     assert_saw(&attempt(&*misnamed, LONG).await, Health::Down, CauseKind::Tls);
-    let plain = Server::answering(answer("200 OK", "ok")).await;
+    let plain = Server::start(|_, mut stream| async move {
+        let _ = stream.write_all(&answer("400 Bad Request", "")).await;
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+    })
+    .await;
     let url = format!("https://{}/", plain.address);
     let plain = probe(json!({ "http": { "url": url, "ca_file": ca.path() } }));
-    assert_eq!(attempt(&*plain, LONG).await.health(), Health::Down);
+    assert_saw(&attempt(&*plain, LONG).await, Health::Down, CauseKind::Tls);
 }
 
 #[test]

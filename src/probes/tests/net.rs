@@ -218,3 +218,72 @@ async fn databases_that_are_not_there_or_silent_are_down_and_say_no_secret() {
         assert!(reason.starts_with("url:") && !reason.contains("hunter2"), "{reason}");
     }
 }
+
+/// A PostgreSQL server that refuses every session with this SQLSTATE.
+async fn refusing_postgres(code: &'static str) -> Server {
+    Server::start(move |_, mut stream| async move {
+        let Ok(length) = stream.read_u32().await else { return };
+        let mut startup = vec![0; (length as usize).saturating_sub(4)];
+        if stream.read_exact(&mut startup).await.is_err() {
+            return;
+        }
+        // https://www.postgresql.org/docs/current/protocol-message-formats.html#ERRORRESPONSE
+        let fields = format!("SFATAL\0VFATAL\0C{code}\0Mthe server says {code}\0\0");
+        let _ = stream.write_u8(b'E').await;
+        let _ = stream.write_u32(fields.len() as u32 + 4).await;
+        let _ = stream.write_all(fields.as_bytes()).await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_refused_postgres_session_is_down_unless_it_is_for_who_we_are() {
+    for (code, health, kind) in [
+        ("57P03", Health::Down, CauseKind::ConnectionRefused),
+        ("53300", Health::Down, CauseKind::ConnectionRefused),
+        ("57P01", Health::Down, CauseKind::ConnectionReset),
+        ("XX000", Health::Down, CauseKind::QueryFailed),
+        ("28P01", Health::Unknown, CauseKind::AuthenticationFailed),
+        ("28000", Health::Unknown, CauseKind::AuthenticationFailed),
+        ("3D000", Health::Unknown, CauseKind::AuthenticationFailed),
+    ] {
+        let server = refusing_postgres(code).await;
+        let url = format!("postgres://u:hunter2@{}/d?sslmode=disable", server.address);
+        let seen = attempt(&*probe(json!({ "postgres": { "url": url } })), LONG).await;
+        assert_saw(&seen, health, kind);
+        assert!(seen.cause().unwrap().detail.contains(code), "{seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_redis_error_is_down_unless_it_is_for_who_we_are() {
+    for (words, health, kind) in [
+        ("-LOADING Redis is loading the dataset in memory", Health::Down, CauseKind::QueryFailed),
+        ("-ERR max number of clients reached", Health::Down, CauseKind::ConnectionRefused),
+        ("-BUSY Redis is busy running a script", Health::Down, CauseKind::QueryFailed),
+        ("-NOAUTH Authentication required.", Health::Unknown, CauseKind::AuthenticationFailed),
+        ("-NOPERM this user has no permissions", Health::Unknown, CauseKind::AuthenticationFailed),
+        // The client hangs up on what is no Redis at all.
+        ("HTTP/1.1 400 Bad Request", Health::Down, CauseKind::ConnectionReset),
+    ] {
+        let server = Server::start(move |_, mut stream| async move {
+            let mut buffer = [0; 4096];
+            while stream.read(&mut buffer).await.is_ok_and(|n| n > 0) {
+                // One answer for each of the three commands.
+                let _ = stream.write_all(format!("{words}\r\n").repeat(3).as_bytes()).await;
+            }
+        })
+        .await;
+        let url = format!("redis://{}/", server.address);
+        let seen = attempt(&*probe(json!({ "redis": { "url": url } })), LONG).await;
+        assert_saw(&seen, health, kind);
+    }
+}
+
+#[test]
+fn our_own_routing_table_is_asked() {
+    use crate::probes::dial::has_route;
+    assert!(has_route("127.0.0.1:1".parse().unwrap()));
+    // Class E is refused by the table of every kernel.
+    assert!(!has_route("255.255.255.255:1".parse().unwrap()));
+}

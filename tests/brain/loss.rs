@@ -1,0 +1,157 @@
+//! What would be lost, measured against the RPO (S5).
+
+use std::time::Duration;
+
+use failoverd::core::Command;
+use failoverd::model::*;
+
+use crate::desk::Desk;
+use crate::settings::*;
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn approve(desk: &Desk, loss: Option<u64>) -> Command {
+    Command::Approve { incident: desk.incident(), plan_hash: None, allow_data_loss: loss.map(HumanDuration::secs) }
+}
+
+#[test]
+fn the_last_lag_before_the_outage_decides() {
+    for (lag, decision) in [(58, "hold:already_run"), (62, "hold:lag_above_rpo")] {
+        let mut desk = Desk::settled(settings());
+        desk.see("standby", lagging(secs(lag)));
+        desk.run_for(5);
+        desk.outage();
+        desk.run_for(30);
+        assert_eq!(desk.decision(), decision, "lag {lag} s, RPO 60 s");
+    }
+}
+
+#[test]
+fn what_a_standby_says_after_it_was_cut_off_is_not_believed() {
+    let mut desk = Desk::settled(settings());
+    desk.see("standby", lagging(secs(300)));
+    desk.run_for(5);
+    desk.outage();
+    desk.see("standby", lagging(Duration::ZERO));
+    desk.run_for(30);
+    assert_eq!(desk.decision(), "hold:lag_above_rpo");
+}
+
+#[test]
+fn an_old_measurement_predicts_a_great_loss() {
+    let mut desk = Desk::settled(settings());
+    desk.see("standby", cut_off());
+    desk.run_for(65);
+    desk.outage();
+    desk.run_for(30);
+    assert_eq!(desk.decision(), "hold:lag_above_rpo", "the replication had been broken for 65 s");
+}
+
+#[test]
+fn never_measured_is_unknown() {
+    let mut desk = Desk::new(settings());
+    let mut quiet = Desk::new(settings());
+    for desk in [&mut desk, &mut quiet] {
+        desk.see("standby", cut_off());
+    }
+    desk.run_for(20);
+    desk.outage();
+    desk.run_for(30);
+    assert_eq!(desk.decision(), "hold:lag_unknown");
+    assert_eq!(desk.notices_of(NoticeKind::Holding).len(), 1);
+}
+
+/// The API fails; an hour later, with the replication long broken, the database goes as well.
+#[test]
+fn loss_counts_from_the_last_write_and_not_from_the_first_symptom() {
+    let mut desk = Desk::settled(settings());
+    desk.see("api", bad());
+    desk.run_for(600);
+    desk.see("standby", lagging(secs(400)));
+    desk.run_for(10);
+    desk.outage();
+    desk.run_for(30);
+    assert_eq!(desk.decision(), "hold:lag_above_rpo");
+}
+
+#[test]
+fn a_primary_that_is_not_seen_down_may_take_writes_now() {
+    let mut desk = Desk::settled(settings());
+    desk.see("api", bad());
+    desk.see("cache", bad());
+    desk.run_for(5);
+    desk.see("standby", lagging(secs(400)));
+    desk.run_for(30);
+    assert_eq!(desk.decision(), "hold:lag_above_rpo");
+}
+
+#[test]
+fn a_synchronous_primary_loses_nothing() {
+    let mut desk = Desk::settled(settings());
+    desk.see("db", up_with(Facts { role: Some(Role::Primary), synchronous: Some(true), ..Facts::default() }));
+    desk.see("standby", lagging(secs(300)));
+    desk.run_for(5);
+    desk.outage();
+    desk.run_for(30);
+    assert_eq!(desk.result(), Some(RunResult::Done));
+    assert_eq!(desk.run().predicted_loss, Some(HumanDuration::ZERO));
+}
+
+#[test]
+fn a_primary_that_was_synchronous_long_ago_is_not() {
+    let mut desk = Desk::settled(settings());
+    desk.see("db", up_with(Facts { synchronous: Some(true), ..Facts::default() }));
+    desk.see("standby", lagging(secs(300)));
+    desk.run_for(5);
+    desk.see("db", up_with(Facts { synchronous: Some(false), ..Facts::default() }));
+    desk.run_for(5);
+    desk.outage();
+    desk.run_for(30);
+    assert_eq!(desk.decision(), "hold:lag_above_rpo");
+}
+
+#[test]
+fn a_person_can_allow_a_loss_in_seconds() {
+    let mut desk = Desk::settled(with(|s| s.scenarios[0].mode = Mode::Approve));
+    desk.see("standby", lagging(secs(100)));
+    desk.run_for(5);
+    desk.outage();
+    desk.run_for(30);
+    assert_eq!(desk.decision(), "hold:lag_above_rpo");
+    for too_little in [None, Some(90)] {
+        let answer = desk.command(approve(&desk, too_little)).unwrap();
+        assert!(answer.run.is_none() && answer.text.contains("RPO"), "{}", answer.text);
+    }
+    desk.command(approve(&desk, Some(110))).unwrap();
+    assert_eq!(desk.result(), Some(RunResult::Done));
+    let Trigger::Approved { allow_data_loss, .. } = &desk.run().trigger else { panic!("{:?}", desk.run().trigger) };
+    assert_eq!(*allow_data_loss, Some(secs(110)));
+}
+
+#[test]
+fn the_worst_of_several_standbys_counts() {
+    let mut desk = Desk::settled(with(|s| {
+        s.probes.push(probe("orders"));
+        s.scenarios[0].replication.push(ReplicationPair { standby: "orders".into(), primary: None });
+    }));
+    desk.see("orders", lagging(secs(90)));
+    desk.run_for(5);
+    desk.outage();
+    desk.run_for(30);
+    assert_eq!(desk.decision(), "hold:lag_above_rpo");
+}
+
+#[test]
+fn by_hand_the_same_guard_holds_and_names_the_way_around() {
+    let mut desk = Desk::settled(settings());
+    desk.see("standby", lagging(secs(100)));
+    desk.run_for(5);
+    let failover = |loss| Command::Failover { scenario: REGIONAL.into(), allow_data_loss: loss };
+    let refusal = desk.command(failover(None)).unwrap_err();
+    assert!(refusal.code == "guard" && refusal.message.contains("--allow-data-loss"), "{refusal}");
+    assert!(desk.command(failover(Some(HumanDuration::secs(50)))).is_err());
+    desk.command(failover(Some(HumanDuration::secs(120)))).unwrap();
+    assert_eq!(desk.result(), Some(RunResult::Done));
+}

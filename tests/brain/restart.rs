@@ -1,0 +1,120 @@
+//! The daemon may end at any record: what it finds then leads to the same end.
+
+use failoverd::core::Brain;
+use failoverd::core::ledger::Ledger;
+use failoverd::core::run_ledger::StepState;
+use failoverd::model::*;
+
+use crate::desk::Desk;
+use crate::settings::*;
+
+fn ends(desk: &Desk) -> Vec<String> {
+    let run = desk.run();
+    run.plan
+        .steps
+        .iter()
+        .zip(&run.steps)
+        .map(|(step, ledger)| match &ledger.state {
+            StepState::Ended(StepEnd::Done { .. }) => format!("{} done", step.name),
+            other => format!("{} {other:?}", step.name),
+        })
+        .collect()
+}
+
+/// For each prefix of the journal of an undisturbed failover: a daemon that knows only this, in a
+/// world in which every change whose intent is in it may or may not have happened.
+#[test]
+fn at_every_record_boundary_the_same_end_is_reached() {
+    let undisturbed = Desk::in_outage(settings(), 40);
+    assert_eq!(undisturbed.result(), Some(RunResult::Done));
+    let records = undisturbed.durable.len();
+    assert!(records > 20, "{records}");
+    for happened in [true, false] {
+        for kept in 0..=records {
+            let mut desk = Desk::in_outage(settings(), 40);
+            desk.durable.truncate(kept);
+            desk.done = intended(&desk.durable, happened);
+            let promoted_before = desk.done.contains(&"promote".into());
+            desk.calls.clear();
+            desk.restart(kept);
+            desk.run_for(60);
+            let started = desk.durable[..kept].iter().any(|record| matches!(record.entry, Entry::RunStarted { .. }));
+            if !started {
+                // The lag before the outage is not in the journal: without a run it holds, and says so.
+                assert!(desk.runs().is_empty(), "record {kept}");
+                assert_eq!(desk.decision(), "hold:lag_unknown", "record {kept}");
+                continue;
+            }
+            assert_eq!(desk.runs().len(), 1, "record {kept}, happened {happened}");
+            assert_eq!(desk.result(), Some(RunResult::Done), "record {kept}, happened {happened}: {:?}", ends(&desk));
+            assert_eq!(ends(&desk), ends(&undisturbed), "record {kept}");
+            let promotions = desk.changes().matches("promote").count();
+            assert!(promotions <= usize::from(!promoted_before), "record {kept}: promoted twice");
+        }
+    }
+}
+
+/// The steps that were changed for sure, and the ones whose intent alone is known, as `happened`.
+fn intended(records: &[Record], happened: bool) -> std::collections::BTreeSet<StepName> {
+    let ledger = Ledger::replay(records).unwrap();
+    let Some(run) = ledger.runs.values().next() else { return Default::default() };
+    let stands = |state: &StepState| match state {
+        StepState::Pending => false,
+        StepState::Intended => happened,
+        _ => true,
+    };
+    run.plan.steps.iter().zip(&run.steps).filter(|(_, s)| stands(&s.state)).map(|(step, _)| step.name.clone()).collect()
+}
+
+#[test]
+fn the_ledger_replays_to_the_same_bytes() {
+    let desk = Desk::in_outage(settings(), 40);
+    let replayed = Ledger::replay(&desk.durable).unwrap();
+    let bytes = serde_json::to_string(desk.brain.ledger()).unwrap();
+    assert_eq!(serde_json::to_string(&replayed).unwrap(), bytes);
+    let read: Ledger = serde_json::from_str(&bytes).unwrap();
+    assert_eq!(serde_json::to_string(&read).unwrap(), bytes);
+    for record in &desk.durable {
+        let text = serde_json::to_string(record).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), *record);
+    }
+}
+
+#[test]
+fn a_journal_with_a_hole_or_a_twist_is_refused() {
+    let desk = Desk::in_outage(settings(), 40);
+    let brain = |records: &[Record]| Brain::new(settings(), records, desk.now).map(|_| ());
+    assert!(brain(&desk.durable).is_ok());
+    for place in 1..desk.durable.len() - 1 {
+        let mut hole = desk.durable.clone();
+        hole.remove(place);
+        assert!(brain(&hole).is_err(), "without record {place}");
+        let mut twist = desk.durable.clone();
+        twist.swap(place, place + 1);
+        assert!(brain(&twist).is_err(), "records {place} and {} the other way round", place + 1);
+    }
+}
+
+#[test]
+fn a_pause_and_a_mode_outlive_the_daemon() {
+    let mut desk = Desk::settled(settings());
+    desk.command(failoverd::core::Command::Pause).unwrap();
+    desk.command(failoverd::core::Command::Mode { mode: Some(Mode::Approve) }).unwrap();
+    desk.restart(desk.durable.len());
+    let status = desk.brain.status(desk.now);
+    assert_eq!((status.paused_by.as_deref(), status.mode), (Some("ann"), Mode::Approve));
+}
+
+#[test]
+fn a_run_whose_scenario_is_gone_is_not_begun_after_a_restart() {
+    let mut desk = Desk::settled(settings());
+    desk.answers_now = false;
+    desk.outage();
+    while desk.runs().is_empty() {
+        desk.go_on();
+    }
+    desk.reload(with(|s| s.scenarios.clear()));
+    desk.restart(desk.durable.len());
+    desk.run_for(5);
+    assert_eq!((desk.result(), desk.changes().as_str()), (Some(RunResult::Aborted), ""));
+}

@@ -1,0 +1,215 @@
+//! Abort before the point of no return, and compensation.
+
+use failoverd::core::run_ledger::StepState;
+use failoverd::core::{Command, Event};
+use failoverd::model::*;
+
+use crate::desk::{Desk, Reply};
+use crate::settings::*;
+
+const ABORT: Command = Command::Abort { run: None };
+
+/// a → b → c → promote, parked at c.
+fn chain() -> Settings {
+    let chain = [("a", vec![]), ("b", vec!["a"]), ("c", vec!["b"])];
+    let mut steps: Vec<Step> = chain.iter().map(|(name, after)| step(name, after, EffectKind::Call)).collect();
+    steps.push(step("promote", &["c"], EffectKind::Promote));
+    let mut settings = with_steps(steps);
+    settings.plans[0].point_of_no_return = Some("promote".into());
+    settings
+}
+
+fn parked_at_c(script: impl FnOnce(&mut Desk)) -> Desk {
+    let mut desk = Desk::settled(chain());
+    desk.answer("c", Phase::Apply, [Reply::Say(refused(false))]);
+    script(&mut desk);
+    desk.outage();
+    desk.run_for(20);
+    desk
+}
+
+#[test]
+fn abort_undoes_in_the_reverse_order() {
+    let mut desk = parked_at_c(|_| {});
+    assert!(desk.is_parked("c"));
+    desk.command(ABORT).unwrap();
+    desk.run_for(5);
+    assert_eq!(desk.changes(), "a b c -b -a", "c was refused, and is as it was before");
+    assert_eq!(desk.result(), Some(RunResult::Aborted));
+    assert!(desk.done.is_empty());
+}
+
+#[test]
+fn each_undoing_has_its_intent_first() {
+    let mut desk = parked_at_c(|_| {});
+    desk.command(ABORT).unwrap();
+    desk.run_for(5);
+    assert_eq!(desk.entries(|entry| matches!(entry, Entry::CompensationIntent { .. })), 3);
+    assert_eq!(desk.entries(|entry| matches!(entry, Entry::CompensationEnded { .. })), 3);
+}
+
+#[test]
+fn on_error_compensate_undoes_by_itself() {
+    let mut settings = chain();
+    settings.plans[0].steps[2].on_error = OnError::Compensate;
+    let mut desk = Desk::settled(settings);
+    desk.answer("c", Phase::Apply, [Reply::Say(refused(false))]);
+    desk.outage();
+    desk.run_for(20);
+    assert_eq!(desk.changes(), "a b c -b -a", "what was refused did not change anything");
+    assert_eq!(desk.result(), Some(RunResult::Aborted));
+}
+
+#[test]
+fn after_the_point_of_no_return_it_goes_forward_or_parks() {
+    let mut settings = settings();
+    settings.plans[0].steps[3].on_error = OnError::Compensate;
+    let mut desk = Desk::settled(settings);
+    desk.answer("route", Phase::Apply, [Reply::Say(refused(false))]);
+    desk.outage();
+    desk.run_for(30);
+    assert!(desk.is_parked("route"), "{:?}", desk.state("route"));
+    assert_eq!(desk.command(ABORT).unwrap_err().code, "point_of_no_return");
+    assert!(!desk.changes().contains('-'));
+}
+
+#[test]
+fn the_point_of_no_return_is_passed_with_its_intent_and_not_with_its_end() {
+    let mut desk = Desk::settled(settings());
+    desk.answer("promote", Phase::Apply, [Reply::Silence]);
+    desk.outage();
+    desk.run_for(15);
+    assert_eq!(desk.command(ABORT).unwrap_err().code, "point_of_no_return");
+}
+
+#[test]
+fn a_promotion_that_was_done_by_hand_is_a_point_of_no_return_too() {
+    let mut desk = Desk::settled(settings());
+    desk.done.insert("promote".into());
+    desk.answer("route", Phase::Apply, [Reply::Say(refused(false))]);
+    desk.outage();
+    desk.run_for(30);
+    assert_eq!(desk.command(ABORT).unwrap_err().code, "point_of_no_return");
+}
+
+#[test]
+fn an_apply_under_way_is_waited_for_before_it_is_undone() {
+    let mut desk = Desk::settled(chain());
+    desk.answer("b", Phase::Apply, [Reply::Silence]);
+    desk.outage();
+    desk.run_for(15);
+    desk.command(ABORT).unwrap();
+    desk.run_for(5);
+    assert_eq!(desk.changes(), "a b");
+    let apply = desk.calls.last().unwrap().call;
+    desk.done.insert("b".into());
+    let outcome = CallOutcome::Applied(Applied::Accepted { evidence: "at last".into() });
+    desk.event(Event::Outcome { call: apply, outcome });
+    desk.run_for(5);
+    assert_eq!(desk.changes(), "a b -b -a");
+    assert_eq!(desk.result(), Some(RunResult::Aborted));
+}
+
+/// S8: not by undo either.
+#[test]
+fn an_unknown_apply_is_looked_at_before_it_is_undone() {
+    for (stands, changes) in [(true, "a b -b -a"), (false, "a b -a")] {
+        let mut desk = Desk::settled(chain());
+        desk.answer("b", Phase::Apply, [Reply::Silence]);
+        desk.outage();
+        desk.run_for(15);
+        desk.command(ABORT).unwrap();
+        if stands {
+            desk.done.insert("b".into());
+        }
+        desk.run_for(60);
+        assert_eq!(desk.changes(), changes, "it stands: {stands}");
+        assert!(desk.phases("b").starts_with("observe apply observe"), "{}", desk.phases("b"));
+        assert_eq!(desk.result(), Some(RunResult::Aborted));
+        assert!(matches!(desk.state("b"), StepState::Undone(Applied::Accepted { .. })), "{:?}", desk.state("b"));
+    }
+}
+
+#[test]
+fn an_unknown_undoing_is_looked_at_and_repeated() {
+    let mut desk = parked_at_c(|desk| desk.answer("b", Phase::Compensate, [Reply::Say(unknown())]));
+    desk.calls.clear();
+    desk.command(ABORT).unwrap();
+    desk.run_for(10);
+    assert_eq!(desk.phases("b"), "compensate observe compensate");
+    assert_eq!(desk.result(), Some(RunResult::Aborted));
+}
+
+#[test]
+fn what_cannot_be_undone_is_named_and_does_not_stop_the_rest() {
+    let always_unknown = |desk: &mut Desk| {
+        desk.answer_always("b", Phase::Compensate, &Reply::Say(unknown()));
+    };
+    let refused_for_good = |desk: &mut Desk| {
+        desk.answer("b", Phase::Compensate, [Reply::Say(refused(false))]);
+    };
+    for script in [&always_unknown as &dyn Fn(&mut Desk), &refused_for_good] {
+        let mut desk = parked_at_c(script);
+        desk.command(ABORT).unwrap();
+        desk.run_for(60);
+        assert_eq!(desk.result(), Some(RunResult::Aborted));
+        assert!(desk.changes().ends_with("-a"), "{}", desk.changes());
+        let told = desk.notices_of(NoticeKind::RunEnded);
+        assert!(told[0].subject.contains("NOT undone: b"), "{}", told[0].subject);
+    }
+}
+
+#[test]
+fn what_leaves_nothing_to_bring_back_is_left() {
+    let mut desk = parked_at_c(|desk| {
+        let gone = Observed::NotDone { evidence: "as before".into(), before: serde_json::Value::Null };
+        desk.answer("a", Phase::Observe, [Reply::Say(CallOutcome::Observed(gone))]);
+    });
+    desk.command(ABORT).unwrap();
+    desk.run_for(10);
+    assert_eq!(desk.changes(), "a b c -b");
+    assert_eq!(desk.result(), Some(RunResult::Aborted));
+}
+
+#[test]
+fn what_was_sent_back_with_retry_is_undone_as_well() {
+    let mut desk = Desk::settled(chain());
+    let failed = CallOutcome::Verified(Verified::Failed { reason: "half".into() });
+    desk.answer("c", Phase::Verify, [Reply::Say(failed)]);
+    desk.answer("c", Phase::Observe, [Reply::Say(not_done()), Reply::Silence]);
+    desk.outage();
+    desk.run_for(20);
+    assert!(desk.is_parked("c"));
+    desk.command(Command::StepRetry { run: None, step: "c".into() }).unwrap();
+    desk.command(ABORT).unwrap();
+    desk.run_for(5);
+    assert_eq!(desk.changes(), "a b c -c -b -a");
+}
+
+#[test]
+fn a_crash_in_the_middle_of_undoing_is_taken_up() {
+    let mut desk = parked_at_c(|desk| desk.answer("b", Phase::Compensate, [Reply::Silence]));
+    desk.command(ABORT).unwrap();
+    desk.run_for(5);
+    assert!(matches!(desk.state("b"), StepState::Undoing), "{:?}", desk.state("b"));
+    desk.restart(desk.durable.len());
+    desk.run_for(10);
+    assert_eq!(desk.result(), Some(RunResult::Aborted));
+    assert!(desk.done.is_empty(), "{:?}", desk.done);
+}
+
+#[test]
+fn a_person_s_abort_holds_although_nothing_was_touched_yet() {
+    let pause = step_of("pause", &[], Work::Wait { duration: HumanDuration::secs(30) });
+    let mut settings = with_steps(vec![pause, step("promote", &["pause"], EffectKind::Promote)]);
+    settings.cool_down = HumanDuration::ZERO;
+    let mut desk = Desk::settled(settings);
+    desk.outage();
+    desk.run_for(20);
+    assert_eq!(desk.runs().len(), 1);
+    desk.command(ABORT).unwrap();
+    desk.run_for(60);
+    assert_eq!(desk.result(), Some(RunResult::Aborted));
+    assert_eq!(desk.runs().len(), 1, "it must not begin again by itself");
+    assert!(desk.changes().is_empty());
+}

@@ -1,0 +1,147 @@
+//! Several vantages: who counts, for how long, and what the last look makes of it.
+
+use failoverd::core::Event;
+use failoverd::model::*;
+use std::time::Duration;
+
+use crate::desk::Desk;
+use crate::settings::*;
+
+const PRIMARY: [&str; 3] = ["api", "db", "cache"];
+
+fn quorum_of_two() -> Settings {
+    with(|s| s.quorum = 2)
+}
+
+/// Seconds in which witnesses vote at the same pace as we look.
+fn run_with(desk: &mut Desk, seconds: u64, votes: &[(&str, &str, Health)]) {
+    for _ in 0..seconds {
+        for (vantage, domain, health) in votes {
+            for probe in PRIMARY {
+                desk.vote(vantage, domain, probe, *health);
+            }
+            desk.vote(vantage, domain, "standby", Health::Up);
+        }
+        desk.run_for(1);
+    }
+}
+
+#[test]
+fn our_own_vote_is_not_a_quorum_of_two() {
+    let mut desk = Desk::settled(quorum_of_two());
+    run_with(&mut desk, 10, &[("w1", "b", Health::Up)]);
+    // Only our own way to the primary is broken; it works, and the standby follows it.
+    PRIMARY.iter().for_each(|probe| desk.see(probe, bad()));
+    run_with(&mut desk, 60, &[("w1", "b", Health::Up)]);
+    assert_eq!(desk.decision(), "none");
+    desk.outage();
+    run_with(&mut desk, 30, &[("w1", "b", Health::Down)]);
+    assert_eq!(desk.result(), Some(RunResult::Done));
+    let voted: Vec<_> = desk.run().votes.iter().filter(|vote| vote.health == Health::Down).collect();
+    assert!(
+        voted.iter().any(|vote| vote.domain.as_str() == "b") && voted.iter().any(|vote| vote.domain.as_str() == "here")
+    );
+}
+
+#[test]
+fn a_witness_in_our_own_domain_adds_nothing() {
+    let mut desk = Desk::settled(quorum_of_two());
+    desk.outage();
+    run_with(&mut desk, 60, &[("w1", "here", Health::Down)]);
+    assert!(desk.runs().is_empty());
+}
+
+#[test]
+fn votes_of_witnesses_expire() {
+    let mut desk = Desk::settled(quorum_of_two());
+    desk.outage();
+    run_with(&mut desk, 8, &[("w1", "b", Health::Down)]);
+    assert_eq!(desk.decision(), "hold:confirming");
+    desk.run_for(7);
+    assert_eq!(desk.decision(), "hold:inconclusive");
+    assert!(desk.runs().is_empty());
+}
+
+#[test]
+fn a_vote_from_the_future_expires_like_any_other() {
+    let mut desk = Desk::settled(quorum_of_two());
+    desk.outage();
+    for probe in PRIMARY {
+        desk.event(Event::PeerVote {
+            vantage: "w1".into(),
+            domain: "b".into(),
+            probe: probe.into(),
+            health: Health::Down,
+            seen: desk.now.mono + Duration::from_secs(3600),
+            first_bad: Some(desk.now.mono),
+            cause: None,
+        });
+    }
+    desk.run_for(60);
+    assert!(desk.runs().is_empty());
+}
+
+#[test]
+fn late_votes_do_not_replace_newer_ones() {
+    let mut desk = Desk::settled(quorum_of_two());
+    run_with(&mut desk, 5, &[("w1", "b", Health::Up)]);
+    let old = desk.now.mono.minus(Duration::from_secs(3));
+    desk.outage();
+    run_with(&mut desk, 1, &[("w1", "b", Health::Up)]);
+    for probe in PRIMARY {
+        desk.event(Event::PeerVote {
+            vantage: "w1".into(),
+            domain: "b".into(),
+            probe: probe.into(),
+            health: Health::Down,
+            seen: old,
+            first_bad: Some(old),
+            cause: None,
+        });
+    }
+    desk.run_for(3);
+    assert_eq!(desk.decision(), "none");
+}
+
+#[test]
+fn a_tilt_drops_the_witnesses_votes_too() {
+    let mut desk = Desk::settled(quorum_of_two());
+    desk.outage();
+    run_with(&mut desk, 8, &[("w1", "b", Health::Down)]);
+    desk.event(Event::Stalled { by: Duration::from_secs(3) });
+    desk.run_for(14);
+    assert_eq!(desk.decision(), "hold:inconclusive", "ours is back, theirs is not");
+}
+
+/// We cannot look at the primary at all; two others can, and say that it is down.
+#[test]
+fn a_quorum_of_others_stands_in_for_our_last_look() {
+    let mut desk = Desk::settled(quorum_of_two());
+    desk.outage();
+    for probe in PRIMARY {
+        desk.see(probe, blind());
+    }
+    desk.see("standby", lagging(Duration::ZERO));
+    run_with(&mut desk, 40, &[("w1", "b", Health::Down), ("w2", "c", Health::Down)]);
+    assert_eq!(desk.result(), Some(RunResult::Done), "{:?}", desk.run().aborting);
+}
+
+#[test]
+fn one_other_does_not() {
+    let mut desk = Desk::settled(quorum_of_two());
+    desk.outage();
+    run_with(&mut desk, 12, &[("w1", "b", Health::Down)]);
+    for probe in PRIMARY {
+        desk.see(probe, blind());
+    }
+    run_with(&mut desk, 60, &[("w1", "b", Health::Down)]);
+    assert_eq!(desk.changes(), "");
+}
+
+#[test]
+fn what_answers_us_at_the_last_look_is_not_failed_over_whatever_others_say() {
+    let mut desk = Desk::settled(quorum_of_two());
+    run_with(&mut desk, 60, &[("w1", "b", Health::Down), ("w2", "c", Health::Down)]);
+    assert!(!desk.runs().is_empty());
+    assert_eq!(desk.changes(), "");
+}

@@ -1,0 +1,16 @@
+//! The daemon as people and machines operate it: real processes on small worlds.
+
+mod alert_only;
+mod disk;
+mod logs;
+mod many;
+mod metrics;
+mod newcomer;
+mod roles;
+mod runs;
+mod service;
+mod shop;
+mod signals;
+mod start;
+mod verbs;
+mod watching;

@@ -1,0 +1,257 @@
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use failoverd::model::{CauseKind, Health, Lag, Role};
+use failoverd::probes::runner::{ProbeRunner, ProbeSpec, RunnerEvent};
+use failoverd::probes::{attempt, build};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::{LONG, SHORT, assert_falls_silent, assert_saw, context, facts, kind, look, probe};
+use crate::fleet::child::drop_root;
+use crate::fleet::eventually;
+use crate::fleet::postgres::{PASSWORD, PgOptions, Postgres, StandbyOptions};
+
+#[tokio::test]
+async fn roles_lag_and_synchronous_commit_are_told() -> Result<()> {
+    let primary = Postgres::primary(PgOptions::default()).await?;
+    let on_primary = probe(json!({ "postgres": { "url": primary.url(), "expect": "primary", "query": "SELECT 1" } }));
+    let alone = facts(&on_primary).await;
+    assert_eq!((alone.role, alone.streaming, alone.synchronous), (Some(Role::Primary), Some(false), Some(false)));
+    assert_eq!(alone.cluster, Some(primary.system_identifier().await?));
+    assert!(alone.offset.is_some_and(|lsn| lsn > 0) && alone.lag.is_none());
+
+    let standby = primary.standby(StandbyOptions { synchronous: true, ..Default::default() }).await?;
+    let both = facts(&on_primary).await;
+    assert_eq!((both.streaming, both.synchronous), (Some(true), Some(true)));
+    let on_standby = probe(
+        json!({ "postgres": { "url": standby.url(), "expect": "replica", "max_lag": "10s", "max_lag_bytes": 0 } }),
+    );
+    eventually(LONG, "no lag", async || {
+        let seen = look(&on_standby).await;
+        ensure!(
+            seen.facts().is_some_and(|facts| facts.lag == Some(Lag { time: Duration::ZERO, bytes: Some(0) })),
+            "{seen:?}"
+        );
+        ensure!(seen.health() == Health::Up, "{seen:?}");
+        Ok(())
+    })
+    .await?;
+    assert_eq!(facts(&on_standby).await.cluster, alone.cluster);
+
+    // Wrong way round.
+    let wrong = probe(json!({ "postgres": { "url": standby.url(), "expect": "primary" } }));
+    let seen = look(&wrong).await;
+    assert_saw(&seen, Health::Down, CauseKind::WrongRole);
+    assert_eq!(seen.facts().and_then(|facts| facts.role), Some(Role::Replica));
+
+    // What is acknowledged without waiting for the standby is not synchronous.
+    primary.sql("ALTER SYSTEM SET synchronous_commit = 'local'").await?;
+    primary.sql("SELECT pg_reload_conf()").await?;
+    eventually(LONG, "synchronous_commit to be off", async || {
+        ensure!(facts(&on_primary).await.synchronous == Some(false));
+        Ok(())
+    })
+    .await?;
+
+    // Lag: received, not replayed.
+    standby.sql("SELECT pg_wal_replay_pause()").await?;
+    primary.sql("CREATE TABLE t AS SELECT generate_series(1, 1000)").await?;
+    eventually(LONG, "lag", async || {
+        let seen = look(&on_standby).await;
+        let lag = seen.facts().and_then(|facts| facts.lag);
+        ensure!(lag.is_some_and(|lag| lag.bytes > Some(0) && lag.time > Duration::ZERO), "{seen:?}");
+        assert_saw(&seen, Health::Down, CauseKind::LagTooHigh);
+        Ok(())
+    })
+    .await?;
+    standby.sql("SELECT pg_wal_replay_resume()").await?;
+    eventually(LONG, "no lag", async || {
+        let seen = look(&on_standby).await;
+        ensure!(seen.health() == Health::Up, "{seen:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_killed_primary_leaves_a_standby_that_is_up_with_unknown_lag() -> Result<()> {
+    let mut primary = Postgres::primary(PgOptions::default()).await?;
+    let standby = primary.standby(StandbyOptions::default()).await?;
+    let on_primary = probe(json!({ "postgres": { "url": primary.url() } }));
+    let on_standby = probe(json!({ "postgres": { "url": standby.url(), "max_lag": "1s", "max_lag_bytes": 0 } }));
+    facts(&on_primary).await;
+    facts(&on_standby).await;
+    primary.kill9();
+    assert_saw(&look(&on_primary).await, Health::Down, CauseKind::ConnectionRefused);
+    eventually(LONG, "the stream to be seen broken", async || {
+        let seen = facts(&on_standby).await;
+        ensure!(seen.streaming == Some(false) && seen.lag.is_none(), "{seen:?}");
+        Ok(())
+    })
+    .await?;
+    standby.promote().await?;
+    let promoted = facts(&on_standby).await;
+    assert_eq!((promoted.role, promoted.lag), (Some(Role::Primary), None));
+
+    // The kept connection does not hide that it stands again.
+    primary.restart().await?;
+    facts(&on_primary).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stopped_server_runs_into_the_deadline() -> Result<()> {
+    let mut primary = Postgres::primary(PgOptions::default()).await?;
+    let kept = probe(json!({ "postgres": { "url": primary.url() } }));
+    facts(&kept).await;
+    let fresh = probe(json!({ "postgres": { "url": primary.url() } }));
+    primary.sigstop()?;
+    for probe in [&kept, &fresh] {
+        assert_falls_silent(probe).await;
+    }
+    primary.sigcont()?;
+    facts(&kept).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn refused_credentials_say_nothing_of_the_server_and_are_read_anew() -> Result<()> {
+    let primary = Postgres::primary(PgOptions::default()).await?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("url");
+    let on_primary = probe(json!({ "postgres": { "url": { "file": file } } }));
+    for (url, kind) in [
+        (primary.url().replace(PASSWORD, "canary-wrong"), CauseKind::AuthenticationFailed),
+        (primary.url().replace("/postgres?", "/canary-none?"), CauseKind::AuthenticationFailed),
+        (primary.url().replace(&format!(":{PASSWORD}"), ""), CauseKind::AuthenticationFailed),
+        ("canary-no-url".to_owned(), CauseKind::LocalCredentials),
+    ] {
+        std::fs::write(&file, &url)?;
+        let seen = look(&on_primary).await;
+        assert_saw(&seen, Health::Unknown, kind);
+        let text = format!("{seen:?}");
+        assert!(
+            !text.contains(PASSWORD) && !text.contains("canary-wrong") && !text.contains("canary-no-url"),
+            "{text}"
+        );
+    }
+    std::fs::write(&file, primary.url())?;
+    facts(&on_primary).await;
+
+    // A user without the right to see replication does not say that there is none.
+    primary.sql("CREATE ROLE plain LOGIN PASSWORD 'x' CONNECTION LIMIT 1").await?;
+    std::fs::write(&file, format!("postgres://plain:x@127.0.0.1:{}/postgres", primary.port()))?;
+    let _standby = primary.standby(StandbyOptions::default()).await?;
+    let plain = probe(json!({ "postgres": { "url": { "file": file } } }));
+    let seen = facts(&plain).await;
+    assert_eq!((seen.role, seen.streaming, seen.synchronous), (Some(Role::Primary), None, None));
+    // Its only connection is kept by the first probe.
+    let second = probe(json!({ "postgres": { "url": { "file": file } } }));
+    assert_saw(&look(&second).await, Health::Down, CauseKind::ConnectionRefused);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_owners_query_decides_and_does_not_outlive_its_attempt() -> Result<()> {
+    let primary = Postgres::primary(PgOptions::default()).await?;
+    let with = |query: &str| json!({ "postgres": { "url": primary.url(), "query": query } });
+    assert_saw(&look(&probe(with("SELECT * FROM nowhere"))).await, Health::Down, CauseKind::QueryFailed);
+    facts(&probe(with("SELECT generate_series(1, 100000) -- many rows"))).await;
+    let slow = build(&kind(with("SELECT pg_sleep(60)")), &context(SHORT))?;
+    assert_saw(&attempt(&*slow, SHORT * 4).await, Health::Down, CauseKind::Timeout);
+    eventually(LONG, "the query to end", async || {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' AND state = 'active' AND pid <> pg_backend_pid()";
+        let left = primary.value(sql).await?;
+        ensure!(left == "0", "{left} still run");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn two_clusters_are_told_apart() -> Result<()> {
+    let (one, other) = (Postgres::primary(PgOptions::default()).await?, Postgres::primary(PgOptions::default()).await?);
+    let cluster = async |server: &Postgres| facts(&probe(json!({ "postgres": { "url": server.url() } }))).await.cluster;
+    assert_ne!(cluster(&one).await, cluster(&other).await);
+    Ok(())
+}
+
+#[tokio::test]
+async fn sslmode_is_kept() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+    let (ca, key) = (folder.path().join("server.crt"), folder.path().join("server.key"));
+    std::fs::write(&ca, cert.pem())?;
+    std::fs::write(&key, signing_key.serialize_pem())?;
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
+    if let Some((uid, gid)) = drop_root("postgres")? {
+        std::os::unix::fs::chown(&key, Some(uid), Some(gid))?;
+    }
+    let settings = [("ssl", "on"), ("ssl_cert_file", &ca.to_string_lossy()), ("ssl_key_file", &key.to_string_lossy())]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec();
+    let with_tls = Postgres::primary(PgOptions { settings, ..Default::default() }).await?;
+    let without = Postgres::primary(PgOptions::default()).await?;
+    let url = |server: &Postgres, host: &str, mode: &str| {
+        format!("postgres://postgres:{PASSWORD}@{host}:{}/postgres?sslmode={mode}", server.port())
+    };
+    let encrypted = "DO $$ BEGIN ASSERT (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()); END $$";
+    for mode in ["prefer", "require", "verify-ca", "verify-full"] {
+        let url = url(&with_tls, "127.0.0.1", mode);
+        facts(&probe(json!({ "postgres": { "url": url, "ca_file": ca, "query": encrypted } }))).await;
+    }
+    facts(&probe(json!({ "postgres": { "url": url(&with_tls, "127.0.0.1", "require"), "query": encrypted } }))).await;
+    facts(&probe(json!({ "postgres": { "url": url(&without, "127.0.0.1", "prefer") } }))).await;
+    // The name is only checked by verify-full.
+    facts(&probe(json!({ "postgres": { "url": url(&with_tls, "localhost", "verify-ca"), "ca_file": ca } }))).await;
+    let foreign = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+    let other = folder.path().join("other.crt");
+    std::fs::write(&other, foreign.cert.pem())?;
+    for (url, ca) in [
+        (url(&with_tls, "localhost", "verify-full"), &ca),
+        (url(&with_tls, "127.0.0.1", "verify-ca"), &other),
+        (url(&without, "127.0.0.1", "require"), &ca),
+    ] {
+        let seen = look(&probe(json!({ "postgres": { "url": url, "ca_file": ca } }))).await;
+        assert_saw(&seen, Health::Down, CauseKind::Tls);
+    }
+    Ok(())
+}
+
+/// The next regular look is a minute away; the kept connection tells of the death at once.
+#[tokio::test]
+async fn a_cut_connection_nudges_the_runner() -> Result<()> {
+    let mut primary = Postgres::primary(PgOptions::default()).await?;
+    let (sender, mut events) = tokio::sync::mpsc::channel(64);
+    let (runner, handle) = ProbeRunner::new(sender, CancellationToken::new());
+    let mut context = context(LONG);
+    context.nudge = Some(handle.nudge(&"db".into()));
+    let minute = Duration::from_secs(60);
+    handle.replace(vec![ProbeSpec {
+        name: "db".into(),
+        index: 0,
+        interval: minute,
+        fast_interval: minute,
+        timeout: LONG,
+        probe: build(&kind(json!({ "postgres": { "url": primary.url() } })), &context)?.into(),
+    }]);
+    let task = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(runner.run()));
+    handle.probe_now(&"db".into());
+    let mut report = async || loop {
+        if let Some(RunnerEvent::Report(report)) = tokio::time::timeout(LONG, events.recv()).await? {
+            return anyhow::Ok(report);
+        }
+    };
+    assert_eq!(report().await?.observation.health(), Health::Up);
+    let killed = Instant::now();
+    primary.kill9();
+    let seen = report().await?;
+    assert_saw(&seen.observation, Health::Down, CauseKind::ConnectionRefused);
+    println!("killed to the first bad observation: {:?}", seen.finished.duration_since(killed));
+    assert!(seen.finished.duration_since(killed) < Duration::from_secs(5));
+    drop(task);
+    Ok(())
+}
