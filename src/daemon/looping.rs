@@ -17,8 +17,8 @@ use crate::control::health::Pulse;
 use crate::control::metrics::Metrics;
 use crate::core::view::StatusView;
 use crate::core::{Answer, Brain, Command, Effect, Event, Refusal};
-use crate::model::{Entry, Importance, Notice, NoticeKind, Record, StepEnd};
-use crate::ports::{Journal, JournalError};
+use crate::model::{Entry, Importance, Notice, NoticeKind, ProbeName, Record, StepEnd};
+use crate::ports::{Addressed, Journal, JournalError};
 use crate::probes::runner::{Pace, RunnerEvent, RunnerHandle};
 
 /// The loop says that it lives at least this often.
@@ -61,6 +61,14 @@ enum Heard {
     Wish(Wish),
     Beat,
     Wake,
+}
+
+/// What is written at one go, and the looks that come after it.
+#[derive(Default)]
+struct Writing {
+    records: Vec<Record>,
+    notices: Vec<Addressed>,
+    looks: Vec<ProbeName>,
 }
 
 type Reply = Result<Answer, Refusal>;
@@ -253,39 +261,45 @@ impl Loop {
         self.carry_out(effects)
     }
 
-    /// Carries out effects in their order. Notices alone may wait for the end of the batch: they
-    /// are kept durably, and a page must not stand between a verdict and the first call.
+    /// Carries out effects in their order. A notice alone may come earlier: it is kept together with
+    /// the record that it tells of, so that a crash loses both or none, and costs no write of its own.
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) -> Result<Option<Reply>, JournalError> {
         let mut reply = None;
-        let mut notices = Vec::new();
+        let mut writing = Writing::default();
         for effect in effects {
             match effect {
-                Effect::Journal(records) => self.journal(&records)?,
-                Effect::Call(call) => self.executor.begin(*call),
+                Effect::Journal(records) => writing.records.extend(records),
+                Effect::Notify(notice) => writing.notices.push(self.notices.address(notice)),
+                // Only a look: it may wait for the records and for those after it.
+                Effect::ProbeNow(probe) => writing.looks.push(probe),
+                Effect::Call(call) => {
+                    self.write(&mut writing)?;
+                    self.executor.begin(*call);
+                }
                 Effect::Cancel(call) => self.executor.cancel(call),
-                Effect::Notify(notice) => notices.push(notice),
                 Effect::Pace { probe, fast } => {
                     self.runner.set_pace(&probe, if fast { Pace::Fast } else { Pace::Normal });
                 }
-                Effect::ProbeNow(probe) => self.runner.probe_now(&probe),
                 Effect::Reply(answer) => reply = Some(answer),
             }
         }
-        if !notices.is_empty() {
-            tokio::task::block_in_place(|| notices.iter().try_for_each(|notice| self.notices.keep(notice)))?;
-        }
+        self.write(&mut writing)?;
         self.publish();
         Ok(reply)
     }
 
-    fn journal(&mut self, records: &[Record]) -> Result<(), JournalError> {
-        let began = Instant::now();
-        // The loop waits: nothing that comes after may be begun before the records are on disk.
-        tokio::task::block_in_place(|| self.journal.append(records))?;
-        self.metrics.journal_append(began.elapsed());
-        for record in records {
-            self.count(record);
+    fn write(&mut self, writing: &mut Writing) -> Result<(), JournalError> {
+        let Writing { records, notices, looks } = std::mem::take(writing);
+        if !records.is_empty() || !notices.is_empty() {
+            let began = Instant::now();
+            let (journal, outbox) = (&mut self.journal, self.notices.outbox());
+            // The loop waits: nothing that comes after may be begun before the records are on disk.
+            tokio::task::block_in_place(|| journal.append_and_tell(&records, &notices, outbox))?;
+            self.metrics.journal_append(began.elapsed());
+            self.notices.deliver(&notices);
         }
+        records.iter().for_each(|record| self.count(record));
+        looks.iter().for_each(|probe| self.runner.probe_now(probe));
         Ok(())
     }
 
