@@ -3,7 +3,7 @@
 //! Adapters (`probes`, `actions`, `notify`, `state`) implement them; `daemon` wires them; the
 //! tests put doubles in their place.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -163,11 +163,38 @@ pub trait Journal: Send {
     /// [`JournalError::Write`]; never retried.
     fn append(&mut self, records: &[Record]) -> Result<(), JournalError>;
 
+    /// Writes records together with the notices that tell of them: no crash leaves a record that
+    /// nobody is told of. A store that cannot write both at once keeps the notices first, since told
+    /// twice is better than never.
+    ///
+    /// # Errors
+    /// [`JournalError::Write`]; never retried.
+    fn append_and_tell(
+        &mut self,
+        records: &[Record],
+        notices: &[Addressed],
+        outbox: &Mutex<dyn Outbox>,
+    ) -> Result<(), JournalError> {
+        let mut outbox = outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        notices.iter().try_for_each(|told| outbox.put(&told.routes, &told.notice))?;
+        drop(outbox);
+        self.append(records)
+    }
+
     /// All records, in order.
     ///
     /// # Errors
     /// [`JournalError::Corrupt`] where one in the middle cannot be read.
     fn replay(&mut self) -> Result<Vec<Record>, JournalError>;
+}
+
+/// A notice with the routes that it goes to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Addressed {
+    /// The routes, as named in `[notify.ROUTE]`.
+    pub routes: Vec<String>,
+    /// The notice.
+    pub notice: Notice,
 }
 
 /// A notice on its way to one route.
@@ -190,14 +217,6 @@ pub trait Outbox: Send {
     /// # Errors
     /// [`JournalError::Write`].
     fn put(&mut self, routes: &[String], notice: &Notice) -> Result<(), JournalError>;
-
-    /// Keeps several notices, each for its routes, with one wait for the disk where that can be.
-    ///
-    /// # Errors
-    /// [`JournalError::Write`].
-    fn put_all(&mut self, notices: &[(Vec<String>, &Notice)]) -> Result<(), JournalError> {
-        notices.iter().try_for_each(|(routes, notice)| self.put(routes, notice))
-    }
 
     /// What is undelivered, the oldest first, at most `limit`.
     ///

@@ -63,6 +63,7 @@ impl Brain {
             wake: Some(now.mono),
         };
         brain.lay_out(HashMap::new());
+        brain.recall(now);
         Ok(brain)
     }
 

@@ -220,6 +220,23 @@ impl Detector {
         self.synchronous.is_some_and(|(at, synchronous)| synchronous && at >= from)
     }
 
+    /// Takes over what a former life saw last, where this one has seen nothing yet.
+    pub(super) fn recall_up(&mut self, at: MonoTime) {
+        self.last_up = self.last_up.max(Some(at));
+    }
+
+    /// See [`Detector::recall_up`].
+    pub(super) fn recall_lag(&mut self, at: MonoTime, lag: Lag) {
+        if self.lags.is_empty() {
+            self.lags.push_back((at, lag));
+        }
+    }
+
+    /// See [`Detector::recall_up`].
+    pub(super) fn recall_synchronous(&mut self, at: MonoTime) {
+        self.synchronous.get_or_insert((at, true));
+    }
+
     /// Forgets the vote, not the history: after a tilt everything is looked at afresh.
     pub(super) fn forget_vote(&mut self) {
         self.health = None;

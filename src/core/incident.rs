@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Decision, Entry, Epoch, HumanDuration, IncidentId, PlanHash, RunId, ScenarioName, Severity, StepEnd, WallTime,
+    Decision, Entry, Epoch, HumanDuration, IncidentId, PlanHash, ReplicationEvidence, RunId, ScenarioName, Severity,
+    StepEnd, WallTime,
 };
 
 /// A timeline longer than this is cut: a flapping target must not fill the memory.
@@ -34,6 +35,8 @@ pub struct Incident {
     pub answered: Option<Answered>,
     /// Its newest run.
     pub run: Option<RunId>,
+    /// What was known of the standbys' data when it opened.
+    pub replication: Vec<ReplicationEvidence>,
     /// What happened, in order.
     pub timeline: Vec<(WallTime, String)>,
 }
@@ -69,7 +72,7 @@ pub struct Answered {
 impl Incident {
     /// Opens one from its record.
     pub(super) fn open(at: WallTime, entry: &Entry) -> Result<Self, String> {
-        let Entry::IncidentOpened { incident, scenario, severity, outage_start, votes } = entry else {
+        let Entry::IncidentOpened { incident, scenario, severity, outage_start, votes, replication } = entry else {
             return Err("not an opening".into());
         };
         let mut timeline = vec![(*outage_start, "first bad observation".to_owned())];
@@ -90,6 +93,7 @@ impl Incident {
             asked: None,
             answered: None,
             run: None,
+            replication: replication.clone(),
             timeline,
         })
     }

@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod plan;
 mod policy;
 mod quorum;
+mod recall;
 mod run;
 pub mod run_ledger;
 mod run_outcome;

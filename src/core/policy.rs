@@ -67,8 +67,8 @@ impl Brain {
     /// The latter is the first bad observation of the primary, by the last vantage that saw it: the
     /// clock of the incident started earlier, perhaps much earlier, with whatever failed first. The
     /// former is the last good one: a standby that was cut off after it believes that it has
-    /// everything.
-    fn written_until(
+    /// everything. A primary that is not seen to be down may take writes now.
+    pub(super) fn written_until(
         &self,
         scenario: &ScenarioSettings,
         pair: &ReplicationPair,
@@ -108,6 +108,16 @@ impl Brain {
         (true, (up.map(|up| up.min(until)), until))
     }
 
+    /// Did each commit of the primary wait for a standby, as long as it could take any?
+    pub(super) fn commits_wait(&self, scenario: &ScenarioSettings, pair: &ReplicationPair, now: MonoTime) -> bool {
+        let (_, until) = self.written_until(scenario, pair, now);
+        let primary = pair.primary.as_ref().and_then(|primary| self.index.get(primary));
+        primary.map(|index| &self.detectors[*index]).is_some_and(|primary| {
+            // What was seen longer ago than a vote counts may have been changed since.
+            primary.synchronous_since(until.minus(primary.settings.max_age.get()))
+        })
+    }
+
     /// What would be lost now, and by which probe; `Err` names the probe that does not tell.
     pub(super) fn predicted_loss(
         &self,
@@ -119,12 +129,7 @@ impl Brain {
             let detector = |probe| self.index.get(probe).map(|index| &self.detectors[*index]);
             let (believed, until) = self.written_until(scenario, pair, now);
             let Some(standby) = detector(&pair.standby) else { return Err(pair.standby.clone()) };
-            let waits = pair
-                .primary
-                .as_ref()
-                .and_then(detector)
-                .is_some_and(|primary| primary.synchronous_since(until.minus(primary.settings.max_age.get())));
-            let loss = if waits {
+            let loss = if self.commits_wait(scenario, pair, now) {
                 // Every acknowledged commit is on a standby.
                 Duration::ZERO
             } else {

@@ -139,9 +139,17 @@ impl Brain {
     pub(super) fn take_up_run(&mut self, now: Now) {
         let Some(run) = self.ledger.active_run() else { return };
         let looks = !changed(run) && !matches!(run.trigger, Trigger::Manual { .. });
-        let (id, subject) = (run.id.clone(), format!("run {} goes on after a restart", run.id));
+        let parked = run.steps.iter().zip(&run.plan.steps).find_map(|(step, definition)| match &step.state {
+            StepState::Parked { reason } => Some(format!("it is parked at step {}: {reason}", definition.name)),
+            _ => None,
+        });
+        let id = run.id.clone();
+        let (kind, subject) = match parked {
+            Some(parked) => (NoticeKind::RunParked, format!("run {id} after a restart: {parked}")),
+            None => (NoticeKind::RunStarted, format!("run {id} goes on after a restart")),
+        };
         self.make_driver(now, looks);
-        self.notify_run(now, NoticeKind::RunStarted, &id, subject);
+        self.notify_run(now, kind, &id, subject);
     }
 
     fn make_driver(&mut self, now: Now, looks: bool) {

@@ -185,6 +185,7 @@ impl Brain {
             severity: scenario.severity.clone(),
             outage_start: now.wall_of(outage_start),
             votes: self.evidence(&scenario.when, now),
+            replication: self.replication_evidence(scenario, now),
         };
         if self.commit(now, entry) {
             let incident = self.ledger.open_incident(&scenario.name).cloned();

@@ -18,7 +18,7 @@ use crate::control::metrics::Metrics;
 use crate::core::view::StatusView;
 use crate::core::{Answer, Brain, Command, Effect, Event, Refusal};
 use crate::model::{Entry, Importance, Notice, NoticeKind, Record, StepEnd};
-use crate::ports::{Journal, JournalError};
+use crate::ports::{Addressed, Journal, JournalError};
 use crate::probes::runner::{Pace, RunnerEvent, RunnerHandle};
 
 /// The loop says that it lives at least this often.
@@ -61,6 +61,13 @@ enum Heard {
     Wish(Wish),
     Beat,
     Wake,
+}
+
+/// What is written at one go.
+#[derive(Default)]
+struct Writing {
+    records: Vec<Record>,
+    notices: Vec<Addressed>,
 }
 
 type Reply = Result<Answer, Refusal>;
@@ -260,50 +267,46 @@ impl Loop {
     }
 
     /// Carries out effects in their order. Records are on disk before anything outside is changed
-    /// and before anybody is told of them (S2). Until then they are gathered, so that a verdict costs
-    /// one write and not three; and what only looks (a probe, an observation) waits for no disk.
-    /// Notices wait for the end of the batch: they are kept durably, and a page must not stand between
-    /// a verdict and the first call.
+    /// (S2). Until then they are gathered, so that a verdict costs one write and not three; and what
+    /// only looks (a probe, an observation) waits for no disk. A notice is kept together with the
+    /// record that it tells of, so that a crash loses both or none, and costs no write of its own.
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) -> Result<Option<Reply>, JournalError> {
         let mut reply = None;
-        let (mut records, mut notices) = (Vec::new(), Vec::new());
+        let mut writing = Writing::default();
         for effect in effects {
             match effect {
-                Effect::Journal(more) => records.extend(more),
+                Effect::Journal(records) => writing.records.extend(records),
+                Effect::Notify(notice) => writing.notices.push(self.notices.address(notice)),
+                Effect::ProbeNow(probe) => self.runner.probe_now(&probe),
                 Effect::Call(call) => {
                     if changes(call.phase) {
-                        self.journal(&std::mem::take(&mut records))?;
+                        self.write(&mut writing)?;
                     }
                     self.executor.begin(*call);
                 }
                 Effect::Cancel(call) => self.executor.cancel(call),
-                Effect::Notify(notice) => notices.push(notice),
                 Effect::Pace { probe, fast } => {
                     self.runner.set_pace(&probe, if fast { Pace::Fast } else { Pace::Normal });
                 }
-                Effect::ProbeNow(probe) => self.runner.probe_now(&probe),
                 Effect::Reply(answer) => reply = Some(answer),
             }
         }
-        self.journal(&records)?;
-        if !notices.is_empty() {
-            tokio::task::block_in_place(|| self.notices.keep(&notices))?;
-        }
+        self.write(&mut writing)?;
         self.publish();
         Ok(reply)
     }
 
-    fn journal(&mut self, records: &[Record]) -> Result<(), JournalError> {
-        if records.is_empty() {
-            return Ok(());
+    fn write(&mut self, writing: &mut Writing) -> Result<(), JournalError> {
+        let Writing { records, notices } = std::mem::take(writing);
+        if !records.is_empty() || !notices.is_empty() {
+            let began = Instant::now();
+            let (journal, outbox) = (&mut self.journal, self.notices.outbox());
+            // The loop waits: nothing that comes after may be begun before the records are on disk.
+            tokio::task::block_in_place(|| journal.append_and_tell(&records, &notices, outbox))?;
+            self.metrics.journal_append(began.elapsed());
+            self.notices.deliver(&notices);
         }
-        let began = Instant::now();
-        // The loop waits: nothing that comes after may be begun before the records are on disk.
-        tokio::task::block_in_place(|| self.journal.append(records))?;
-        self.metrics.journal_append(began.elapsed());
-        for record in records {
-            self.count(record);
-        }
+        records.iter().for_each(|record| self.count(record));
         Ok(())
     }
 

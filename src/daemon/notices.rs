@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::shape::NotifyFrom;
 use crate::control::metrics::Metrics;
 use crate::model::{Importance, Notice};
-use crate::ports::{Delivery, JournalError, Notifier, Outbox, OutboxItem};
+use crate::ports::{Addressed, Delivery, Notifier, Outbox, OutboxItem};
 
 /// One attempt may take this long.
 const ATTEMPT: Duration = Duration::from_secs(10);
@@ -79,22 +79,25 @@ impl Notices {
         *self = Self::start(Arc::clone(&self.outbox), routes, metrics);
     }
 
-    /// Keeps notices, durably, and sets their delivery going.
-    pub(super) fn keep(&self, notices: &[Notice]) -> Result<(), JournalError> {
-        let mut addressed = Vec::with_capacity(notices.len());
-        for notice in notices {
-            match notice.importance {
-                Importance::Page => tracing::warn!(kind = ?notice.kind, "{}", notice.subject),
-                Importance::Info => tracing::info!(kind = ?notice.kind, "{}", notice.subject),
-            }
-            let routes = self.routes.iter().filter(|route| route.takes(notice)).map(|route| route.name.clone());
-            addressed.push((routes.collect::<Vec<_>>(), notice));
+    /// Says a notice in the log, and which routes it goes to.
+    pub(super) fn address(&self, notice: Notice) -> Addressed {
+        match notice.importance {
+            Importance::Page => tracing::warn!(kind = ?notice.kind, "{}", notice.subject),
+            Importance::Info => tracing::info!(kind = ?notice.kind, "{}", notice.subject),
         }
-        lock(&self.outbox).put_all(&addressed)?;
-        for kick in addressed.iter().flat_map(|(routes, _)| routes).filter_map(|name| self.kicks.get(name)) {
-            kick.notify_one();
-        }
-        Ok(())
+        let routes = self.routes.iter().filter(|route| route.takes(&notice)).map(|route| route.name.clone()).collect();
+        Addressed { routes, notice }
+    }
+
+    /// Where notices are kept.
+    pub(super) fn outbox(&self) -> &Mutex<dyn Outbox> {
+        &self.outbox
+    }
+
+    /// Sets the delivery of notices going that are in the outbox by now.
+    pub(super) fn deliver(&self, notices: &[Addressed]) {
+        let routes = notices.iter().flat_map(|told| &told.routes);
+        routes.filter_map(|route| self.kicks.get(route)).for_each(|kick| kick.notify_one());
     }
 
     /// The last word when the outbox itself cannot be trusted: straight to every route, once.

@@ -26,4 +26,4 @@ pub use record::{Entry, Record, RunResult, StepEnd};
 pub use settings::{ProbeSettings, ReplicationPair, ScenarioSettings, Settings};
 pub use step::{Applied, CallOutcome, Observed, Phase, StepCall, Verified};
 pub use time::{HumanDuration, MonoTime, Now, WallTime};
-pub use vote::{Inconclusive, Verdict, Vote, VoteEvidence};
+pub use vote::{Inconclusive, ReplicationEvidence, Verdict, Vote, VoteEvidence};

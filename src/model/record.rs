@@ -11,7 +11,7 @@ use super::plan::Plan;
 use super::policy::{Decision, Mode, Severity, Trigger};
 use super::step::Applied;
 use super::time::{HumanDuration, WallTime};
-use super::vote::VoteEvidence;
+use super::vote::{ReplicationEvidence, VoteEvidence};
 
 /// One record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +62,9 @@ pub enum Entry {
         outage_start: WallTime,
         /// The votes that made it.
         votes: Vec<VoteEvidence>,
+        /// What was known of the standbys' data: a restart does not forget it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        replication: Vec<ReplicationEvidence>,
     },
     /// A person has seen it.
     IncidentAcknowledged {

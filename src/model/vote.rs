@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::health::{Cause, Health};
+use super::health::{Cause, Health, Lag};
 use super::ids::{FailureDomain, ProbeName, VantageId};
 use super::time::{MonoTime, WallTime};
 
@@ -64,6 +64,19 @@ impl Verdict {
             Self::Inconclusive(_) => Health::Unknown,
         }
     }
+}
+
+/// What was known of a standby's data when an incident opened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReplicationEvidence {
+    /// The probe of the standby.
+    pub standby: ProbeName,
+    /// The newest lag that is to be believed, and when it was measured.
+    pub lag: Option<(WallTime, Lag)>,
+    /// When the primary was last seen up.
+    pub primary_up: Option<WallTime>,
+    /// Did each commit of the primary wait for a standby?
+    pub synchronous: bool,
 }
 
 /// Why there is no verdict.

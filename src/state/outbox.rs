@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use rusqlite::{TransactionBehavior, params};
+use rusqlite::{Transaction, TransactionBehavior, params};
 
 use super::schema;
 use super::sqlite::{Shared, Store};
 use crate::model::Notice;
-use crate::ports::{Delivery, JournalError, Outbox, OutboxItem};
+use crate::ports::{Addressed, Delivery, JournalError, Outbox, OutboxItem};
 
 /// The outbox of an embedded store.
 pub struct SqliteOutbox {
@@ -80,28 +80,40 @@ impl SqliteOutbox {
     }
 }
 
+impl Shared {
+    /// Notices as they are stored: routes and text.
+    pub(super) fn texts<'a>(&self, notices: &'a [Addressed]) -> Result<Vec<(&'a [String], String)>, JournalError> {
+        let text = |told: &'a Addressed| {
+            let text = serde_json::to_string(&told.notice)
+                .map_err(|error| self.write_error(format!("a notice has no JSON: {error}")))?;
+            Ok((told.routes.as_slice(), text))
+        };
+        notices.iter().map(text).collect()
+    }
+}
+
+/// Puts notices into the outbox, as a part of a transaction.
+pub(super) fn insert(transaction: &Transaction<'_>, notices: &[(&[String], String)]) -> rusqlite::Result<()> {
+    for (routes, text) in notices {
+        for route in *routes {
+            transaction
+                .prepare_cached("INSERT INTO outbox (route, notice) VALUES (?1, ?2)")?
+                .execute(params![route, text])?;
+        }
+    }
+    Ok(())
+}
+
 impl Outbox for SqliteOutbox {
     fn put(&mut self, routes: &[String], notice: &Notice) -> Result<(), JournalError> {
-        self.put_all(&[(routes.to_vec(), notice)])
-    }
-
-    fn put_all(&mut self, notices: &[(Vec<String>, &Notice)]) -> Result<(), JournalError> {
-        let mut rows = Vec::new();
-        for (routes, notice) in notices {
-            let text = serde_json::to_string(notice)
-                .map_err(|error| self.shared.write_error(format!("a notice has no JSON: {error}")))?;
-            rows.extend(routes.iter().map(|route| (route, text.clone())));
-        }
-        if rows.is_empty() {
+        if routes.is_empty() {
             return Ok(());
         }
+        let told = [Addressed { routes: routes.to_vec(), notice: notice.clone() }];
+        let texts = self.shared.texts(&told)?;
         self.change(|store| {
             let transaction = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            for (route, text) in rows {
-                transaction
-                    .prepare_cached("INSERT INTO outbox (route, notice) VALUES (?1, ?2)")?
-                    .execute(params![route, text])?;
-            }
+            insert(&transaction, &texts)?;
             transaction.commit()
         })
     }

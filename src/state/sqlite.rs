@@ -10,10 +10,10 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use super::chain::{self, Row, Tail};
 use super::crash;
 use super::lock::{Lock, SameFile};
-use super::outbox::SqliteOutbox;
+use super::outbox::{self, SqliteOutbox};
 use super::schema;
 use crate::model::{Epoch, Record};
-use crate::ports::{Authority, Denied, Journal, JournalError};
+use crate::ports::{Addressed, Authority, Denied, Journal, JournalError, Outbox};
 
 /// So many commits may wait in the write-ahead log before they are moved into the database: about
 /// a megabyte, moved in a few milliseconds.
@@ -149,9 +149,10 @@ impl Shared {
         JournalError::Corrupt { path: self.shown.clone(), seq, reason: reason.into() }
     }
 
-    fn append(&self, store: &mut Store, records: &[Record]) -> Result<(), JournalError> {
+    fn append(&self, store: &mut Store, records: &[Record], notices: &[Addressed]) -> Result<(), JournalError> {
         store.appends += 1;
         let append = store.appends;
+        let notices = self.texts(notices)?;
         let (rows, tail) = self.follow(&store.tail, records)?;
         let failed = |error: rusqlite::Error| self.write_error(schema::describe(&error));
         crash::point(format_args!("append:{append}:before"));
@@ -167,6 +168,7 @@ impl Shared {
                 insert.execute(params![row.seq, row.at, row.entry, row.checksum]).map_err(failed)?;
             }
         }
+        outbox::insert(&transaction, &notices).map_err(failed)?;
         transaction.commit().map_err(failed)?;
         self.highest.store(tail.highest.0, Ordering::SeqCst);
         store.tail = tail;
@@ -224,7 +226,20 @@ impl Journal for SqliteJournal {
         if records.is_empty() {
             return Ok(());
         }
-        self.shared.write(|store| self.shared.append(store, records))
+        self.shared.write(|store| self.shared.append(store, records, &[]))
+    }
+
+    /// In one transaction: the outbox is in the same file.
+    fn append_and_tell(
+        &mut self,
+        records: &[Record],
+        notices: &[Addressed],
+        _outbox: &Mutex<dyn Outbox>,
+    ) -> Result<(), JournalError> {
+        if records.is_empty() && notices.is_empty() {
+            return Ok(());
+        }
+        self.shared.write(|store| self.shared.append(store, records, notices))
     }
 
     fn replay(&mut self) -> Result<Vec<Record>, JournalError> {

@@ -151,15 +151,17 @@ pub fn venv_bin(program: &str) -> Result<PathBuf> {
 /// A client for control endpoints on loopback: no proxies, no kept connections that would hide a
 /// restart of the server.
 pub fn http() -> reqwest::Client {
-    static PROVIDER: OnceLock<()> = OnceLock::new();
-    PROVIDER.get_or_init(|| {
+    // Made once: it reads the system's certificates, and tests poll with it.
+    static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
+    let client = CLIENT.get_or_init(|| {
         // Whoever comes first installs it; all of them install the same one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        reqwest::Client::builder()
+            .no_proxy()
+            .pool_max_idle_per_host(0)
+            .timeout(Duration::from_secs(10))
+            .build()
+            .expect("a plain HTTP client can be built")
     });
-    reqwest::Client::builder()
-        .no_proxy()
-        .pool_max_idle_per_host(0)
-        .timeout(Duration::from_secs(10))
-        .build()
-        .expect("a plain HTTP client can be built")
+    client.clone()
 }

@@ -228,6 +228,30 @@ impl Postgres {
         server.wait_exit(START).await.map(drop)
     }
 
+    /// Keeps a copy of its data as it is now, for [`Postgres::restore`]. It must be stopped.
+    pub async fn keep(&self) -> Result<()> {
+        ensure!(self.server.is_none(), "{} runs: its data cannot be copied", self.name);
+        self.copy(&self.data(), &self.kept()).await
+    }
+
+    /// Brings back what was kept, on the same port, and starts it. What it holds now is lost.
+    pub async fn restore(&mut self) -> Result<()> {
+        self.kill9();
+        std::fs::remove_dir_all(self.data())?;
+        self.copy(&self.kept(), &self.data()).await?;
+        self.start().await
+    }
+
+    fn kept(&self) -> PathBuf {
+        self.dir.path().join("kept")
+    }
+
+    async fn copy(&self, from: &Path, to: &Path) -> Result<()> {
+        let mut cp = command("cp");
+        cp.args(["-a", "--reflink=auto"]).arg(from).arg(to);
+        run(cp, START).await.map(drop)
+    }
+
     /// Starts it again on the same port and data; kills it first where it still runs.
     pub async fn restart(&mut self) -> Result<()> {
         self.kill9();

@@ -2,6 +2,6 @@
 //! it observes: nothing is done twice, nothing is forgotten.
 
 mod boundaries;
-
+mod lives;
 mod traces;
-
+mod unknown;

@@ -25,7 +25,10 @@ pub type Edit = (&'static str, &'static str);
 /// Quicker than the demo, and patient where a loaded machine is late.
 const QUICK: &[Edit] = &[
     ("startup_grace = \"1s\"", "startup_grace = \"300ms\"\ntilt_for = \"200ms\""),
-    ("interval = \"200ms\"\ntimeout = \"500ms\"\nfall = 3\nrise = 2", "interval = \"100ms\"\ntimeout = \"2s\"\nfall = 2\nrise = 1"),
+    (
+        "interval = \"200ms\"\ntimeout = \"500ms\"\nfall = 3\nrise = 2",
+        "interval = \"100ms\"\ntimeout = \"2s\"\nfall = 2\nrise = 1",
+    ),
     ("confirm_for = \"1s\"", "confirm_for = \"200ms\""),
     ("for = \"500ms\"", "for = \"100ms\""),
 ];
@@ -60,7 +63,10 @@ impl Rig {
     pub fn configure(&self, edits: &[Edit]) -> Result<()> {
         let mut text = std::fs::read_to_string(World::config())?;
         for (from, to) in QUICK.iter().chain(edits) {
-            ensure!(text.matches(from).count() == 1, "{from:?} does not stand in the configuration exactly once:\n{text}");
+            ensure!(
+                text.matches(from).count() == 1,
+                "{from:?} does not stand in the configuration exactly once:\n{text}"
+            );
             text = text.replace(from, to);
         }
         std::fs::write(&self.config, text).context("writing the configuration")
@@ -73,8 +79,8 @@ impl Rig {
     }
 
     /// The world as at the start, and a state of its own.
-    pub async fn reset(&mut self, databases: (crate::fleet::postgres::Postgres, crate::fleet::postgres::Postgres)) -> Result<()> {
-        self.world.reset(databases).await?;
+    pub async fn reset(&mut self) -> Result<()> {
+        self.world.reset().await?;
         self.stand_in().clear_faults();
         self.generation += 1;
         self.seen = self.stand_in().seen().len();
@@ -190,7 +196,7 @@ impl Daemon {
 
     /// Waits until the newest run has ended or waits for a person.
     pub async fn over(&mut self) -> Result<RunView> {
-        self.run("the run to be over", |run| run.ended.is_some() || parked(run).is_some()).await
+        self.run("the run to be over", is_over).await
     }
 
     /// Waits until a step of the newest run is parked, and returns why.
@@ -243,6 +249,11 @@ impl Daemon {
 /// A guard by its stable name.
 pub fn guard<'a>(scenario: &'a ScenarioView, name: &str) -> Option<&'a GuardView> {
     scenario.guards.iter().find(|guard| guard.name == name)
+}
+
+/// Has the run ended, or does it wait for a person?
+pub fn is_over(run: &RunView) -> bool {
+    run.ended.is_some() || parked(run).is_some()
 }
 
 /// The first step that waits for a person because it could not be done.

@@ -75,6 +75,12 @@ pub(super) fn samples(text: &str, value: &Value, epoch: u64) -> Vec<Entry> {
             severity: Severity("P0".into()),
             outage_start: WallTime(1),
             votes: vec![],
+            replication: vec![ReplicationEvidence {
+                standby: text.into(),
+                lag: Some((WallTime(1), Lag { time: Duration::from_secs(epoch), bytes: Some(epoch) })),
+                primary_up: Some(WallTime(2)),
+                synchronous: epoch % 2 == 0,
+            }],
         },
         Entry::IncidentAcknowledged { incident: incident(), by: by() },
         Entry::Decided { incident: incident(), decision: Decision::Hold(HoldReason::Vetoed { condition: by() }) },

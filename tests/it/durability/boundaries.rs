@@ -8,8 +8,8 @@ use anyhow::{Context, Result, ensure};
 use failoverd::model::RunResult;
 use failoverd::state::read_records;
 
-use super::traces::{Traces, at_the_end};
-use crate::fleet::{eventually, world};
+use super::traces::{Traces, at_the_end, undisturbed};
+use crate::fleet::eventually;
 use crate::rig::{Daemon, PATIENCE, Rig};
 
 /// The calls of the plan: after each of them the daemon is killed once. A message that was sent
@@ -63,11 +63,9 @@ async fn killed_at_every_boundary_the_run_ends_as_if_undisturbed() {
     let began = Instant::now();
     let (first, second) = tokio::join!(Rig::start(&[]), Rig::start(&[]));
     let mut rigs = [first.unwrap(), second.unwrap()];
-    let expected = undisturbed(&mut rigs[0]).await.unwrap();
-    println!("undisturbed, {:.1} s: {expected:#?}", began.elapsed().as_secs_f64());
     let calls = CALLS.iter().map(|call| format!("done:{call}")).collect();
     let work = Mutex::new(Work { calls, append: 0, last: u64::MAX, rows: Vec::new() });
-    let worlds = rigs.iter_mut().map(|rig| work_off(rig, &work, &expected));
+    let worlds = rigs.iter_mut().map(|rig| work_off(rig, &work));
     futures::future::join_all(worlds).await;
     let work = work.into_inner().unwrap();
     table(&work.rows, began.elapsed());
@@ -80,19 +78,16 @@ async fn killed_at_every_boundary_the_run_ends_as_if_undisturbed() {
     assert_eq!(missed.count(), 0, "a call was never made");
 }
 
-async fn undisturbed(rig: &mut Rig) -> Result<Traces> {
-    let mut daemon = rig.life()?;
-    daemon.healthy().await?;
-    rig.world.kill_primary();
-    at_the_end(rig, &mut daemon).await
-}
-
-async fn work_off(rig: &mut Rig, work: &Mutex<Work>, expected: &Traces) {
+async fn work_off(rig: &mut Rig, work: &Mutex<Work>) {
+    rig.world.keep().await.unwrap();
+    let expected = undisturbed(rig).await.unwrap();
+    println!("undisturbed: {expected:#?}");
     loop {
         let Some(boundary) = work.lock().unwrap().next() else { return };
         let began = Instant::now();
-        rig.reset(world::databases().await.unwrap()).await.expect("the world can be reset");
-        let result = killed_at(rig, &boundary, expected).await;
+        rig.reset().await.expect("the world can be reset");
+        let reset = began.elapsed().as_secs_f64();
+        let result = killed_at(rig, &boundary, &expected).await;
         let (after, result) = match result {
             Ok(Some(after)) => (after, "same".to_owned()),
             Ok(None) => {
@@ -104,7 +99,11 @@ async fn work_off(rig: &mut Rig, work: &Mutex<Work>, expected: &Traces) {
             }
             Err(error) => (String::new(), format!("{error:#}")),
         };
-        println!("{boundary} ({:.1} s): {}", began.elapsed().as_secs_f64(), result.chars().rev().take(600).collect::<Vec<_>>().iter().rev().collect::<String>());
+        println!(
+            "{boundary} ({reset:.1} and {:.1} s): {}",
+            began.elapsed().as_secs_f64(),
+            result.chars().rev().take(600).collect::<Vec<_>>().iter().rev().collect::<String>()
+        );
         work.lock().unwrap().rows.push(Row { boundary, after, result, took: began.elapsed() });
     }
 }
@@ -147,7 +146,8 @@ async fn is_killed(daemon: &mut Daemon) -> Result<bool> {
         let run = daemon.client.runs().await?.into_iter().next().context("there is no run")?;
         ensure!(run.result == Some(RunResult::Done), "{}", crate::rig::describe(&run));
         let decision = daemon.explain().await?.decision;
-        let settled = matches!(&decision, Some(failoverd::model::Decision::Hold(reason)) if reason.name() == "already_run");
+        let settled =
+            matches!(&decision, Some(failoverd::model::Decision::Hold(reason)) if reason.name() == "already_run");
         ensure!(settled, "it decides {decision:?}");
         Ok(false)
     })
@@ -164,7 +164,10 @@ fn last_record(rig: &Rig) -> Result<String> {
 fn difference(seen: &Traces, expected: &Traces) -> String {
     let names: std::collections::BTreeSet<&String> = seen.keys().chain(expected.keys()).collect();
     let differing = names.into_iter().filter(|name| seen.get(*name) != expected.get(*name));
-    differing.map(|name| format!("{name}: {:?}, not {:?}", seen.get(name), expected.get(name))).collect::<Vec<_>>().join("; ")
+    differing
+        .map(|name| format!("{name}: {:?}, not {:?}", seen.get(name), expected.get(name)))
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 fn table(rows: &[Row], took: Duration) {

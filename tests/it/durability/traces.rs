@@ -6,14 +6,14 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use failoverd::core::ledger::Ledger;
 use failoverd::core::view::{RunView, StepStateView};
-use failoverd::model::{Entry, RunResult};
+use failoverd::model::RunResult;
 use failoverd::ports::Outbox;
 use failoverd::state::{SqliteState, audit, read_records};
 use serde_json::Value;
 
 use crate::fleet::kube::BACKUP_CONTEXT;
 use crate::fleet::world::NAME;
-use crate::rig::{Daemon, Rig, describe};
+use crate::rig::{Daemon, Rig, describe, is_over};
 
 /// By name; two of them are compared as a whole.
 pub type Traces = BTreeMap<String, String>;
@@ -24,7 +24,8 @@ pub async fn of(rig: &Rig, run: &RunView) -> Result<Traces> {
     let differences = world.differences().await?;
     ensure!(differences.is_empty(), "not as a failover leaves it: {differences:#?}");
     let mut traces = Traces::new();
-    let mut note = |name: &str, value: String| traces.insert(name.to_owned(), value.replace(run.id.as_str(), "RUN"));
+    let (ours, any) = (format!("epoch={} run={}", run.epoch, run.id), "epoch=E run=RUN");
+    let mut note = |name: &str, value: String| traces.insert(name.to_owned(), value.replace(&ours, any));
     let mark = world.moto.record(&world.zone, &format!("_failoverd.{NAME}"), "TXT").await?;
     note("the mark in the zone", mark.context("there is no mark in the zone")?["ResourceRecords"].to_string());
     note("the mark on the deployment", annotations(rig).await?);
@@ -38,7 +39,7 @@ pub async fn of(rig: &Rig, run: &RunView) -> Result<Traces> {
             note(&action, times.to_string());
         }
     }
-    note("the run", format!("{:?} {:?} epoch {} {}", run.id, run.result, run.epoch, run.plan_hash.short()));
+    note("the run", format!("{:?}, plan {}", run.result, run.plan_hash.short()));
     note("the trigger", run.trigger.clone());
     for step in &run.steps {
         // What is done after a crash was begun before it.
@@ -63,7 +64,9 @@ pub async fn carried_out(rig: &Rig) -> Result<BTreeMap<String, usize>> {
 async fn annotations(rig: &Rig) -> Result<String> {
     let client = rig.world.kube.client(BACKUP_CONTEXT).await?;
     let api: kube::Api<k8s_openapi::api::apps::v1::Deployment> = kube::Api::namespaced(client, "shop");
-    Ok(format!("{:?}", api.get("api").await?.metadata.annotations.unwrap_or_default()))
+    let annotations = api.get("api").await?.metadata.annotations.unwrap_or_default();
+    let ours = |name: &str| annotations.get(name).cloned().unwrap_or_default();
+    Ok(format!("epoch={} run={}", ours("failoverd/epoch"), ours("failoverd/run")))
 }
 
 /// The journal replays, its chain holds, one run was begun and it ended well, each outcome belongs
@@ -74,14 +77,20 @@ pub fn sound(rig: &Rig, told: &[Value]) -> Result<()> {
     let again = Ledger::replay(&read_records(&rig.state())?)?;
     ensure!(serde_json::to_vec(&ledger)? == serde_json::to_vec(&again)?, "the journal replays to two states");
     ensure!(audit(&rig.state())?.records == records.len() as u64, "the audit does not cover the journal");
-    ensure!(ledger.runs.len() == 1, "{} runs were begun", ledger.runs.len());
-    let promoted = records.iter().filter(|record| matches!(record.entry, Entry::StepIntent { promotes: Some(_), .. }));
-    ensure!(promoted.clone().count() > 0, "no promotion was intended");
+    let runs =
+        ledger.runs.values().filter(|run| run.touched() || !stood_still(run.aborting.as_ref().map(|(by, _)| by)));
+    ensure!(runs.clone().count() == 1, "these runs were begun: {:?}", runs.map(|run| &run.id).collect::<Vec<_>>());
     ensure!(unsent(&rig.state())?.is_empty(), "notices were left in the outbox: {:?}", unsent(&rig.state())?);
     for kind in ["incident_opened", "run_started", "run_ended"] {
         ensure!(told.iter().any(|notice| notice["kind"] == kind), "nobody was told of {kind}: {told:#?}");
     }
     Ok(())
+}
+
+/// Was the run given up before it touched anything, since this machine was too busy to look? Another
+/// one is begun then; that is not what these tests are about.
+fn stood_still(aborting_by: Option<&String>) -> bool {
+    aborting_by.is_some_and(|by| by.contains("the loop stalled"))
 }
 
 /// The subjects of what is still in the outbox of a daemon that has ended.
@@ -92,7 +101,7 @@ pub fn unsent(state: &Path) -> Result<Vec<String>> {
 
 /// Waits until the run is done and its notices are delivered, ends the daemon, and looks.
 pub async fn at_the_end(rig: &Rig, daemon: &mut Daemon) -> Result<Traces> {
-    let run = daemon.over().await?;
+    let run = daemon.run("the run to be over", |run| is_over(run) && !stood_still(run.aborting_by.as_ref())).await?;
     ensure!(run.result == Some(RunResult::Done), "the run is not done: {}", describe(&run));
     // The primary is still down, and nothing more is done about it.
     daemon.holds("already_run").await?;
@@ -103,4 +112,12 @@ pub async fn at_the_end(rig: &Rig, daemon: &mut Daemon) -> Result<Traces> {
     let messages = inbox.take().await?;
     ensure!(messages.iter().any(|m| m["Subject"] == "shop: failed over to us-west-2"), "SNS has {messages:#?}");
     Ok(traces)
+}
+
+/// What a failover leaves behind when nothing disturbs it.
+pub async fn undisturbed(rig: &mut Rig) -> Result<Traces> {
+    let mut daemon = rig.life()?;
+    daemon.healthy().await?;
+    rig.world.kill_primary();
+    at_the_end(rig, &mut daemon).await
 }
