@@ -174,13 +174,12 @@ impl Brain {
             runs.find(|run| run.incident.as_ref() == Some(&incident.id) && run.counts() && run.ended.is_some())
         });
         guards.push(Guard::new("already_run", already.map(|run| HoldReason::AlreadyRun { run: run.id.clone() })));
-        let inconclusive = (watch.truth != Truth::True).then(|| HoldReason::Inconclusive {
-            why: match watch.truth {
-                Truth::False => format!("it does not hold: {}", scenario.when),
-                Truth::True | Truth::Unknown => self.why_unknown(&scenario.when, now.mono),
-            },
-        });
-        guards.push(Guard::new("condition", inconclusive));
+        let unmet = match watch.truth {
+            Truth::True => None,
+            Truth::False => Some(HoldReason::Quiet { condition: scenario.when.to_string() }),
+            Truth::Unknown => Some(HoldReason::Inconclusive { why: self.why_unknown(&scenario.when, now.mono) }),
+        };
+        guards.push(Guard::new("condition", unmet));
         guards.push(self.grace(now));
         let confirmed = watch.held_since.map(|since| since + scenario.confirm_for.get()).max(watch.not_before);
         guards.push(Guard::timed("confirming", now.mono, confirmed, || HoldReason::Confirming {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::brain::Brain;
 use super::incident::Incident;
 use crate::model::{
-    Condition, Decision, Entry, Health, Importance, MonoTime, NoticeKind, Now, OnNoAnswer, ScenarioSettings, Subject,
-    Trigger, Truth, Verdict, VoteEvidence,
+    Condition, Decision, Entry, Health, Importance, IncidentId, MonoTime, NoticeKind, Now, OnNoAnswer,
+    ScenarioSettings, Subject, Trigger, Truth, Verdict, VoteEvidence, WallTime,
 };
 
 /// At the earliest after this long without sight a person is told, whatever `confirm_for` says.
@@ -209,36 +209,46 @@ impl Brain {
 
     /// Decides, writes down what changed, tells people, and acts.
     fn act_on_decision(&mut self, now: Now, index: usize, scenario: &ScenarioSettings) {
-        let Some(incident) = self.ledger.open_incident(&scenario.name).cloned() else { return };
-        let (decision, wake) = self.decide(now, index, scenario, &incident);
+        let Some(incident) = self.ledger.open_incident(&scenario.name) else { return };
+        let (decision, wake) = self.decide(now, index, scenario, incident);
+        let (id, changed) = (incident.id.clone(), incident.decision.as_ref().map(key) != Some(key(&decision)));
         let watch = &mut self.watches[index];
         watch.wake = watch.wake.into_iter().chain(wake).min();
-        if incident.decision.as_ref().map(key) != Some(key(&decision))
-            && !self.commit(now, Entry::Decided { incident: incident.id.clone(), decision: decision.clone() })
-        {
+        if changed && !self.commit(now, Entry::Decided { incident: id.clone(), decision: decision.clone() }) {
             return;
         }
         match decision {
             Decision::Hold(reason) => {
-                let name = reason.name();
-                if reason.pages() && self.watches[index].noticed != Some(name) {
-                    self.watches[index].noticed = Some(name);
-                    let subject = format!("{} {} holds: {reason}", scenario.severity, scenario.name);
-                    self.notify(now, NoticeKind::Holding, Importance::Page, Some(&incident), subject);
+                if reason.pages() {
+                    let subject = || format!("{} {} holds: {reason}", scenario.severity, scenario.name);
+                    self.notice_once(now, index, &id, (reason.name(), NoticeKind::Holding), subject);
                 }
             }
             Decision::Alert => {
-                if self.watches[index].noticed != Some("alert") {
-                    self.watches[index].noticed = Some("alert");
-                    let subject = format!("{} {}: alert-only, it would act now", scenario.severity, scenario.name);
-                    self.notify(now, NoticeKind::WouldAct, Importance::Page, Some(&incident), subject);
-                }
+                let subject = || format!("{} {}: alert-only, it would act now", scenario.severity, scenario.name);
+                self.notice_once(now, index, &id, ("alert", NoticeKind::WouldAct), subject);
             }
-            Decision::AskApproval { until } => self.ask(now, scenario, &incident, until),
+            Decision::AskApproval { until } => self.ask(now, scenario, &id, until),
             Decision::Act => {
+                let incident = self.ledger.incidents[&id].clone();
                 let trigger = self.trigger(now, scenario, &incident);
                 self.start_run(now, scenario, Some(&incident), trigger);
             }
+        }
+    }
+
+    /// Tells people why nothing is done; again only for another reason.
+    fn notice_once(
+        &mut self,
+        now: Now,
+        index: usize,
+        incident: &IncidentId,
+        (name, kind): (&'static str, NoticeKind),
+        subject: impl FnOnce() -> String,
+    ) {
+        if self.watches[index].noticed.replace(name) != Some(name) {
+            let incident = self.ledger.incidents.get(incident).cloned();
+            self.notify(now, kind, Importance::Page, incident.as_ref(), subject());
         }
     }
 
@@ -257,15 +267,16 @@ impl Brain {
         }
     }
 
-    fn ask(&mut self, now: Now, scenario: &ScenarioSettings, incident: &Incident, until: crate::model::WallTime) {
+    fn ask(&mut self, now: Now, scenario: &ScenarioSettings, id: &IncidentId, until: WallTime) {
+        let (incident, epoch) = (&self.ledger.incidents[id], self.ledger.epoch.next());
         let Some(plan_hash) = self.plan_hash(scenario).cloned() else { return };
-        let epoch = self.ledger.epoch.next();
         let asked = incident.asked.as_ref().is_some_and(|asked| asked.plan_hash == plan_hash && asked.epoch == epoch);
         // Where it was answered and is asked all the same, the answer is not valid any more.
         if asked && incident.answered.is_none() {
             return;
         }
-        let asked = Entry::ApprovalAsked { incident: incident.id.clone(), plan_hash: plan_hash.clone(), epoch, until };
+        let incident = incident.clone();
+        let asked = Entry::ApprovalAsked { incident: id.clone(), plan_hash: plan_hash.clone(), epoch, until };
         if self.commit(now, asked) {
             let otherwise = match scenario.on_no_answer {
                 OnNoAnswer::Failover => "it fails over by itself then",
@@ -279,7 +290,7 @@ impl Brain {
                 plan_hash.short(),
                 incident.id
             );
-            self.notify(now, NoticeKind::ApprovalAsked, Importance::Page, Some(incident), subject);
+            self.notify(now, NoticeKind::ApprovalAsked, Importance::Page, Some(&incident), subject);
         }
     }
 }

@@ -119,10 +119,11 @@ impl Brain {
         incident: Option<&Incident>,
     ) -> Vec<GuardView> {
         let guards = self.guards(now, index, scenario, incident);
+        let holds = self.watches[index].held_since.is_some();
         let views = guards.into_iter().map(|guard| GuardView {
             name: guard.name.to_owned(),
             passes: guard.holds.is_none(),
-            detail: guard.holds.map_or_else(|| passing(guard.name).to_owned(), |reason| reason.to_string()),
+            detail: guard.holds.map_or_else(|| passing(guard.name, holds).to_owned(), |reason| reason.to_string()),
             until: guard.until.map(|at| now.wall_of(at)),
         });
         views.collect()
@@ -255,7 +256,7 @@ fn incident_view(incident: &Incident) -> IncidentView {
 }
 
 /// What a guard says while it lets the scenario act.
-fn passing(guard: &str) -> &'static str {
+fn passing(guard: &str, holds: bool) -> &'static str {
     match guard {
         "plan" => "there is a plan",
         "state" => "journal and clock are sound",
@@ -265,6 +266,7 @@ fn passing(guard: &str) -> &'static str {
         "already_run" => "no run was carried out for this incident",
         "condition" => "the condition holds",
         "startup_grace" => "the start-up grace is over",
+        "confirming" if !holds => "there is nothing to confirm",
         "confirming" => "the condition has held for long enough",
         "unless" => "no veto",
         "standby" => "what it would fail over to is healthy",

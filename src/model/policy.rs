@@ -96,6 +96,11 @@ pub enum HoldReason {
         /// In one line.
         why: String,
     },
+    /// The condition does not hold.
+    Quiet {
+        /// The condition.
+        condition: String,
+    },
     /// An `unless` holds, or cannot be told.
     Vetoed {
         /// The condition.
@@ -177,6 +182,7 @@ impl HoldReason {
         match self {
             Self::Confirming { .. } => "confirming",
             Self::Inconclusive { .. } => "inconclusive",
+            Self::Quiet { .. } => "quiet",
             Self::Vetoed { .. } => "vetoed",
             Self::StandbyUnhealthy { .. } => "standby_unhealthy",
             Self::LagUnknown { .. } => "lag_unknown",
@@ -199,7 +205,7 @@ impl HoldReason {
     pub fn pages(&self) -> bool {
         !matches!(
             self,
-            Self::Confirming { .. } | Self::StartupGrace { .. } | Self::RunActive { .. } | Self::AlreadyRun { .. }
+            Self::Quiet { .. } | Self::Confirming { .. } | Self::StartupGrace { .. } | Self::RunActive { .. } | Self::AlreadyRun { .. }
         )
     }
 }
@@ -209,6 +215,7 @@ impl fmt::Display for HoldReason {
         match self {
             Self::Confirming { until } => write!(f, "confirming until {until}"),
             Self::Inconclusive { why } => write!(f, "inconclusive: {why}"),
+            Self::Quiet { condition } => write!(f, "it does not hold: {condition}"),
             Self::Vetoed { condition } => write!(f, "vetoed: {condition}"),
             Self::StandbyUnhealthy { condition } => write!(f, "nothing healthy to fail over to: {condition}"),
             Self::LagUnknown { probe } => write!(f, "replication lag unknown (probe {probe})"),

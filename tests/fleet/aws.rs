@@ -157,6 +157,18 @@ impl Moto {
         Ok(id.trim_start_matches("/change/").to_owned())
     }
 
+    /// Deletes every record of a zone but those that it was born with.
+    pub async fn forget_records(&self, zone: &str) -> Result<()> {
+        let xml = self.route53("GET", &format!("hostedzone/{zone}/rrset"), "").await?;
+        let records = tags(&xml, "ResourceRecordSet");
+        let ours = records.iter().filter(|r| !r.contains("<Type>NS</Type>") && !r.contains("<Type>SOA</Type>"));
+        let changes: Vec<_> = ours.map(|record| ("DELETE", record.as_str())).collect();
+        if !changes.is_empty() {
+            self.change_records(zone, &changes).await?;
+        }
+        Ok(())
+    }
+
     /// Creates or replaces an alias A record.
     pub async fn upsert_alias(&self, zone: &str, name: &str, target: &str, target_zone: &str) -> Result<String> {
         let record = alias(name, target, target_zone);

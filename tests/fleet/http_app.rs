@@ -83,6 +83,11 @@ impl HttpApp {
         seen["requests"].as_u64().context("a count")
     }
 
+    /// Was it started, and not killed since?
+    pub fn runs(&self) -> bool {
+        self.server.is_some()
+    }
+
     /// SIGKILL: the next connection is refused.
     pub fn kill9(&mut self) {
         self.server = None;
@@ -224,6 +229,11 @@ impl LocalApp {
     /// The newest requests, the oldest of them first.
     pub fn seen(&self) -> Vec<Seen> {
         lock(&self.shared).seen.iter().cloned().collect()
+    }
+
+    /// Forgets the requests so far.
+    pub fn forget(&self) {
+        lock(&self.shared).seen.clear();
     }
 
     /// How many of the newest requests went to a path.

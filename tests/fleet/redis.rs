@@ -41,13 +41,18 @@ impl Redis {
     /// A replica that reaches this server through another port, e.g. a fault proxy's.
     pub async fn replica_through(&self, port: u16) -> Result<Self> {
         let this = Self::launch(self.options.clone(), Some(port)).await?;
+        this.online().await?;
+        Ok(this)
+    }
+
+    /// Waits until this replica has its data and follows.
+    pub async fn online(&self) -> Result<()> {
         eventually(START, "the Redis replica to be online", async || {
-            let link = this.info("master_link_status").await?;
+            let link = self.info("master_link_status").await?;
             ensure!(link == "up", "the link is {link}");
             Ok(())
         })
-        .await?;
-        Ok(this)
+        .await
     }
 
     async fn launch(options: RedisOptions, replica_of: Option<u16>) -> Result<Self> {

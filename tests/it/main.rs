@@ -5,11 +5,14 @@ mod fleet;
 mod actions;
 mod cli;
 mod deploy;
+#[cfg(feature = "crash-points")]
+mod durability;
 mod fleet_selftest;
 mod kube_contract;
 mod kube_faults;
 mod logging;
 mod operations;
 mod probes;
+mod rig;
 mod state;
 mod systemd;

@@ -23,9 +23,9 @@ impl Sim {
         let event = Event::Outcome { call, outcome };
         if self.rng.chance(self.faults.call / 4) {
             self.trace.count("outcome twice");
-            self.after(wait + 40, What::Deliver(self.life, event.clone()));
+            self.after(wait + 40, What::Deliver(self.life, Box::new(event.clone())));
         }
-        self.after(wait, What::Deliver(self.life, event));
+        self.after(wait, What::Deliver(self.life, Box::new(event)));
     }
 
     fn look_at(&mut self, call: &StepCall) {

@@ -3,6 +3,8 @@
 use failoverd::core::{Effect, Event};
 use failoverd::model::*;
 
+use crate::setup::{Case, Weather};
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutation {
     /// Nothing is broken.
@@ -37,8 +39,8 @@ pub enum Mutation {
     OtherPlan,
     /// Nobody is paged.
     NoPages,
-    /// The brain is never woken.
-    NoTicks,
+    /// The brain hears of nothing bad.
+    Deaf,
     /// The anchors are not asked.
     NoAnchors,
     /// The primary always seems down at the last look.
@@ -64,10 +66,31 @@ impl Mutation {
         (Self::BlindRetry, &["S8"]),
         (Self::OtherPlan, &["S9"]),
         (Self::NoPages, &["L2"]),
-        (Self::NoTicks, &["L1", "L2"]),
+        (Self::Deaf, &["L1"]),
         (Self::NoAnchors, &["S4"]),
         (Self::NoLastLook, &["S4"]),
     ];
+
+    /// Can it show in this case at all? What cannot is not run.
+    pub fn may_show(self, case: &Case) -> bool {
+        match self {
+            Self::WorldIgnoresEpochs => case.faults.call > 100 && case.faults.operator > 0,
+            // The primary falls, and before that is confirmed nothing is heard any more.
+            Self::OldVotes => match (&case.weather, case.silence) {
+                (Weather::Outage(down, _), Some((from, _))) => (4_000..13_000).contains(&from.saturating_sub(*down)),
+                _ => false,
+            },
+            Self::NoAnchors => case.cut_off.is_some() && case.settings.anchors_at_least > 0,
+            Self::NoLastLook => matches!(case.weather, Weather::Flaps(_)),
+            Self::NoTilt => case.faults.clock > 0,
+            Self::NoDoubt => case.doubt.is_some(),
+            Self::ShortJournal => case.faults.crash > 0,
+            Self::BlindRetry => case.faults.call > 0,
+            Self::QuorumOfOne => case.settings.quorum > 1,
+            Self::Deaf => case.must_fail_over(),
+            _ => true,
+        }
+    }
 
     /// What the brain is given in place of the settings that the checks go by.
     pub fn settings(self, mut settings: Settings) -> Settings {
@@ -87,10 +110,15 @@ impl Mutation {
     }
 
     /// What the brain is told in place of what happened; `None` where it is told nothing.
-    pub fn event(self, event: Event) -> Option<Event> {
+    /// `looking`: a run is active, and it is a probe of the primary.
+    pub fn event(self, event: Event, looking: bool) -> Option<Event> {
         match (self, event) {
             (Self::NoTilt, Event::Stalled { .. }) | (Self::NoDoubt, Event::StateInDoubt { .. }) => None,
-            (Self::NoTicks, Event::Tick) => None,
+            (Self::Deaf, Event::Observed { observation: Observation::Down { .. }, .. }) => None,
+            (Self::NoLastLook, Event::Observed { probe, started, .. }) if looking => {
+                let observation = Observation::down(CauseKind::Timeout, "");
+                Some(Event::Observed { probe, started, observation })
+            }
             (_, Event::Reload(settings)) => Some(Event::Reload(Box::new(self.settings(*settings)))),
             (_, event) => Some(event),
         }

@@ -36,7 +36,7 @@ impl Sim {
             ANCHOR | STANDBY => true,
             _ => self.case.weather.is_up(self.now),
         };
-        if cut_off || !up {
+        if (cut_off && probe != STANDBY) || !up {
             return Observation::down(CauseKind::Timeout, "");
         }
         let facts = match probe {
@@ -63,10 +63,17 @@ impl Sim {
         self.attempt(probe);
     }
 
+    fn is_silent(&self) -> bool {
+        self.case.silence.is_some_and(|(from, to)| (from..to).contains(&self.now))
+    }
+
     /// One attempt, which begins now.
     pub fn attempt(&mut self, probe: &ProbeName) {
         if self.brain.is_none() {
             return;
+        }
+        if self.is_silent() {
+            return self.trace.count("silence");
         }
         let mut observation = self.sees(probe.as_str());
         let mut wait =
@@ -99,7 +106,7 @@ impl Sim {
         for copy in 0..copies {
             let event =
                 Event::Observed { probe: probe.clone(), started: mono(self.now), observation: observation.clone() };
-            self.after(wait + copy * 700, What::Deliver(self.life, event));
+            self.after(wait + copy * 700, What::Deliver(self.life, Box::new(event)));
         }
     }
 
@@ -130,6 +137,9 @@ impl Sim {
 
     fn send_vote(&mut self, vote: Event) {
         let mut wait = self.rng.between(5, 200);
+        if self.is_silent() {
+            return;
+        }
         if self.rng.chance(self.faults.observation) {
             match self.rng.below(3) {
                 0 => {
@@ -142,10 +152,10 @@ impl Sim {
                 }
                 _ => {
                     self.trace.count("vote twice");
-                    self.after(wait + 900, What::Deliver(self.life, vote.clone()));
+                    self.after(wait + 900, What::Deliver(self.life, Box::new(vote.clone())));
                 }
             }
         }
-        self.after(wait, What::Deliver(self.life, vote));
+        self.after(wait, What::Deliver(self.life, Box::new(vote)));
     }
 }

@@ -12,7 +12,7 @@ pub const SCENARIO: &str = "regional";
 /// In milliseconds, as all times here.
 pub const INTERVAL: u64 = 2_000;
 /// Until here faults happen; then the world calms down.
-pub const CHAOS: u64 = 150_000;
+pub const CHAOS: u64 = 120_000;
 
 /// What the primary region really does.
 #[derive(Clone, Debug)]
@@ -72,6 +72,8 @@ pub struct Case {
     pub faults: Faults,
     /// Our own line is cut in between; the anchors are silent then too.
     pub cut_off: Option<(u64, u64)>,
+    /// Nothing that anybody sees reaches the daemon in between.
+    pub silence: Option<(u64, u64)>,
     /// A partition between one peer and a primary that is up.
     pub peer_cut_off: Option<(u64, u64)>,
     /// The replication stands still in between.
@@ -89,7 +91,7 @@ impl Case {
         matches!(self.weather, Weather::Outage(..))
             && f.observation + f.call + f.crash + f.operator + f.clock + f.reload == 0
             && self.settings.mode == Mode::Auto
-            && self.cut_off.or(self.peer_cut_off).or(self.stuck).is_none()
+            && self.cut_off.or(self.peer_cut_off).or(self.stuck).or(self.silence).is_none()
             && self.doubt.is_none()
             && self.settings.quorum <= distinct_domains(&self.peers)
     }
@@ -125,7 +127,7 @@ pub fn case(seed: u64) -> Case {
         _ => Weather::Outage(from, u64::MAX),
     };
     let span = |rng: &mut Rng, per_mille| {
-        let from = rng.between(8_000, 90_000);
+        let from = rng.between(8_000, 80_000);
         let to = from + rng.between(5_000, 40_000);
         (rng.chance(per_mille) && !quiet).then_some((from, to))
     };
@@ -136,6 +138,7 @@ pub fn case(seed: u64) -> Case {
         faults: if quiet { Faults::default() } else { faults(&mut rng) },
         cut_off: span(&mut rng, 200),
         peer_cut_off: span(&mut rng, 300),
+        silence: span(&mut rng, 200),
         stuck: span(&mut rng, 300),
         standby_lies: rng.chance(300),
         doubt: (!quiet && rng.chance(40)).then(|| rng.between(5_000, 120_000)),

@@ -11,7 +11,7 @@ use crate::check::{Checker, Truth};
 use crate::mutation::Mutation;
 use crate::peers::PeerState;
 use crate::rng::Rng;
-use crate::setup::{CHAOS, Case, Faults, INTERVAL, SCENARIO};
+use crate::setup::{CHAOS, Case, Faults, INTERVAL, PRIMARY, SCENARIO};
 use crate::trace::{Trace, Violation, ensure};
 use crate::world::World;
 
@@ -28,7 +28,7 @@ pub enum What {
     /// A peer looks at everything.
     PeerLooks(usize),
     /// Something is handed to the daemon of that life.
-    Deliver(u64, Event),
+    Deliver(u64, Box<Event>),
     /// A target does what it was told in that life.
     Happens(u64, Box<StepCall>),
     /// The executor looks whether the change is seen, until then.
@@ -181,7 +181,6 @@ impl Sim {
 
     fn step(&mut self) -> Result<bool, Violation> {
         let wake = self.brain.as_ref().and_then(Brain::next_wake).map(|at| at.0.div_ceil(1_000_000).max(self.now));
-        let wake = wake.filter(|_| self.mutation != Mutation::NoTicks);
         let next = self.queue.peek().map_or(u64::MAX, |item| item.0.at);
         self.now = next.min(wake.unwrap_or(u64::MAX)).max(self.now);
         if !self.calm && self.now >= CHAOS {
@@ -204,7 +203,7 @@ impl Sim {
             What::PeerLooks(peer) => self.peer_looks(peer),
             What::Deliver(life, event) => {
                 if life == self.life {
-                    return self.feed(event);
+                    return self.feed(*event);
                 }
                 self.trace.count("answer after a crash");
             }
@@ -265,7 +264,9 @@ impl Sim {
         let words = if self.trace.verbose { self.brief(&event) } else { String::new() };
         self.trace.note(self.now, kind(&event), || words);
         self.check.event(now, &event);
-        let Some(event) = self.mutation.event(event) else { return Ok(()) };
+        let looking = matches!(&event, Event::Observed { probe, .. } if PRIMARY.contains(&probe.as_str()))
+            && self.check.shadow.active_run().is_some();
+        let Some(event) = self.mutation.event(event, looking) else { return Ok(()) };
         let Some(brain) = &mut self.brain else { return Ok(()) };
         let effects = brain.handle(now, event);
         self.carry_out(effects)

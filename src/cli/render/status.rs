@@ -134,6 +134,7 @@ fn hold_until(reason: &HoldReason) -> Option<WallTime> {
         | HoldReason::LagUnknown { .. }
         | HoldReason::LagAboveRpo { .. }
         | HoldReason::Paused { .. }
+        | HoldReason::Quiet { .. }
         | HoldReason::RunActive { .. }
         | HoldReason::AlreadyRun { .. }
         | HoldReason::NoAnswer

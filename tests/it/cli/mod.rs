@@ -304,6 +304,5 @@ async fn watch_follows_a_run_to_its_end() {
     for word in ["step promote PARKED", "run RUN-20260730-001 ended", "ABORTED", "time      detect"] {
         assert!(out.contains(word), "{word} is not in\n{out}");
     }
-    let (code, out, _) = daemon.run(&["watch", "--until-run-ends"]).await;
-    assert!(code == 0 && out.ends_with("No run is active.\n"), "{out}");
+    // Where no run is active it waits for the next one: `operations/watching.rs`, on a real daemon.
 }

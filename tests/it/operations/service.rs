@@ -145,8 +145,8 @@ fn the_daemon_lives_under_its_unit() -> Result<()> {
             "stopped: inactive success",
             // Only a person can mend a wrong configuration: it is not tried again and again.
             "wrong: failed exit=2",
-            "log: configuration reloaded",
-            "log: the last daemon on this state did not end by itself",
+            "configuration reloaded",
+            "the last daemon on this state did not end by itself",
             "unknown key `demon`",
         ],
     );
