@@ -24,6 +24,8 @@
 //! | `cli` | all but `daemon`'s insides |
 //! | `daemon` | all |
 
+#![warn(missing_docs)]
+
 pub mod actions;
 pub mod cli;
 pub mod clients;

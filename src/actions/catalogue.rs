@@ -1,4 +1,4 @@
-//! The kinds of actions, for `failoverd actions` and the documentation.
+//! The kinds of actions: what each changes, how an unknown outcome of it is resolved, what it needs.
 
 use crate::model::{EffectKind, Repeat};
 

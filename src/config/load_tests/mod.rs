@@ -46,6 +46,17 @@ impl Folder {
     }
 }
 
+/// What a newcomer copies from the README is the example, and works.
+#[test]
+fn the_first_example_is_the_one_in_the_readme() {
+    let loaded = load(&LoadOptions::file_only(example("first.toml"))).unwrap_or_else(|faults| panic!("{faults}"));
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    assert_eq!(loaded.settings.mode, Mode::AlertOnly, "the first configuration touches nothing");
+    let text = std::fs::read_to_string(example("first.toml")).unwrap();
+    let readme = std::fs::read_to_string(FilePath::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    assert!(readme.contains(&format!("```toml\n{text}```")), "README.md shows another text than first.toml");
+}
+
 #[test]
 fn the_example_loads_without_a_word() {
     let loaded = load(&LoadOptions::file_only(example("minimal.toml"))).unwrap_or_else(|faults| panic!("{faults}"));
