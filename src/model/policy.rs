@@ -205,7 +205,11 @@ impl HoldReason {
     pub fn pages(&self) -> bool {
         !matches!(
             self,
-            Self::Quiet { .. } | Self::Confirming { .. } | Self::StartupGrace { .. } | Self::RunActive { .. } | Self::AlreadyRun { .. }
+            Self::Quiet { .. }
+                | Self::Confirming { .. }
+                | Self::StartupGrace { .. }
+                | Self::RunActive { .. }
+                | Self::AlreadyRun { .. }
         )
     }
 }

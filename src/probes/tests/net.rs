@@ -69,11 +69,21 @@ fn answer_to(query: &Message, over_tcp: bool) -> Option<Message> {
     Some(answer)
 }
 
+/// The same port on both; somebody else may have the one that UDP was given.
+async fn same_port() -> (UdpSocket, TcpListener) {
+    for _ in 0..100 {
+        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
+            return (udp, tcp);
+        }
+    }
+    panic!("no port is free on both");
+}
+
 /// A name server on UDP and TCP; the first datagram that asks for `lossy` is lost.
 async fn name_server() -> (SocketAddr, [AbortOnDropHandle<()>; 2]) {
-    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (udp, tcp) = same_port().await;
     let address = udp.local_addr().unwrap();
-    let tcp = TcpListener::bind(address).await.unwrap();
     let datagrams = tokio::spawn(async move {
         let mut buffer = [0; 2048];
         let mut lost = false;
