@@ -41,6 +41,9 @@ pub(super) struct Detector {
     unknown: u32,
     /// The first of the present series of bad observations.
     first_bad: Option<MonoTime>,
+    /// The first bad observation since which none was good. Votes that are dropped after a stall
+    /// leave it as it is: it is no vote, but what was seen.
+    failing_since: Option<MonoTime>,
     /// The start of the newest observation that supports the concluded health.
     seen: MonoTime,
     pub(super) latest: Option<Latest>,
@@ -63,6 +66,7 @@ impl Detector {
             bad: 0,
             unknown: 0,
             first_bad: None,
+            failing_since: None,
             seen: MonoTime::ZERO,
             latest: None,
             last_up: None,
@@ -105,6 +109,7 @@ impl Detector {
 
     fn good(&mut self, started: MonoTime) {
         self.last_up = Some(started);
+        self.failing_since = None;
         self.bad = 0;
         self.unknown = 0;
         self.good = self.good.saturating_add(1);
@@ -121,6 +126,7 @@ impl Detector {
 
     fn bad(&mut self, started: MonoTime) {
         self.last_bad = Some(started);
+        self.failing_since.get_or_insert(started);
         self.good = 0;
         self.unknown = 0;
         if self.bad == 0 && self.health != Some(Health::Down) {
@@ -141,6 +147,7 @@ impl Detector {
             self.good = 0;
             self.bad = 0;
             self.first_bad = None;
+            self.failing_since = None;
             self.conclude(Health::Unknown, started);
         }
     }
@@ -205,6 +212,11 @@ impl Detector {
 
     pub(super) fn first_bad(&self) -> Option<MonoTime> {
         self.first_bad
+    }
+
+    /// Since when it has failed, as far as we could look, without a good answer in between.
+    pub(super) fn failing_since(&self) -> Option<MonoTime> {
+        self.failing_since
     }
 
     /// The newest lag that was measured no later than `at`.
@@ -299,6 +311,19 @@ mod tests {
         assert_eq!(feed(&mut detector, &[up()]), Some(Health::Down));
         assert_eq!(feed(&mut detector, &[up()]), Some(Health::Up));
         assert_eq!(detector.first_bad(), None);
+    }
+
+    #[test]
+    fn dropped_votes_do_not_drop_since_when_it_has_failed() {
+        let mut detector = detector(2, 1);
+        feed(&mut detector, &[up(), down(), down()]);
+        detector.forget_vote();
+        assert_eq!(feed(&mut detector, &[down(), down()]), Some(Health::Down));
+        assert_eq!((detector.first_bad(), detector.failing_since()), (Some(at(4)), Some(at(2))));
+        feed(&mut detector, &[unknown(), unknown()]);
+        assert_eq!(detector.failing_since(), None, "nobody has looked meanwhile");
+        feed(&mut detector, &[down(), up(), down()]);
+        assert_eq!(detector.failing_since(), Some(at(10)));
     }
 
     #[test]

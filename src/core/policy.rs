@@ -91,7 +91,7 @@ impl Brain {
     fn last_writes(&self, index: usize, now: MonoTime) -> (bool, (Option<MonoTime>, MonoTime)) {
         let own = &self.detectors[index];
         let mut up = own.last_up;
-        let mut bad = own.first_bad().filter(|_| own.health() == Some(Health::Down) && own.is_fresh(now));
+        let mut bad = own.failing_since().filter(|_| own.health() == Some(Health::Down) && own.is_fresh(now));
         for peer in &self.peers[index] {
             match (peer.health, peer.first_bad) {
                 (Health::Up, _) => up = up.max(Some(peer.seen)),
@@ -104,7 +104,7 @@ impl Brain {
             }
         }
         let Verdict::Down { outage_start } = self.verdict(index, now) else { return (false, (up, now)) };
-        let until = outage_start.max(bad.unwrap_or_default());
+        let until = bad.unwrap_or(outage_start);
         (true, (up.map(|up| up.min(until)), until))
     }
 
