@@ -79,7 +79,7 @@ pub(super) fn samples(text: &str, value: &Value, epoch: u64) -> Vec<Entry> {
                 standby: text.into(),
                 lag: Some((WallTime(1), Lag { time: Duration::from_secs(epoch), bytes: Some(epoch) })),
                 primary_up: Some(WallTime(2)),
-                synchronous: epoch % 2 == 0,
+                synchronous: epoch.is_multiple_of(2),
             }],
         },
         Entry::IncidentAcknowledged { incident: incident(), by: by() },
