@@ -1,5 +1,7 @@
 //! The daemon may end at any record: what it finds then leads to the same end.
 
+use std::time::Duration;
+
 use failoverd::core::Brain;
 use failoverd::core::ledger::Ledger;
 use failoverd::core::run_ledger::StepState;
@@ -38,9 +40,9 @@ fn at_every_record_boundary_the_same_end_is_reached() {
             desk.calls.clear();
             desk.restart(kept);
             desk.run_for(60);
-            let started = desk.durable[..kept].iter().any(|record| matches!(record.entry, Entry::RunStarted { .. }));
-            if !started {
-                // The lag before the outage is not in the journal: without a run it holds, and says so.
+            let opened = desk.durable[..kept].iter().any(|record| matches!(record.entry, Entry::IncidentOpened { .. }));
+            if !opened {
+                // Nobody has written down the lag before the outage: it holds, and says so.
                 assert!(desk.runs().is_empty(), "record {kept}");
                 assert_eq!(desk.decision(), "hold:lag_unknown", "record {kept}");
                 continue;
@@ -51,6 +53,21 @@ fn at_every_record_boundary_the_same_end_is_reached() {
             let promotions = desk.changes().matches("promote").count();
             assert!(promotions <= usize::from(!promoted_before), "record {kept}: promoted twice");
         }
+    }
+}
+
+/// What was known of the replication when the incident opened is believed for a minute, and no longer.
+#[test]
+fn what_an_incident_knows_of_the_replication_grows_old() {
+    for (away, decision) in [(40, "act"), (70, "hold:lag_unknown")] {
+        let mut desk = Desk::in_outage(settings(), 40);
+        let opened = desk.durable.iter().position(|record| matches!(record.entry, Entry::IncidentOpened { .. }));
+        desk.durable.truncate(opened.unwrap() + 1);
+        desk.now.mono = desk.now.mono + Duration::from_secs(away - 40);
+        desk.now.wall = desk.now.wall + Duration::from_secs(away - 40);
+        desk.restart(opened.unwrap() + 1);
+        desk.run_for(30);
+        assert_eq!(if desk.runs().is_empty() { desk.decision() } else { "act".to_owned() }, decision, "after {away} s");
     }
 }
 

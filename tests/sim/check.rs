@@ -49,6 +49,8 @@ pub struct Checker {
     known: BTreeMap<(RunId, StepName), (CallId, Known)>,
     /// When the active run began in this life of the daemon.
     began: MonoTime,
+    /// When this life of the daemon began.
+    life: WallTime,
     by_hand: bool,
     retried: BTreeSet<StepName>,
 }
@@ -66,6 +68,7 @@ impl Checker {
             parked: BTreeSet::new(),
             known: BTreeMap::new(),
             began: MonoTime::ZERO,
+            life: WallTime(0),
             by_hand: false,
             retried: BTreeSet::new(),
         }
@@ -82,6 +85,7 @@ impl Checker {
 
     pub fn begins(&mut self, now: Now) {
         self.began = now.mono;
+        self.life = now.wall;
         self.by_hand = false;
     }
 
@@ -219,6 +223,10 @@ impl Checker {
         }
         let rpo = settings.rpo.unwrap_or_default().get();
         let (lag, first_bad) = self.votes.believable_lag(&self.settings);
+        // An incident that is open hands down what was known when it opened, for a minute.
+        let opened = self.shadow.open_incident(&settings.name).map(|incident| incident.opened);
+        let handed_down = opened.is_some_and(|opened| self.life.since(opened) <= Duration::from_secs(60));
+        let lag = lag.or(self.votes.remembered_lag().filter(|_| handed_down));
         ensure(lag.is_some(), "S5", || format!("{run} started, and the lag was never measured"))?;
         ensure(lag <= Some(rpo), "S5", || format!("{run} started at a lag of {lag:?}"))?;
         // And by what only the world knows. What a false alarm before the outage hid is forgiven.

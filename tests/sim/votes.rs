@@ -39,11 +39,24 @@ pub struct Votes {
     looks: BTreeMap<ProbeName, (MonoTime, Health)>,
     /// How far behind the standby said that it was.
     lags: Vec<(MonoTime, Duration)>,
+    /// What the life before this one believed of the standby when it died.
+    remembered: Option<Duration>,
 }
 
 impl Votes {
     pub fn new_life(&mut self) {
-        *self = Self::default();
+        let remembered = self.own_lag().or(self.remembered);
+        *self = Self { remembered, ..Self::default() };
+    }
+
+    /// What the life before this one believed of the standby.
+    pub fn remembered_lag(&self) -> Option<Duration> {
+        self.remembered
+    }
+
+    fn own_lag(&self) -> Option<Duration> {
+        let well = self.own.get(&"db".into())?.last_up?;
+        self.lags.iter().rev().find(|(at, _)| *at <= well).map(|(_, lag)| *lag)
     }
 
     pub fn observed(&mut self, settings: &ProbeSettings, started: MonoTime, observation: &Observation) {
