@@ -25,6 +25,9 @@ use crate::probes::runner::{Pace, RunnerEvent, RunnerHandle};
 const BEAT: Duration = Duration::from_millis(500);
 /// Watchers are told of what moves without a decision (latencies, lags) this often.
 const REFRESH: Duration = Duration::from_secs(1);
+/// What only changes how is probed is told at most this often: the view of a thousand
+/// probes takes a millisecond to make, and an outage changes the pace of all of them.
+const CALM: Duration = Duration::from_millis(50);
 /// Reports that are taken at one go before everything else has its turn again.
 const REPORTS: usize = 256;
 
@@ -51,6 +54,8 @@ pub(super) struct Loop {
     pub(super) reloader: Reloader,
     pub(super) shutdown_grace: Duration,
     pub(super) published: Instant,
+    /// Something has changed since then.
+    pub(super) untold: bool,
     pub(super) ending: Option<Instant>,
 }
 
@@ -61,6 +66,7 @@ enum Heard {
     Wish(Wish),
     Beat,
     Wake,
+    Tell,
 }
 
 /// What is written at one go.
@@ -86,6 +92,7 @@ impl Loop {
                 wish = ears.signals.next() => Heard::Wish(wish),
                 _ = beat.tick() => Heard::Beat,
                 () = tokio::time::sleep_until(wake.unwrap_or(idle).into()) => Heard::Wake,
+                () = tokio::time::sleep_until((self.published + CALM).into()), if self.untold => Heard::Tell,
                 Some(request) = ears.requests.recv() => Heard::Request(request),
                 Some(report) = ears.reports.recv() => Heard::Report(report),
             };
@@ -120,6 +127,7 @@ impl Loop {
                 self.feed(Event::Tick)?;
             }
             Heard::Beat => self.beat()?,
+            Heard::Tell => self.publish(),
             Heard::Report(_) | Heard::Wish(_) => {}
         }
         Ok(())
@@ -273,6 +281,7 @@ impl Loop {
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) -> Result<Option<Reply>, JournalError> {
         let mut reply = None;
         let mut writing = Writing::default();
+        let moved = effects.iter().any(|effect| !matches!(effect, Effect::Pace { .. } | Effect::ProbeNow(_)));
         for effect in effects {
             match effect {
                 Effect::Journal(records) => writing.records.extend(records),
@@ -292,7 +301,10 @@ impl Loop {
             }
         }
         self.write(&mut writing)?;
-        self.publish();
+        self.untold = true;
+        if moved || self.published.elapsed() >= CALM {
+            self.publish();
+        }
         Ok(reply)
     }
 
@@ -337,6 +349,7 @@ impl Loop {
 
     pub(super) fn publish(&mut self) {
         self.published = Instant::now();
+        self.untold = false;
         self.status.send_replace(Arc::new(self.brain.status(self.clock.now())));
         self.systemd.status(&self.summary());
     }

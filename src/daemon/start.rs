@@ -214,6 +214,7 @@ async fn set_up(
         reloader,
         shutdown_grace: file.daemon.shutdown_grace.get(),
         published: Instant::now(),
+        untold: false,
         ending: None,
     };
     let effects = the_loop.brain.begin(the_loop.clock.now(), env!("CARGO_PKG_VERSION"));

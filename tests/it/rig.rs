@@ -10,10 +10,9 @@ use failoverd::core::view::{GuardView, RunView, ScenarioView, StatusView, StepSt
 use failoverd::model::Health;
 use rustix::process::Signal;
 
-use crate::fleet::eventually;
 use crate::fleet::kube::Kube;
 use crate::fleet::kube_standin::KubeStandIn;
-use crate::fleet::process::{Finished, Running};
+use crate::fleet::process::Running;
 use crate::fleet::world::World;
 
 /// Nothing that these tests wait for takes longer on a loaded machine.
@@ -72,12 +71,6 @@ impl Rig {
         std::fs::write(&self.config, text).context("writing the configuration")
     }
 
-    /// Sets a variable for every daemon from now on.
-    pub fn env(&mut self, name: &str, value: impl Into<String>) {
-        self.env.retain(|(known, _)| known != name);
-        self.env.push((name.to_owned(), value.into()));
-    }
-
     /// The world as at the start, and a state of its own.
     pub async fn reset(&mut self) -> Result<()> {
         self.world.reset().await?;
@@ -118,12 +111,6 @@ impl Rig {
         Ok(Daemon { running, client: Client::new(&self.world.socket())? })
     }
 
-    /// Runs a verb to its end.
-    pub async fn cli(&self, verb: &[&str]) -> Result<Finished> {
-        let command = crate::fleet::process::Failoverd::new(env!("CARGO_BIN_EXE_failoverd"));
-        self.dress(command.args(verb)).run(PATIENCE).await
-    }
-
     fn dress(&self, command: crate::fleet::process::Failoverd) -> crate::fleet::process::Failoverd {
         let state = format!("sqlite:{}", self.state().display());
         command
@@ -137,16 +124,6 @@ impl Rig {
     /// What the chat was told: the notices, in order.
     pub fn told(&self) -> Vec<serde_json::Value> {
         self.world.chat.seen().iter().filter_map(|seen| serde_json::from_str(&seen.body).ok()).collect()
-    }
-
-    /// Waits until the chat was told something that contains `words`.
-    pub async fn tells(&self, words: &str) -> Result<()> {
-        eventually(PATIENCE, &format!("the chat to be told {words:?}"), async || {
-            let told = self.told();
-            ensure!(told.iter().any(|notice| notice.to_string().contains(words)), "it was told {told:#?}");
-            Ok(())
-        })
-        .await
     }
 }
 
@@ -192,19 +169,6 @@ impl Daemon {
                 Ok(run)
             })
             .await
-    }
-
-    /// Waits until the newest run has ended or waits for a person.
-    pub async fn over(&mut self) -> Result<RunView> {
-        self.run("the run to be over", is_over).await
-    }
-
-    /// Waits until a step of the newest run is parked, and returns why.
-    pub async fn parks(&mut self, step: &str) -> Result<String> {
-        let run = self.run(&format!("step {step} to be parked"), |run| parked(run).is_some()).await?;
-        let found = parked(&run).context("nothing is parked")?;
-        ensure!(found.name.as_str() == step, "another step is parked: {}", describe(&run));
-        Ok(found.detail.clone())
     }
 
     /// The first scenario, as `failoverd explain` shows it.
