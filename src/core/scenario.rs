@@ -55,6 +55,10 @@ impl Watch {
 impl Brain {
     /// Looks at every scenario afresh, the most severe first.
     pub(super) fn evaluate(&mut self, now: Now) {
+        // The next life decides; that this one ends is no reason to page anybody.
+        if self.ending {
+            return;
+        }
         let settings = Arc::clone(&self.settings);
         for (index, scenario) in settings.scenarios.iter().enumerate() {
             let truth = self.truth(&scenario.when, now.mono);

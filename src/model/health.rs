@@ -218,7 +218,8 @@ pub struct Facts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub streaming: Option<bool>,
     /// A primary: does each commit wait for a standby (`sync_state` of `sync` or `quorum`, and
-    /// `synchronous_commit` at least `on`)? Then an acknowledged write is on the standby.
+    /// `synchronous_commit` at least `on`)? Then an acknowledged write is on the standby. `None`
+    /// while commits would wait but no standby is there: they hang, and nothing is acknowledged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub synchronous: Option<bool>,
     /// The replication position in bytes (PostgreSQL LSN, Redis offset).

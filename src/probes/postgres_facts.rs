@@ -39,10 +39,11 @@ SELECT r,
       WHEN count(*) FILTER (WHERE state IS NULL) > 0 THEN 'hidden'
       ELSE 'none' END
     FROM pg_stat_replication) END,
-  CASE WHEN NOT r THEN
-    current_setting('synchronous_standby_names') <> ''
-    AND current_setting('synchronous_commit') IN ('on', 'remote_apply')
-    AND EXISTS (SELECT FROM pg_stat_replication WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum')) END
+  CASE WHEN NOT r THEN CASE
+    WHEN current_setting('synchronous_standby_names') = ''
+      OR current_setting('synchronous_commit') NOT IN ('on', 'remote_apply') THEN false
+    WHEN EXISTS (SELECT FROM pg_stat_replication WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum'))
+      THEN true END END
 FROM (SELECT pg_is_in_recovery() AS r) recovery";
 
 /// Reads the row of [`FACTS`]. `cluster` is left open.
@@ -71,7 +72,9 @@ fn interpret(columns: [Option<&str>; 7]) -> Result<Facts, Fault> {
     };
     let mut facts = Facts { role: Some(role), streaming, offset: position, ..Facts::default() };
     match role {
-        // Where the view is hidden from us, `false` would only mean that we cannot see.
+        // Where the view is hidden from us, `false` would only mean that we cannot see. And while no
+        // standby is there to be waited for (NULL), commits hang: nothing is acknowledged, and what
+        // was known before still holds. A primary that is being killed may look like that.
         Role::Primary if streaming.is_some() => facts.synchronous = synchronous.map(|text| text == "t"),
         Role::Primary => {}
         Role::Replica => {
@@ -140,6 +143,8 @@ mod tests {
         assert_eq!(primary("streaming", "t").synchronous, Some(true));
         assert_eq!(primary("none", "f").synchronous, Some(false));
         assert_eq!(primary("hidden", "f").synchronous, None);
+        let waiting = interpret([Some("f"), Some("7"), None, None, None, Some("none"), None]);
+        assert_eq!(waiting.map(|facts| facts.synchronous).ok(), Some(None), "commits hang: nothing new is known");
         assert!(interpret([None; 7]).is_err());
     }
 }

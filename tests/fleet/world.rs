@@ -89,7 +89,8 @@ impl World {
         let caches = async {
             self.primary.cache.restart().await?;
             self.backup.cache.restart().await?;
-            self.backup.cache.online().await
+            self.backup.cache.online().await?;
+            fill(&self.primary.cache, &self.backup.cache).await
         };
         let databases = async { tokio::try_join!(self.primary.db.restore(), self.backup.db.restore()) };
         tokio::try_join!(databases, caches, self.primary.app.restart(), self.backup.app.heal())?;
@@ -232,9 +233,20 @@ async fn databases() -> Result<(Postgres, Postgres)> {
     Ok((primary, standby))
 }
 
+/// A key that both have: a replica that is empty could as well be one that never followed anybody,
+/// and is not promoted.
+async fn fill(primary: &Redis, replica: &Redis) -> Result<()> {
+    primary.call::<String>(&["SET", "shop", "open"]).await?;
+    super::until(Duration::from_secs(30), "the replica to have what was written", async || {
+        replica.call::<Option<String>>(&["GET", "shop"]).await.is_ok_and(|value| value.as_deref() == Some("open"))
+    })
+    .await
+}
+
 async fn caches() -> Result<(Redis, Redis)> {
     let primary = Redis::primary(RedisOptions::default()).await?;
     let replica = primary.replica().await?;
+    fill(&primary, &replica).await?;
     Ok((primary, replica))
 }
 
