@@ -237,3 +237,8 @@ pub fn describe(run: &RunView) -> String {
     let aborting = run.aborting_by.as_deref().unwrap_or_default();
     format!("{} {:?} {aborting}: {}", run.id, run.result, steps.join("; "))
 }
+
+/// The newest run.
+pub async fn newest(daemon: &Daemon) -> Result<RunView> {
+    daemon.client.runs().await?.into_iter().next().context("there is no run")
+}
