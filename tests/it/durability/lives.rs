@@ -9,8 +9,8 @@ use failoverd::model::{Applied, Entry};
 use failoverd::state::read_records;
 
 use super::traces::{Traces, at_the_end, undisturbed};
-use crate::fleet::eventually;
 use crate::fleet::moto::{Fault, HOLD, Kind};
+use crate::fleet::{eventually, until};
 use crate::rig::{Daemon, PATIENCE, Rig, step};
 
 /// Numbers that differ from run to run of the test, and are printed with a failure.
@@ -52,6 +52,12 @@ async fn killed_at_any_time_and_again_the_run_ends_as_if_undisturbed() {
     for _ in 0..4 {
         rig.reset().await.unwrap();
         let mut daemon = outage(&mut rig).await.unwrap();
+        // A life that ends before anything is written down leaves a hold for a person: see `boundaries`.
+        until(PATIENCE, "the incident to be written down", async || {
+            daemon.client.incidents().await.is_ok_and(|incidents| !incidents.is_empty())
+        })
+        .await
+        .unwrap();
         let mut pauses = Vec::new();
         for _ in 0..1 + dice.below(3) {
             // The moment is what is tried here; there is no condition to wait for.
