@@ -20,6 +20,7 @@ fn probe(number: u64) -> ProbeSettings {
     ProbeSettings {
         name: format!("probe-{number}").into(),
         region: None,
+        target: "here".into(),
         interval: HumanDuration::secs(2),
         fast_interval: HumanDuration::millis(500),
         timeout: HumanDuration::secs(1),

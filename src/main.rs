@@ -1,6 +1,7 @@
 //! The entry: reads the command line and hands over.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use failoverd::cli;
@@ -9,6 +10,9 @@ use failoverd::cli::check::load_options;
 use failoverd::cli::exit::{Exit, Failure};
 use failoverd::config;
 use failoverd::daemon::{self, RunOptions, StartError};
+
+/// How long tasks that are still under way at the end may take.
+const LAST_TASKS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     // One TLS stack for every client. An error means that somebody was quicker, with the same one.
@@ -42,7 +46,11 @@ fn run(global: &Global, alert_only: bool) -> Result<(), Failure> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(2);
     let options = RunOptions { load, socket: global.socket.clone(), alert_only };
-    let ended = runtime(builder)?.block_on(daemon::run(loaded, options));
+    let runtime = runtime(builder)?;
+    let ended = runtime.block_on(daemon::run(loaded, options));
+    // The state is closed in order with the tasks that hold it; what does not end, such as the helper
+    // of a kubeconfig, must not hold up the end.
+    runtime.shutdown_timeout(LAST_TASKS);
     ended.map_err(|error| {
         let exit = if error.exit_code() == 2 { Exit::Usage } else { Exit::Failed };
         match error {

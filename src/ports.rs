@@ -157,6 +157,13 @@ pub enum JournalError {
 
 /// The append-only durable record. One writer.
 pub trait Journal: Send {
+    /// Could it still be written? Asked between the writes, so that a store that is lost is found in
+    /// peace and not when something has to be written down (S11).
+    ///
+    /// # Errors
+    /// [`JournalError::Write`], with the reason.
+    fn sound(&self) -> Result<(), JournalError>;
+
     /// Writes the records, in order and all or none. When it returns `Ok` they are on disk.
     ///
     /// # Errors
@@ -218,17 +225,31 @@ pub trait Outbox: Send {
     /// [`JournalError::Write`].
     fn put(&mut self, routes: &[String], notice: &Notice) -> Result<(), JournalError>;
 
-    /// What is undelivered, the oldest first, at most `limit`.
+    /// The routes for which something waits.
     ///
     /// # Errors
     /// [`JournalError`] where it cannot be read.
-    fn pending(&mut self, limit: u32) -> Result<Vec<OutboxItem>, JournalError>;
+    fn waiting(&mut self) -> Result<Vec<String>, JournalError>;
+
+    /// What waits for one route, at most `limit`: a route that is down must not fill the view of the
+    /// others (L3). The oldest first, but what was tried several times in vain comes last: it may be
+    /// that notice alone which the route does not take.
+    ///
+    /// # Errors
+    /// [`JournalError`] where it cannot be read.
+    fn pending(&mut self, route: &str, limit: u32) -> Result<Vec<OutboxItem>, JournalError>;
 
     /// It was delivered (`Ok`), tried in vain (`Err(reason)`, tried again later), or given up.
     ///
     /// # Errors
     /// [`JournalError::Write`].
     fn settle(&mut self, id: i64, result: Delivery) -> Result<(), JournalError>;
+
+    /// Gives up what waits for a route that is no more; says how many notices that are.
+    ///
+    /// # Errors
+    /// [`JournalError::Write`].
+    fn abandon(&mut self, route: &str, reason: &str) -> Result<usize, JournalError>;
 }
 
 /// What came of one attempt to deliver.

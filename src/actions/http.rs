@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::actions::{CHANGE, LOOK, until};
 use crate::clients::failure::one_line;
-use crate::clients::http::{Answer, send};
+use crate::clients::http::{Answer, BODY_BYTES, send};
 use crate::clients::{Clients, Failure, FailureKind, Redactor};
 use crate::config::SecretText;
 use crate::config::action::HttpRequest;
@@ -99,11 +99,14 @@ impl Request {
         let text = told(answer, redactor);
         match answer.status {
             status if self.expected(status) => Applied::Accepted { evidence: text },
-            // The server says that it has not even looked at it, and when to come again.
+            // RFC 6585: counted, and not looked at. A 503 does not say so, with `Retry-After` or
+            // without: a proxy sends it also where the server behind it was lost at work.
             429 => Applied::Refused { reason: text, again: true },
-            503 if answer.retry_after => Applied::Refused { reason: text, again: true },
             // 408: the server gave up waiting, maybe in the middle of the work.
             408 => Applied::Unknown { reason: text },
+            // How many servers answer a POST that they have carried out. The other redirects ask
+            // for the same request elsewhere: this one was not taken.
+            302 | 303 => Applied::Unknown { reason: format!("redirects are not followed: {text}") },
             300..=399 => Applied::Refused { reason: format!("redirects are not followed: {text}"), again: false },
             400..=499 => Applied::Refused { reason: text, again: false },
             _ => Applied::Unknown { reason: text },
@@ -123,7 +126,14 @@ impl Request {
             Ok(answer) => {
                 let text = told(&answer, &redactor);
                 if answer.is_success() {
-                    Ok((answer.body.contains(&observe.contains), text))
+                    match answer.body.contains(&observe.contains) {
+                        // Read as "not done", a part of an answer would repeat the request (S8).
+                        false if !answer.whole => Err(Failure::unknown(format!(
+                            "http observe: the answer broke off or is longer than {} KiB, and what came does not tell: {text}",
+                            BODY_BYTES / 1024
+                        ))),
+                        found => Ok((found, text)),
+                    }
                 } else if matches!(answer.status, 404 | 410) {
                     Ok((false, text))
                 } else {

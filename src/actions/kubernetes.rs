@@ -10,7 +10,7 @@ use kube::Api as Objects;
 use kube::api::{Patch, PatchParams};
 use serde_json::Value;
 
-use crate::actions::{CHANGE, LOOK, fenced, until};
+use crate::actions::{CHANGE, Halt, LOOK, fenced, until};
 use crate::clients::kubernetes::call;
 use crate::clients::{Api, Clients, Failure, FailureKind};
 use crate::config::action::{KubernetesCluster, KubernetesScale};
@@ -95,16 +95,26 @@ impl Scale {
         Ok(Objects::namespaced(client, &self.namespace))
     }
 
+    /// What is called, by its verb and object, as people name it.
+    fn asks(&self, verb: &str) -> String {
+        format!("kubernetes {verb} deployment {}/{}", self.namespace, self.name)
+    }
+
     async fn look(&self, until: Instant) -> Result<Seen, Failure> {
         let objects = self.objects(until).await?;
-        let found = call("kubernetes get deployment", until, objects.get(&self.name)).await.map_err(explain)?;
+        let found = call(&self.asks("get"), until, objects.get(&self.name)).await.map_err(explain)?;
         Seen::read(&found)
     }
 
-    /// Was the Deployment written under a higher epoch than ours?
-    fn overtaken(&self, context: &ActionContext, seen: &Seen) -> Option<String> {
-        (seen.epoch > context.epoch.0)
-            .then(|| fenced(&format!("{}/{}", self.namespace, self.name), seen.epoch, context.epoch.0))
+    /// What stands there, unless it was written under a higher epoch than ours.
+    async fn seen(&self, context: &ActionContext, until: Instant) -> Result<Seen, Halt> {
+        let seen = self.look(until).await?;
+        // A dry run has no epoch of its own yet.
+        if context.run.is_some() && seen.epoch > context.epoch.0 {
+            let name = format!("{}/{}", self.namespace, self.name);
+            return Err(Halt::Overtaken(fenced(&name, seen.epoch, context.epoch.0)));
+        }
+        Ok(seen)
     }
 
     /// Writes replicas and epoch, if nobody has written since `seen`.
@@ -131,7 +141,7 @@ impl Scale {
         context.permit()?;
         let params = PatchParams::default();
         let patched = objects.patch(&self.name, &params, &patch);
-        Ok(match call("kubernetes patch deployment", until, patched).await.map_err(explain) {
+        Ok(match call(&self.asks("patch"), until, patched).await.map_err(explain) {
             Ok(now) => {
                 let version = now.metadata.resource_version.unwrap_or_default();
                 Applied::Accepted {
@@ -162,14 +172,10 @@ impl Action for Scale {
     }
 
     async fn observe(&self, context: &ActionContext) -> Observed {
-        let seen = match self.look(until(context, LOOK)).await {
+        let seen = match self.seen(context, until(context, LOOK)).await {
             Ok(seen) => seen,
-            Err(failure) => return failure.observed(),
+            Err(halt) => return halt.observed(),
         };
-        // A dry run has no epoch of its own yet.
-        if let Some(reason) = context.run.as_ref().and_then(|_| self.overtaken(context, &seen)) {
-            return Observed::Impossible { reason };
-        }
         let evidence = format!("{} of {} replicas are ready", seen.ready, seen.wanted);
         if seen.wanted < self.replicas {
             let before = serde_json::json!({ "replicas": seen.wanted, "resource_version": seen.version });
@@ -180,13 +186,10 @@ impl Action for Scale {
 
     async fn apply(&self, context: &ActionContext, _before: &Value) -> Result<Applied, Denied> {
         let until = until(context, CHANGE);
-        let seen = match self.look(until).await {
+        let seen = match self.seen(context, until).await {
             Ok(seen) => seen,
-            Err(failure) => return Ok(failure.not_sent()),
+            Err(halt) => return Ok(halt.not_sent()),
         };
-        if let Some(reason) = self.overtaken(context, &seen) {
-            return Ok(Applied::Refused { reason, again: false });
-        }
         if seen.wanted >= self.replicas {
             // Never scaled down: somebody may have had a reason for more.
             return Ok(Applied::Accepted { evidence: format!("{} replicas are asked for already", seen.wanted) });
@@ -195,8 +198,8 @@ impl Action for Scale {
     }
 
     async fn verify(&self, context: &ActionContext) -> Verified {
-        match self.look(until(context, LOOK)).await {
-            Err(failure) => failure.verified(),
+        match self.seen(context, until(context, LOOK)).await {
+            Err(halt) => halt.verified(),
             Ok(seen) => {
                 let evidence = format!("{} of {} replicas are ready", seen.ready, seen.wanted);
                 if seen.wanted >= self.replicas && seen.ready >= self.replicas {
@@ -213,13 +216,10 @@ impl Action for Scale {
             return Ok(Failure::refused("it is not known how many replicas there were before").not_sent());
         };
         let until = until(context, CHANGE);
-        let seen = match self.look(until).await {
+        let seen = match self.seen(context, until).await {
             Ok(seen) => seen,
-            Err(failure) => return Ok(failure.not_sent()),
+            Err(halt) => return Ok(halt.not_sent()),
         };
-        if let Some(reason) = self.overtaken(context, &seen) {
-            return Ok(Applied::Refused { reason, again: false });
-        }
         if seen.wanted == replicas {
             return Ok(Applied::Accepted { evidence: format!("{replicas} replicas, as before") });
         }

@@ -1,7 +1,6 @@
 //! The code that knows how to observe, apply, verify and undo one kind of change.
 //!
-//! Lives here: one file per family; [`catalogue`] lists the kinds. Does not live here: when a phase
-//! is called and what follows from its outcome (the brain), how a service is reached and what its
+//! Lives here: one file per family. Does not live here: when a phase is called and what follows from its outcome (the brain), how a service is reached and what its
 //! errors mean ([`crate::clients`]). Imports `model`, `ports`, `config`, `clients`.
 //!
 //! Rules that every action keeps:
@@ -14,7 +13,6 @@
 //! - What is not known for sure is `Unknown`.
 
 pub mod aws;
-pub mod catalogue;
 pub mod http;
 pub mod kubernetes;
 pub mod postgres;
@@ -23,12 +21,12 @@ pub mod redis;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::clients::Clients;
+use crate::clients::{Clients, Failure};
 use crate::config::ActionConfig;
 use crate::config::action::{
     HttpAction, KubernetesAction, PostgresAction, RdsAction, RedisAction, Route53Action, SnsAction,
 };
-use crate::model::{ActionKind, ActionSpec};
+use crate::model::{ActionKind, ActionSpec, Applied, Observed, Verified};
 use crate::ports::{Action, ActionContext};
 
 /// Why an action cannot be built. `check` finds it before a run does.
@@ -91,7 +89,48 @@ fn until(context: &ActionContext, limit: Duration) -> Instant {
     Instant::now() + (left - told).min(limit)
 }
 
+/// Why a look at a target that holds an epoch gave nothing to go on from.
+enum Halt {
+    /// The look failed.
+    Blind(Failure),
+    /// The target was written under a higher epoch than ours.
+    Overtaken(String),
+}
+
+impl From<Failure> for Halt {
+    fn from(failure: Failure) -> Self {
+        Self::Blind(failure)
+    }
+}
+
+impl Halt {
+    fn observed(self) -> Observed {
+        match self {
+            Self::Blind(failure) => failure.observed(),
+            Self::Overtaken(reason) => Observed::Impossible { reason },
+        }
+    }
+
+    /// The call that changes something was not made.
+    fn not_sent(self) -> Applied {
+        match self {
+            Self::Blind(failure) => failure.not_sent(),
+            Self::Overtaken(reason) => Applied::Refused { reason, again: false },
+        }
+    }
+
+    fn verified(self) -> Verified {
+        match self {
+            Self::Blind(failure) => failure.verified(),
+            Self::Overtaken(reason) => Verified::Failed { reason },
+        }
+    }
+}
+
 /// The mark of an overtaken run, in one wording for every target that can hold an epoch.
 fn fenced(what: &str, theirs: u64, ours: u64) -> String {
     format!("fenced by epoch {theirs}: {what} was written under it, and ours is {ours}")
 }
+
+#[cfg(test)]
+mod tests;

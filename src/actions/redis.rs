@@ -164,9 +164,12 @@ impl Action for Promote {
             let key = format!("failoverd:{}", context.step);
             match query::<i64>(&mut connection, cmd("DEL").arg(key), until).await {
                 Ok(_) => Ok(Verified::Yes { evidence: "it is master and takes writes".into() }),
-                // The contract is ROLE; a user without the right to write cannot prove more.
-                Err(failure) if failure.kind == FailureKind::Denied => Ok(Verified::Yes {
-                    evidence: "it is master; our user may not write, so that no write was tried".into(),
+                // Without the right nothing is proven, and traffic must not follow (S6).
+                Err(failure) if failure.kind == FailureKind::Denied => Ok(Verified::NotYet {
+                    evidence: format!(
+                        "it is master, but our user may not try a write; grant it `+del ~failoverd:*`: {}",
+                        failure.reason
+                    ),
                 }),
                 Err(failure) => Err(failure),
             }

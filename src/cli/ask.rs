@@ -55,8 +55,9 @@ impl Context {
         );
         tell(&text);
         // Also what was denied, or is held back by the loss that it would cost, can be approved by its
-        // name: what becomes of it is for the daemon to say.
-        let plan_hash = incident.approval.as_ref().map(|approval| approval.plan_hash.clone());
+        // name: what becomes of it is for the daemon to say. It is bound to the plan as it is shown now.
+        let asked = incident.approval.as_ref().map(|approval| approval.plan_hash.clone());
+        let plan_hash = asked.or_else(|| scenario.and_then(|scenario| scenario.plan_hash));
         // Without a terminal the verb and the incident's name are the answer; the plan's hash binds it.
         if !args.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
             let plan = plan_hash.as_ref().map_or(String::new(), |hash| format!(" by plan {}", hash.short()));

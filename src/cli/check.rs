@@ -5,6 +5,7 @@ use serde_json::json;
 use super::args::Global;
 use super::context::config_path;
 use super::exit::{Exit, Failure, print, print_json};
+use super::parts;
 use super::render::Style;
 use super::render::check::{objectives, render_objectives};
 use super::render::style::Tone;
@@ -13,7 +14,7 @@ use crate::control::{Gate, Lists};
 
 /// The options that the command line asks for.
 pub fn load_options(global: &Global, inspect: bool) -> LoadOptions {
-    LoadOptions { inspect, ..LoadOptions::new(config_path(global)) }
+    LoadOptions { inspect, further: Some(parts::check), ..LoadOptions::new(config_path(global)) }
 }
 
 /// Loads the configuration; its faults are told as they are found, with place and fix.

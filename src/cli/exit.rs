@@ -77,7 +77,8 @@ impl From<ClientError> for Failure {
             ClientError::Answer { .. } => (Exit::Failed, "answer"),
             ClientError::Refused(refusal) => match refusal.code.as_str() {
                 "not_found" | "no_route" | "timeout" | "internal" => (Exit::Failed, refusal.code.as_str()),
-                "invalid" | "bad_request" | "too_large" | "wrong_method" => (Exit::Usage, refusal.code.as_str()),
+                "ending" => (Exit::Unreachable, "ending"),
+                "bad_request" | "too_large" | "wrong_method" => (Exit::Usage, refusal.code.as_str()),
                 code => (Exit::Refused, code),
             },
         };
@@ -121,7 +122,8 @@ mod tests {
         assert_eq!(refused("role"), Exit::Refused);
         assert_eq!(refused("point_of_no_return"), Exit::Refused);
         assert_eq!(refused("not_found"), Exit::Failed);
-        assert_eq!(refused("invalid"), Exit::Usage);
+        assert_eq!(refused("bad_request"), Exit::Usage);
+        assert_eq!(refused("ending"), Exit::Unreachable);
         let gone = ClientError::NotRunning { socket: "/x".into(), why: "there is no such socket" };
         let failure = Failure::from(gone);
         assert_eq!(failure.exit, Exit::Unreachable);

@@ -9,6 +9,7 @@ pub mod check;
 pub mod context;
 pub mod dryrun;
 pub mod exit;
+mod parts;
 pub mod render;
 pub mod show;
 pub mod watch;

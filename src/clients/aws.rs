@@ -106,10 +106,11 @@ where
     }
 }
 
-/// Credentials are looked for before the request is sent.
+/// Credentials are looked for before the request is sent. The SDK says "not loaded" also where the
+/// instance's metadata service or STS did not answer, which passes; a wrong profile does not.
 fn credentials(what: &str, error: &CredentialsError) -> Failure {
     let kind = match error {
-        CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => FailureKind::Denied,
+        CredentialsError::InvalidConfiguration(_) => FailureKind::Denied,
         _ => FailureKind::Again,
     };
     // The error's own text may quote what a credentials process printed.
@@ -215,6 +216,23 @@ mod tests {
         ];
         for (status, code, kind) in table {
             assert_eq!(answer("rds", status, code, "why").kind, kind, "{status} {code:?}");
+        }
+    }
+
+    #[test]
+    fn credentials_that_cannot_be_had_now_may_be_had_later() {
+        use aws_sdk_rds::config::http::HttpResponse;
+        use aws_sdk_rds::error::{ConnectorError, SdkError};
+        use aws_sdk_rds::operation::describe_db_instances::DescribeDBInstancesError;
+        for (error, kind) in [
+            (CredentialsError::not_loaded("the metadata service cannot be reached"), FailureKind::Again),
+            (CredentialsError::provider_timed_out(std::time::Duration::from_secs(5)), FailureKind::Again),
+            (CredentialsError::provider_error("STS: 503"), FailureKind::Again),
+            (CredentialsError::invalid_configuration("no such profile"), FailureKind::Denied),
+        ] {
+            let error: SdkError<DescribeDBInstancesError, HttpResponse> =
+                SdkError::dispatch_failure(ConnectorError::other(Box::new(error), None));
+            assert_eq!(classify("rds", &error).kind, kind, "{error:?}");
         }
     }
 

@@ -141,11 +141,16 @@ pub fn causes(error: &(dyn Error + 'static)) -> String {
     one_line(&text)
 }
 
-/// The first error of this type among an error and its causes.
+/// The first error of this type among an error and its causes, also where an I/O error wraps it
+/// (rustls does so): that names the causes of what it wraps, and not that itself.
 pub fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
     let mut next = Some(error);
     while let Some(current) = next {
         if let Some(found) = current.downcast_ref::<E>() {
+            return Some(found);
+        }
+        let wrapped = current.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if let Some(found) = wrapped.and_then(|wrapped| find::<E>(wrapped)) {
             return Some(found);
         }
         next = current.source();

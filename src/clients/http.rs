@@ -16,10 +16,10 @@ pub const BODY_BYTES: usize = 64 * 1024;
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// Did the server say when to come again (`Retry-After`)? Then it has not done anything.
-    pub retry_after: bool,
     /// The beginning of the body, at most [`BODY_BYTES`]; bytes that are no UTF-8 are replaced.
     pub body: String,
+    /// Is that all of it? What is not in a part may be in the rest.
+    pub whole: bool,
 }
 
 impl Answer {
@@ -73,14 +73,20 @@ pub async fn send(what: &str, until: Instant, request: reqwest::RequestBuilder) 
         }
     })?;
     let status = response.status().as_u16();
-    let retry_after = response.headers().contains_key(reqwest::header::RETRY_AFTER);
     let mut body = Vec::new();
     // The status has told what happened; a body that breaks off or drips takes nothing from it.
-    while body.len() < BODY_BYTES {
+    let whole = loop {
         match tokio::time::timeout_at(until.into(), response.chunk()).await {
-            Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk[..chunk.len().min(BODY_BYTES - body.len())]),
-            Ok(Ok(None) | Err(_)) | Err(_) => break,
+            Ok(Ok(Some(chunk))) => {
+                let room = BODY_BYTES - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if chunk.len() > room {
+                    break false;
+                }
+            }
+            Ok(Ok(None)) => break true,
+            Ok(Err(_)) | Err(_) => break false,
         }
-    }
-    Ok(Answer { status, retry_after, body: String::from_utf8_lossy(&body).into_owned() })
+    };
+    Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned(), whole })
 }

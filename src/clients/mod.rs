@@ -14,10 +14,11 @@ pub mod failure;
 pub mod http;
 pub mod kubernetes;
 pub mod postgres;
-mod postgres_tls;
+pub mod postgres_address;
 pub mod redact;
 pub mod redis;
 pub mod sns;
+pub mod tls;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
@@ -85,7 +86,7 @@ pub struct Clients {
     kubernetes: Limit,
     adjust_aws: Option<Box<aws::Adjust>>,
     aws_regions: tokio::sync::Mutex<HashMap<String, Arc<aws::Region>>>,
-    clusters: tokio::sync::Mutex<HashMap<KubernetesCluster, kube::Client>>,
+    clusters: std::sync::Mutex<HashMap<KubernetesCluster, kube::Client>>,
     http_clients: std::sync::Mutex<HashMap<Option<PathBuf>, reqwest::Client>>,
     changes: std::sync::Mutex<BTreeMap<String, String>>,
 }
@@ -100,7 +101,7 @@ impl Clients {
             kubernetes: Limit::new(limits.kubernetes, 20),
             adjust_aws: None,
             aws_regions: tokio::sync::Mutex::default(),
-            clusters: tokio::sync::Mutex::default(),
+            clusters: std::sync::Mutex::default(),
             http_clients: std::sync::Mutex::default(),
             changes: std::sync::Mutex::default(),
         }
@@ -162,18 +163,16 @@ impl Clients {
     /// # Errors
     /// [`Failure`] where the kubeconfig cannot be read, or not before `until`; nothing was called.
     pub async fn kubernetes(&self, cluster: &KubernetesCluster, until: Instant) -> Result<kube::Client, Failure> {
-        let build = async {
-            let mut clusters = self.clusters.lock().await;
-            if let Some(known) = clusters.get(cluster) {
-                return Ok(known.clone());
-            }
-            let built = kubernetes::connect(cluster).await?;
-            clusters.insert(cluster.clone(), built.clone());
-            Ok(built)
-        };
-        tokio::time::timeout_at(until.into(), build)
-            .await
-            .unwrap_or_else(|_| Err(Failure::again("not called: the kubeconfig could not be read in time")))
+        if let Some(known) = lock(&self.clusters).get(cluster) {
+            return Ok(known.clone());
+        }
+        // Not under the lock: a cluster whose plugin hangs must not hold up the others. Two who ask
+        // at once build two, and the later one is kept.
+        let built = tokio::time::timeout_at(until.into(), kubernetes::connect(cluster)).await.map_err(|_| {
+            Failure::again("not called: the kubeconfig could not be read, or its plugin did not end, in time")
+        })??;
+        lock(&self.clusters).insert(cluster.clone(), built.clone());
+        Ok(built)
     }
 
     /// A client for plain HTTP that follows no redirect and trusts `ca_file` instead of the

@@ -1,6 +1,9 @@
 //! Takes secrets out of texts that come back from outside (S14): a server may quote what it was
 //! sent.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 /// Shorter parts are left alone: they are words, and redacting words tells more than it hides.
@@ -26,19 +29,31 @@ impl Redactor {
         self.add(text);
         let Ok(url) = Url::parse(text) else { return };
         self.add(url.as_str());
-        if let Some(password) = url.password() {
-            self.add(password);
-        }
-        self.add(url.username());
+        self.hide_user(&url);
         self.add(url.path());
         for segment in url.path_segments().into_iter().flatten() {
             self.add(segment);
+            self.add(&percent_decode_str(segment).decode_utf8_lossy());
         }
         if let Some(query) = url.query() {
             self.add(query);
         }
         for (_, value) in url.query_pairs() {
             self.add(&value);
+        }
+    }
+
+    /// User and password as the URL has them, as they were meant, and as they are sent (RFC 7617).
+    fn hide_user(&mut self, url: &Url) {
+        let (user, password) = (url.username(), url.password().unwrap_or_default());
+        for part in [user, password] {
+            self.add(part);
+            self.add(&percent_decode_str(part).decode_utf8_lossy());
+        }
+        if !user.is_empty() || !password.is_empty() {
+            let pair: Vec<u8> = percent_decode_str(user).chain(*b":").chain(percent_decode_str(password)).collect();
+            // Without its padding, which not everybody repeats.
+            self.add(&STANDARD_NO_PAD.encode(pair));
         }
     }
 
@@ -70,6 +85,10 @@ impl std::fmt::Debug for Redactor {
 
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose::STANDARD;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -81,6 +100,39 @@ mod tests {
         let clean = redactor.clean(said);
         assert!(!clean.contains("canary"), "{clean}");
         assert!(!format!("{redactor:?}").contains("canary"));
+    }
+
+    /// Some servers answer with what they were sent.
+    #[tokio::test]
+    async fn credentials_of_an_address_are_hidden_in_what_a_server_echoes() {
+        let server = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = server.local_addr().expect("its address");
+        tokio::spawn(async move {
+            let (mut stream, _) = server.accept().await.expect("a client");
+            let mut request = vec![0; 4096];
+            let length = stream.read(&mut request).await.expect("a request");
+            let echo = String::from_utf8_lossy(&request[..length]).into_owned();
+            let decoded = echo
+                .lines()
+                .find_map(|line| line.strip_prefix("authorization: Basic "))
+                .map(|basic| String::from_utf8(STANDARD.decode(basic.trim()).expect("Base64")).expect("text"));
+            let body = format!("{echo}{}", decoded.expect("credentials"));
+            let head = format!("HTTP/1.1 400 Bad Request\r\ncontent-length: {}\r\n\r\n", body.len());
+            stream.write_all(format!("{head}{body}").as_bytes()).await.expect("an answer");
+        });
+        let url = format!("http://canary-user:canary%21p%40ss@{address}/canary%20path");
+        let mut redactor = Redactor::default();
+        redactor.hide_url(&url);
+        let client = crate::clients::Clients::new(&Default::default()).http(None).expect("a client");
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let answer = crate::clients::http::send("http", until, client.get(url)).await.expect("an answer");
+        for secret in
+            ["canary%20path", "canary-user", "canary!p@ss", &STANDARD_NO_PAD.encode("canary-user:canary!p@ss")]
+        {
+            assert!(answer.body.contains(secret), "{}", answer.body);
+            assert!(!redactor.clean(&answer.body).contains(secret), "{}", redactor.clean(&answer.body));
+        }
+        assert!(!redactor.clean("/canary path").contains("canary"), "also as it was meant");
     }
 
     #[test]

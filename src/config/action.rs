@@ -36,7 +36,8 @@ pub enum RdsAction {
     PromoteReadReplica(RdsPromoteReadReplica),
 }
 
-/// `rds.promote_read_replica`: done when the instance is `available` and follows nobody.
+/// `rds.promote_read_replica`: done when the instance is `available` and follows nobody. Needs
+/// `rds:DescribeDBInstances` and `rds:PromoteReadReplica`.
 /// <https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_PromoteReadReplica.html>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -62,7 +63,8 @@ pub enum PostgresAction {
     Promote(PostgresPromote),
 }
 
-/// `postgres.promote`: done when the server is not in recovery and a write in it was committed.
+/// `postgres.promote`: done when the server is not in recovery and a write in it was committed. Needs
+/// `EXECUTE` on `pg_promote(boolean, integer)`, and on `pg_control_system()` with `system_identifier`.
 /// <https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-RECOVERY-CONTROL>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -90,7 +92,8 @@ pub enum RedisAction {
     Promote(RedisPromote),
 }
 
-/// `redis.promote`: done when `ROLE` says `master`.
+/// `redis.promote`: done when `ROLE` says `master` and a write was taken: `DEL` of a key that is not
+/// there. With an ACL, the user needs `+role +info +dbsize +replicaof +del ~failoverd:*`.
 /// <https://redis.io/docs/latest/commands/replicaof/>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -113,7 +116,8 @@ pub enum Route53Action {
 
 /// `route53.upsert_alias`: done when the record says so and the change is `INSYNC`. The epoch goes
 /// into a TXT record beside it, deleted and created in the same all-or-nothing change batch, so
-/// that a batch of an older epoch is refused.
+/// that a batch of an older epoch is refused. Needs
+/// `route53:ListResourceRecordSets`, `route53:ChangeResourceRecordSets` and `route53:GetChange`.
 /// <https://docs.aws.amazon.com/Route53/latest/APIReference/API_ChangeResourceRecordSets.html>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -183,7 +187,8 @@ pub struct KubernetesCluster {
     pub context: Option<String>,
 }
 
-/// `kubernetes.scale`: done when so many replicas are ready.
+/// `kubernetes.scale`: done when so many replicas are ready. Needs `get` and `patch` on
+/// `deployments.apps`.
 /// <https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/deployment-v1/>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -208,7 +213,7 @@ pub enum SnsAction {
     Publish(SnsPublish),
 }
 
-/// `sns.publish`: delivered at least once.
+/// `sns.publish`: delivered at least once. Needs `sns:Publish`.
 /// <https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -291,7 +296,7 @@ pub enum HttpEffect {
     Call,
     /// Tells people; its failure never fails a run.
     Notify,
-    /// Stops the old primary.
+    /// Stops the old primary; every promotion of the plan has to come after it.
     Fence,
     /// Moves traffic.
     Route,

@@ -19,6 +19,9 @@ use crate::model::{ProbeName, ProbeSettings, Settings};
 /// Where the configuration is found unless something else is said.
 pub const DEFAULT_FILE: &str = "/etc/failoverd/failoverd.toml";
 
+/// A check that needs what this room does not know, such as the adapters: told of faults by the report.
+pub type FurtherCheck = fn(&File, &Settings, &[LoadedProbe], &mut Report<'_>);
+
 /// What is loaded.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
@@ -30,6 +33,8 @@ pub struct LoadOptions {
     /// certificates), and who may write them? Off where a configuration is checked on another
     /// machine than its own.
     pub inspect: bool,
+    /// Asked at the end of the checks.
+    pub further: Option<FurtherCheck>,
 }
 
 impl LoadOptions {
@@ -39,12 +44,12 @@ impl LoadOptions {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .filter(|(name, _)| name.starts_with(PREFIX))
             .collect();
-        Self { file: file.into(), environment, inspect: true }
+        Self { file: file.into(), environment, inspect: true, further: None }
     }
 
     /// This file alone, without the environment, and without a look at what it refers to.
     pub fn file_only(file: impl Into<PathBuf>) -> Self {
-        Self { file: file.into(), environment: BTreeMap::new(), inspect: false }
+        Self { file: file.into(), environment: BTreeMap::new(), inspect: false, further: None }
     }
 }
 
@@ -100,6 +105,9 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Faults> {
     };
     let made = read::read(&mut tree, &mut report).map(|file| {
         let (settings, probes) = check::all(&file, &mut report);
+        if let Some(further) = options.further {
+            further(&file, &settings, &probes, &mut report);
+        }
         (file, settings, probes)
     });
     found.0.extend(report.finish().0);

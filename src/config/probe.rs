@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::secret::SecretText;
-use crate::model::{HumanDuration, Role};
+use crate::model::{HumanDuration, Role, TargetHash};
 
 /// What a probe asks. In the file: `http = { … }`, `tcp = { … }`, …; exactly one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -36,6 +37,13 @@ impl ProbeKind {
             Self::Postgres(_) => "postgres",
             Self::Redis(_) => "redis",
         }
+    }
+
+    /// SHA-256 of what is asked, in hexadecimal: another target has another one. A secret goes into
+    /// it by its reference, never by its value.
+    pub fn fingerprint(&self) -> TargetHash {
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        TargetHash::new(Sha256::digest(&json).iter().map(|byte| format!("{byte:02x}")).collect::<String>())
     }
 }
 
@@ -155,7 +163,8 @@ pub struct RedisProbe {
     /// The role that it must have; the other one is Down with the cause `wrong_role`.
     #[serde(default)]
     pub expect: Option<Role>,
-    /// A replica whose link to its primary has been silent for longer is Down (`lag_too_high`).
+    /// A replica whose link to its primary has been silent for longer is Down (`lag_too_high`). An
+    /// idle primary speaks every 10 s; after 15 s of silence it hangs, and the lag is unknown.
     #[serde(default)]
     pub max_lag: Option<HumanDuration>,
 }

@@ -281,8 +281,7 @@ impl From<Refusal> for Problem {
         let status = match refusal.code.as_str() {
             "not_found" => StatusCode::NOT_FOUND,
             "role" => StatusCode::FORBIDDEN,
-            "invalid" | "bad_request" => StatusCode::UNPROCESSABLE_ENTITY,
-            "in_doubt" | "unavailable" | "stopping" => StatusCode::SERVICE_UNAVAILABLE,
+            "ending" => StatusCode::SERVICE_UNAVAILABLE,
             // A guard, the point of no return, something that is over: the state forbids it now.
             _ => StatusCode::CONFLICT,
         };

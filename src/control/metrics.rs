@@ -62,7 +62,7 @@ struct Counters {
     journal_seconds: Histogram,
     stalls: IntCounter,
     notifications: IntCounterVec,
-    undelivered: IntGauge,
+    undelivered: IntGaugeVec,
     commands: IntCounterVec,
     reloads: IntCounterVec,
 }
@@ -266,7 +266,7 @@ impl Counters {
                 "Attempts to deliver a notice.",
                 &["route", "result"],
             )?,
-            undelivered: make.gauge("notifications_undelivered", "Notices that wait in the outbox.")?,
+            undelivered: make.flags("notifications_undelivered", "Notices that wait in the outbox.", &["route"])?,
             commands: make.counters("commands_total", "Commands of operators.", &["command", "result"])?,
             reloads: make.counters("config_reloads_total", "Reloads of the configuration.", &["result"])?,
         })
@@ -348,9 +348,9 @@ impl Metrics {
         self.0.counters.notifications.with_label_values(&[route, result]).inc();
     }
 
-    /// So many notices wait.
-    pub fn notifications_undelivered(&self, waiting: usize) {
-        self.0.counters.undelivered.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    /// So many notices wait for a route.
+    pub fn notifications_undelivered(&self, route: &str, waiting: usize) {
+        self.0.counters.undelivered.with_label_values(&[route]).set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 
     /// A command was done, refused by the brain, or forbidden by the role.

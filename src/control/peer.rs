@@ -41,6 +41,8 @@ impl Role {
             | Command::Deny { .. }
             | Command::Failover { .. }
             | Command::StepApprove { .. }
+            // What is left out may be the very question, or the promotion that a route waits for.
+            | Command::StepSkip { .. }
             // `None` gives the mode back to the configuration, which may say `auto`.
             | Command::Mode { mode: None | Some(Mode::Auto) } => Self::Approver,
             Command::Pause
@@ -48,7 +50,6 @@ impl Role {
             | Command::Ack { .. }
             | Command::Abort { .. }
             | Command::StepRetry { .. }
-            | Command::StepSkip { .. }
             | Command::Mode { mode: Some(Mode::Approve | Mode::AlertOnly) } => Self::Operator,
         }
     }
@@ -342,6 +343,7 @@ mod tests {
             Command::Deny { incident: incident.clone() },
             Command::Failover { scenario: ScenarioName::from("x"), allow_data_loss: None },
             Command::StepApprove { run: None, step: "s".into() },
+            Command::StepSkip { run: None, step: "s".into() },
             Command::Mode { mode: Some(Mode::Auto) },
             Command::Mode { mode: None },
         ] {
@@ -353,7 +355,6 @@ mod tests {
             Command::Ack { incident },
             Command::Abort { run: None },
             Command::StepRetry { run: None, step: "s".into() },
-            Command::StepSkip { run: None, step: "s".into() },
             Command::Mode { mode: Some(Mode::AlertOnly) },
             Command::Mode { mode: Some(Mode::Approve) },
         ] {

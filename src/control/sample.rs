@@ -64,6 +64,7 @@ fn scenario() -> ScenarioView {
         decision: None,
         guards: vec![guard("mode", true, "approve", None), guard("standby", true, "standby is up", None)],
         plan: Some("regional-failover".into()),
+        plan_hash: None,
         rto: HumanDuration::secs(900),
         rpo: Some(HumanDuration::secs(60)),
         budget: HumanDuration::secs(252),

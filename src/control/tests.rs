@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -174,8 +174,8 @@ async fn a_watcher_sees_each_change_and_the_end() {
 }
 
 #[tokio::test]
-async fn a_head_that_does_not_come_and_too_many_connections_are_cut() {
-    let bounds = Bounds { connections: 2, per_caller: 2, head: Duration::from_millis(200), ..Bounds::default() };
+async fn a_head_that_does_not_come_is_cut() {
+    let bounds = Bounds { head: Duration::from_millis(200), ..Bounds::default() };
     let running = start(Lists::default(), bounds);
     let mut idle = UnixStream::connect(&running.path).await.expect("connected");
     idle.write_all(b"GET /v1/status HTTP/1.1\r\n").await.expect("written");
@@ -186,6 +186,36 @@ async fn a_head_that_does_not_come_and_too_many_connections_are_cut() {
     let mut silent = UnixStream::connect(&running.path).await.expect("connected");
     let cut = tokio::time::timeout(Duration::from_secs(5), silent.read_to_end(&mut answer)).await;
     assert!(cut.is_ok(), "silence is cut");
+}
+
+/// One more than there are places is sent away at once; a place that is given back is taken again.
+#[tokio::test]
+async fn a_crowd_is_sent_away() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let at = listener.local_addr().expect("an address");
+    let router = axum::Router::new().fallback(|| async { "here" });
+    let bounds = Bounds { connections: 2, per_caller: 2, ..Bounds::default() };
+    let stop = CancellationToken::new();
+    tokio::spawn(serve(TcpSource(listener), router, bounds, stop.clone()));
+    let ask = async |stream: &mut TcpStream| {
+        let mut answer = vec![0; 1024];
+        let asked = stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        let read = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut answer)).await.expect("in time");
+        asked.is_ok() && read.is_ok_and(|read| String::from_utf8_lossy(&answer[..read]).contains("200 OK"))
+    };
+    let mut one = TcpStream::connect(at).await.expect("connected");
+    let mut two = TcpStream::connect(at).await.expect("connected");
+    assert!(ask(&mut one).await && ask(&mut two).await);
+    let mut three = TcpStream::connect(at).await.expect("connected");
+    assert!(!ask(&mut three).await, "a third is let in");
+    drop(one);
+    let again = async {
+        while !ask(&mut TcpStream::connect(at).await.expect("connected")).await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), again).await.expect("the place is taken again");
+    stop.cancel();
 }
 
 /// Runs `curl` as somebody in no list.
@@ -292,7 +322,7 @@ fn full() -> Metrics {
     metrics.journal_append(Duration::from_millis(2));
     metrics.loop_stalled();
     metrics.notification("critical", "delivered");
-    metrics.notifications_undelivered(2);
+    metrics.notifications_undelivered("sms", 2);
     metrics.command("pause", "done");
     metrics.config_reload(true);
     metrics

@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::detect::{Change, Detector};
+use super::detect::{Change, Detector, Pace};
 use super::event::{Effect, Event};
 use super::ledger::{IllegalRecord, Ledger};
+use super::marks::Marks;
 use super::quorum::{self, PeerVote, Question};
-use super::run::Driver;
+use super::run::{Doing, Driver};
 use super::scenario::Watch;
 use crate::model::{
-    Applied, CallId, Entry, Health, Importance, MonoTime, Notice, NoticeKind, Now, Observation, PlanHash, PlanName,
-    ProbeName, Record, ScenarioSettings, Settings, Verdict,
+    Applied, CallId, Entry, Health, Importance, IncidentId, MonoTime, Notice, NoticeKind, Now, Observation, Plan,
+    PlanHash, PlanName, ProbeName, Record, ScenarioSettings, Settings, Trigger, Verdict, Work,
 };
 
 /// Everything that decides, as one synchronous value.
@@ -25,6 +26,9 @@ pub struct Brain {
     pub(super) peers: Vec<Vec<PeerVote>>,
     pub(super) watches: Vec<Watch>,
     pub(super) ledger: Ledger,
+    pub(super) marks: Marks,
+    /// See `find_orphans`.
+    pub(super) orphans: Vec<IncidentId>,
     pub(super) driver: Option<Driver>,
     pub(super) started: Now,
     pub(super) tilt_until: Option<MonoTime>,
@@ -51,6 +55,8 @@ impl Brain {
             detectors: Vec::new(),
             peers: Vec::new(),
             watches: Vec::new(),
+            marks: Marks::of(&ledger, now),
+            orphans: Vec::new(),
             ledger,
             driver: None,
             started: now,
@@ -62,7 +68,8 @@ impl Brain {
             next_call: 0,
             wake: Some(now.mono),
         };
-        brain.lay_out(HashMap::new());
+        brain.lay_out(None, HashMap::new());
+        brain.find_orphans();
         brain.recall(now);
         Ok(brain)
     }
@@ -167,6 +174,7 @@ impl Brain {
                 break;
             }
         }
+        self.set_paces();
         self.attentive = self.driver.is_some() || self.watches.iter().any(Watch::is_attentive);
         self.wake = self.earliest_wake(now.mono);
     }
@@ -186,24 +194,39 @@ impl Brain {
         let old = std::mem::replace(&mut self.settings, Arc::new(settings));
         let watches = std::mem::take(&mut self.watches);
         let votes = std::mem::take(&mut self.detectors).into_iter().zip(std::mem::take(&mut self.peers));
-        self.lay_out(votes.map(|(own, peers)| (own.settings.name.clone(), (own, peers))).collect());
+        self.lay_out(Some(&old), votes.map(|(own, peers)| (own.settings.name.clone(), (own, peers))).collect());
         for (was, watch) in old.scenarios.iter().zip(watches) {
             let same = self.settings.scenarios.iter().position(|new| new.name == was.name && new.when == was.when);
             if let Some(place) = same {
                 self.watches[place] = watch;
             }
         }
+        self.find_orphans();
     }
 
-    /// Fits detectors and watches to the settings; a probe that is as it was keeps its votes.
-    fn lay_out(&mut self, mut old: HashMap<ProbeName, (Detector, Vec<PeerVote>)>) {
+    /// Fits detectors and watches to the settings. What was seen of a target stays, although it is
+    /// looked at more often or less; what was seen of another one by the same name does not.
+    fn lay_out(&mut self, was: Option<&Settings>, mut old: HashMap<ProbeName, (Detector, Vec<PeerVote>)>) {
         let votes = self.settings.probes.iter().map(|probe| match old.remove(&probe.name) {
-            Some((own, peers)) if own.settings == *probe => (own, peers),
-            _ => (Detector::new(probe.clone()), Vec::new()),
+            Some((mut own, peers)) if own.settings.target == probe.target => {
+                own.adjust(probe.clone());
+                (own, peers)
+            }
+            was => {
+                let mut own = Detector::new(probe.clone());
+                // The runner knows it by its name.
+                own.pace = was.map_or(Pace::Usual, |(was, _)| was.pace);
+                (own, Vec::new())
+            }
         });
         (self.detectors, self.peers) = votes.unzip();
         self.index = self.settings.probes.iter().enumerate().map(|(i, probe)| (probe.name.clone(), i)).collect();
-        self.hashes = self.settings.plans.iter().map(|plan| (plan.name.clone(), plan.hash())).collect();
+        let known = std::mem::take(&mut self.hashes);
+        let hash = |plan: &Plan| {
+            let same = was.and_then(|was| was.plan(&plan.name)).is_some_and(|was| was == plan);
+            known.get(&plan.name).filter(|_| same).cloned().unwrap_or_else(|| plan.hash())
+        };
+        self.hashes = self.settings.plans.iter().map(|plan| (plan.name.clone(), hash(plan))).collect();
         self.watches = self.settings.scenarios.iter().map(|_| Watch::default()).collect();
     }
 
@@ -224,7 +247,7 @@ impl Brain {
         }
         let doubts = detector.in_doubt();
         if doubts != doubted {
-            self.effects.push(Effect::Pace { probe: probe.clone(), fast: doubts });
+            self.set_pace(index);
             if doubts && health == Health::Down && !self.settings.anchors.contains(probe) {
                 // Are we the ones who are cut off? Fresh answers have to come before the verdict.
                 let anchors = self.settings.anchors.iter().cloned().map(Effect::ProbeNow);
@@ -233,6 +256,32 @@ impl Brain {
         }
         self.note_look(index, started, health);
         change == Change::Changed || self.attentive
+    }
+
+    fn set_paces(&mut self) {
+        (0..self.detectors.len()).for_each(|index| self.set_pace(index));
+    }
+
+    /// Has a probe look faster while it is in doubt or a step waits for it, and no longer: also where
+    /// a tilt, a reload or the end of a run took the reason away.
+    fn set_pace(&mut self, index: usize) {
+        let detector = &self.detectors[index];
+        let name = &detector.settings.name;
+        let wanted = detector.in_doubt() || self.driver.as_ref().is_some_and(|driver| self.is_hurried(driver, name));
+        let pace = if wanted { Pace::Fast } else { Pace::Usual };
+        if std::mem::replace(&mut self.detectors[index].pace, pace) != pace {
+            let probe = self.detectors[index].settings.name.clone();
+            self.effects.push(Effect::Pace { probe, fast: wanted });
+        }
+    }
+
+    /// Does a `verify.probe` look at it now?
+    fn is_hurried(&self, driver: &Driver, probe: &ProbeName) -> bool {
+        let Some(run) = self.ledger.runs.get(&driver.run) else { return false };
+        driver.steps.iter().zip(&run.plan.steps).any(|(activity, step)| {
+            matches!(activity.doing, Doing::Holding { .. })
+                && matches!(&step.work, Work::VerifyProbe { probe: held, .. } if held == probe)
+        })
     }
 
     fn peer_vote(&mut self, probe: &ProbeName, vote: PeerVote) -> bool {
@@ -320,6 +369,7 @@ impl Brain {
             self.set_doubt(now, illegal.to_string());
             return false;
         }
+        self.marks.note(now, &record.entry);
         match self.effects.last_mut() {
             // One fsync for records that nothing stands between.
             Some(Effect::Journal(records)) => records.push(record),
@@ -337,9 +387,10 @@ impl Brain {
         about: Option<&super::incident::Incident>,
         subject: String,
     ) {
+        let repeated = about.is_some_and(|incident| self.is_repeated(kind, incident));
         self.effects.push(Effect::Notify(Notice {
             kind,
-            importance,
+            importance: if repeated { Importance::Info } else { importance },
             at: now.wall,
             scenario: about.map(|incident| incident.scenario.clone()),
             severity: about.map(|incident| incident.severity.clone()),
@@ -348,6 +399,23 @@ impl Brain {
             subject,
             body: about.map(body).unwrap_or_default(),
         }));
+    }
+}
+
+impl Brain {
+    /// Is it the beginning or the end of one more run that did not get past its last look? The first
+    /// one pages; what comes of many has a page of its own, with the reason.
+    fn is_repeated(&self, kind: NoticeKind, incident: &super::incident::Incident) -> bool {
+        let Some(place) = self.settings.scenarios.iter().position(|known| known.name == incident.scenario) else {
+            return false;
+        };
+        let Some(run) = incident.run.as_ref().and_then(|run| self.ledger.runs.get(run)) else { return false };
+        let vain = self.watches[place].vain;
+        match kind {
+            NoticeKind::RunStarted => vain > 0 && !matches!(run.trigger, Trigger::Manual { .. }) && !run.changed(),
+            NoticeKind::RunEnded => vain > 1 && !run.counts(),
+            _ => false,
+        }
     }
 }
 

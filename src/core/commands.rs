@@ -60,7 +60,9 @@ impl Brain {
         self.commit(now, Entry::Resumed { by: by.to_owned() });
         // The time that a step waited for a person is not its own.
         if let Some(driver) = &mut self.driver {
-            let waited = |doing: &Doing| matches!(doing, Doing::Ready { .. } | Doing::Backoff { .. });
+            let waited = |doing: &Doing| {
+                matches!(doing, Doing::Ready { .. } | Doing::Backoff { .. } | Doing::Asking | Doing::Holding { .. })
+            };
             for activity in driver.steps.iter_mut().filter(|activity| waited(&activity.doing)) {
                 let timeout = activity.deadline.zip(activity.started).map(|(end, start)| end.since(start));
                 activity.deadline = timeout.map(|timeout| now.mono + timeout);
@@ -121,6 +123,7 @@ impl Brain {
             let hint = if run.ended.is_none() { "; `failoverd abort` stops it" } else { "" };
             return Err(refuse("not_now", format!("run {} was started for {id}{hint}", run.id)));
         }
+        let loss_shown = self.loss_shown(&scenario, now.mono);
         self.commit(
             now,
             Entry::ApprovalAnswered {
@@ -130,6 +133,7 @@ impl Brain {
                 plan_hash,
                 epoch: self.ledger.epoch.next(),
                 allow_data_loss,
+                loss_shown,
             },
         );
         // What follows from the answer is decided now, so that the person is told the truth.
@@ -169,7 +173,8 @@ impl Brain {
         let incident = self.ledger.open_incident(name).cloned();
         let mut guards = self.standing_guards(now, &scenario);
         guards.extend(self.target_guards(now, &scenario, incident.as_ref()));
-        let loss = self.data_loss(&scenario, now.mono, allow_data_loss);
+        let allowed = allow_data_loss.map(|loss| (loss, self.loss_shown(&scenario, now.mono)));
+        let loss = self.data_loss(&scenario, now.mono, allowed);
         let reason =
             guards.into_iter().filter(|guard| guard.name != "data_loss").find_map(|guard| guard.holds).or(loss);
         if let Some(reason) = reason {
@@ -207,7 +212,8 @@ impl Brain {
         if run.aborting.is_some() {
             return Ok(Answer { text: format!("run {id} is aborting already"), run: Some(id) });
         }
-        if run.past_no_return() {
+        // Also where it was only seen to stand so far: somebody has promoted by hand.
+        if run.past_no_return() || self.driver.as_ref().is_some_and(|driver| driver.found_past(run)) {
             let step = run.plan.point_of_no_return.as_ref().map_or("", StepName::as_str);
             return Err(refuse(
                 "point_of_no_return",

@@ -29,6 +29,15 @@ pub(super) struct Latest {
     pub(super) cause: Option<Cause>,
 }
 
+/// How fast a probe looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// Every `interval`.
+    Usual,
+    /// Every `fast_interval`.
+    Fast,
+}
+
 /// Rise and fall of one probe.
 #[derive(Clone, Debug)]
 pub(super) struct Detector {
@@ -52,6 +61,10 @@ pub(super) struct Detector {
     pub(super) latency: Option<Duration>,
     pub(super) facts: Option<Box<Facts>>,
     lags: VecDeque<(MonoTime, Lag)>,
+    /// The one that counts while the primary is down: those measured since push it out of `lags`.
+    kept_lag: Option<(MonoTime, Lag)>,
+    /// What the runner was told last.
+    pub(super) pace: Pace,
     /// When commits were last seen to wait for a standby, or not to.
     synchronous: Option<(MonoTime, bool)>,
 }
@@ -74,6 +87,8 @@ impl Detector {
             latency: None,
             facts: None,
             lags: VecDeque::new(),
+            kept_lag: None,
+            pace: Pace::Usual,
             synchronous: None,
         }
     }
@@ -224,7 +239,13 @@ impl Detector {
     /// Later ones are worthless as a forecast: a standby that is cut off believes for a while that
     /// it has everything.
     pub(super) fn lag_at(&self, at: MonoTime) -> Option<(MonoTime, Lag)> {
-        self.lags.iter().rev().find(|(measured, _)| *measured <= at).copied()
+        let newest = self.lags.iter().rev().find(|(measured, _)| *measured <= at);
+        newest.or(self.kept_lag.as_ref().filter(|(measured, _)| *measured <= at)).copied()
+    }
+
+    /// Keeps what was measured until then, however much is measured after it.
+    pub(super) fn keep_lag(&mut self, at: MonoTime) {
+        self.kept_lag = self.lag_at(at).or(self.kept_lag);
     }
 
     /// Did commits wait for a standby when last seen, no earlier than `from`?
@@ -249,6 +270,15 @@ impl Detector {
         self.synchronous.get_or_insert((at, true));
     }
 
+    /// Takes other settings for the same target: what was seen of it stays. With another rise or fall
+    /// the old conclusion would not be one, and it concludes afresh.
+    pub(super) fn adjust(&mut self, settings: ProbeSettings) {
+        if (settings.fall, settings.rise) != (self.settings.fall, self.settings.rise) {
+            self.forget_vote();
+        }
+        self.settings = settings;
+    }
+
     /// Forgets the vote, not the history: after a tilt everything is looked at afresh.
     pub(super) fn forget_vote(&mut self) {
         self.health = None;
@@ -268,6 +298,7 @@ mod tests {
         Detector::new(ProbeSettings {
             name: "api".into(),
             region: None,
+            target: "here".into(),
             interval: HumanDuration::secs(1),
             fast_interval: HumanDuration::secs(1),
             timeout: HumanDuration::secs(1),

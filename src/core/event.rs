@@ -69,8 +69,9 @@ pub enum Event {
         /// What.
         what: String,
     },
-    /// The daemon is about to end: what is out is brought to its end, nothing new is begun, and the
-    /// next life takes up the run.
+    /// The daemon is about to end: nothing new is decided or begun, and what comes of the calls that
+    /// are out is still written down. A call that is out when the daemon is gone is an unknown outcome;
+    /// the next life takes up the run there.
     Ending,
     /// Storage, lease or clock is in doubt: start nothing new.
     StateInDoubt {
@@ -127,7 +128,7 @@ pub enum Command {
         #[serde(default)]
         run: Option<RunId>,
     },
-    /// Answer an `approval` step with yes, or try a parked step again.
+    /// Try a parked step again.
     StepRetry {
         /// The run; `None` is the active one.
         #[serde(default)]

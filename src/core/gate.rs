@@ -7,9 +7,9 @@ use super::brain::Brain;
 use super::detect::Detector;
 use super::quorum::{self, Question};
 use super::run::{Doing, Driver};
-use super::run_ledger::RunLedger;
 use crate::model::{
-    Condition, EffectKind, Entry, Health, MonoTime, Now, ProbeName, ScenarioName, Subject, Truth, Verdict,
+    Condition, Entry, Health, Importance, MonoTime, NoticeKind, Now, ProbeName, RunId, ScenarioName, Subject, Truth,
+    Verdict,
 };
 
 /// A look that is older than this when the first change is due is repeated: a pause, an approval or
@@ -19,6 +19,8 @@ const VALID_FOR: Duration = Duration::from_secs(10);
 const MARGIN: Duration = Duration::from_secs(1);
 /// At the earliest so long after a look in vain the condition is confirmed again.
 const CONFIRM_AGAIN: Duration = Duration::from_secs(5);
+/// And so long after several, unless `confirm_for` itself is longer.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// What stands between a run and its first change.
 #[derive(Clone, Debug)]
@@ -68,7 +70,7 @@ impl Brain {
 
     /// Asks the probes that the condition wants to be down, and the anchors: whether it is us.
     fn look_again_at(&mut self, now: Now, when: Condition) -> Gate {
-        let probes = down_subjects(&when);
+        let probes = when.wanted_down();
         let longest = probes.iter().filter_map(|probe| self.settings.probe(probe)).map(|probe| probe.timeout.get());
         let until = now.mono + longest.max().unwrap_or_default() + MARGIN;
         if probes.is_empty() {
@@ -93,7 +95,7 @@ impl Brain {
         if matches!(driver.gate, Gate::Open) {
             return false;
         }
-        if changed(&self.ledger.runs[&driver.run]) {
+        if self.ledger.runs[&driver.run].changed() {
             driver.gate = Gate::Open;
             return false;
         }
@@ -114,6 +116,7 @@ impl Brain {
             Gate::Looking(look) => match self.judge(look, now.mono) {
                 Truth::True => {
                     driver.gate = Gate::Passed { at: now.mono, when: look.when.clone() };
+                    self.tell_it_goes_on(now, &driver.run);
                     false
                 }
                 Truth::False => self.abort_at_gate(now, driver, "the primary answered at the last look"),
@@ -125,6 +128,17 @@ impl Brain {
         }
     }
 
+    /// After looks in vain the beginning of a run pages nobody; that this one goes on does.
+    fn tell_it_goes_on(&mut self, now: Now, run: &RunId) {
+        let scenario = &self.ledger.runs[run].scenario;
+        let place = self.settings.scenarios.iter().position(|candidate| candidate.name == *scenario);
+        let Some(watch) = place.map(|place| &mut self.watches[place]) else { return };
+        if std::mem::take(&mut watch.vain) > 0 {
+            let subject = format!("run {run} goes on: the last look saw the primary down");
+            self.notify_run(now, NoticeKind::RunStarted, Importance::Page, run, subject);
+        }
+    }
+
     fn abort_at_gate(&mut self, now: Now, driver: &Driver, why: &str) -> bool {
         let scenario = self.ledger.runs[&driver.run].scenario.clone();
         let entry = Entry::RunAborting { run: driver.run.clone(), by: why.to_owned(), compensate: false };
@@ -132,11 +146,25 @@ impl Brain {
         if self.commit(now, entry)
             && let Some(place) = place
         {
-            let wait = self.settings.scenarios[place].confirm_for.get().max(CONFIRM_AGAIN);
-            self.watches[place].not_before = Some(now.mono + wait);
-            self.watches[place].held_since = None;
+            let watch = &mut self.watches[place];
+            watch.vain = watch.vain.saturating_add(1);
+            watch.held_since = None;
+            self.watches[place].not_before = Some(self.look_again_from(now, place, &driver.run));
         }
         true
+    }
+
+    /// A primary that flaps would have a run begun and given up every few seconds, with a page for
+    /// each: so each look in vain doubles the wait for the next one. A real outage may follow at any
+    /// time, so the wait stays short, and ends at the last moment to decide.
+    fn look_again_from(&self, now: Now, place: usize, run: &RunId) -> MonoTime {
+        let scenario = &self.settings.scenarios[place];
+        let wait = scenario.confirm_for.get().max(CONFIRM_AGAIN);
+        let doublings = self.watches[place].vain.saturating_sub(1).min(5);
+        let at = now.mono + wait.saturating_mul(1 << doublings).min(LONGEST_WAIT).max(wait);
+        let incident = self.ledger.runs[run].incident.as_ref().and_then(|id| self.ledger.incidents.get(id));
+        let decide = incident.map_or(at, |incident| now.mono + self.left_to_decide(now, scenario, incident));
+        at.min(decide).max(now.mono + wait)
     }
 
     fn judge(&self, look: &Look, now: MonoTime) -> Truth {
@@ -167,21 +195,4 @@ impl Brain {
             self.peers[index].iter().filter(|peer| peer.domain != self.settings.domain).cloned().collect();
         matches!(quorum::verdict(&question, &nobody, &others), Verdict::Down { .. })
     }
-}
-
-/// Was anything changed, messages aside?
-pub(super) fn changed(run: &RunLedger) -> bool {
-    run.intended.iter().any(|index| {
-        let effect = run.plan.steps[*index].work.action().map(|spec| spec.effect);
-        !matches!(effect, Some(EffectKind::Notify | EffectKind::Verify))
-    })
-}
-
-/// The probes that the condition wants to be down.
-fn down_subjects(when: &Condition) -> Vec<ProbeName> {
-    let mut probes: Vec<ProbeName> =
-        when.subjects().iter().filter(|subject| subject.is == Health::Down).map(|s| s.probe.clone()).collect();
-    probes.sort_unstable();
-    probes.dedup();
-    probes
 }

@@ -3,12 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Decision, Entry, Epoch, HumanDuration, IncidentId, PlanHash, ReplicationEvidence, RunId, ScenarioName, Severity,
-    StepEnd, WallTime,
+    Decision, Entry, Epoch, HumanDuration, IncidentId, LossShown, PlanHash, ReplicationEvidence, RunId, ScenarioName,
+    Severity, StepEnd, WallTime,
 };
 
-/// A timeline longer than this is cut: a flapping target must not fill the memory.
+/// A timeline longer than this is cut in its middle: a flapping target must not fill the memory, and
+/// both how it began and how it ended are asked for.
 const TIMELINE: usize = 500;
+/// So many of the first lines are kept, and as many of the newest.
+const KEPT: usize = TIMELINE / 2;
+const LEFT_OUT: &str = "more was left out here; the journal has it";
 
 /// An incident.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,8 +39,14 @@ pub struct Incident {
     pub answered: Option<Answered>,
     /// Its newest run.
     pub run: Option<RunId>,
-    /// What was known of the standbys' data when it opened.
+    /// What was known of the standbys' data when it opened, or when the primary fell after that.
     pub replication: Vec<ReplicationEvidence>,
+    /// When that was; `None` when it opened.
+    #[serde(default)]
+    pub replication_seen: Option<WallTime>,
+    /// How often it was written down anew.
+    #[serde(default)]
+    pub replication_changes: u32,
     /// What happened, in order.
     pub timeline: Vec<(WallTime, String)>,
 }
@@ -67,6 +77,9 @@ pub struct Answered {
     pub epoch: Epoch,
     /// The loss of data that the person allowed.
     pub allow_data_loss: Option<HumanDuration>,
+    /// Was the loss known then?
+    #[serde(default)]
+    pub loss_shown: LossShown,
 }
 
 impl Incident {
@@ -94,6 +107,8 @@ impl Incident {
             answered: None,
             run: None,
             replication: replication.clone(),
+            replication_seen: None,
+            replication_changes: 0,
             timeline,
         })
     }
@@ -118,7 +133,7 @@ impl Incident {
                 self.answered = None;
                 format!("approval asked for plan {} until {until}", plan_hash.short())
             }
-            Entry::ApprovalAnswered { by, approved, plan_hash, epoch, allow_data_loss, .. } => {
+            Entry::ApprovalAnswered { by, approved, plan_hash, epoch, allow_data_loss, loss_shown, .. } => {
                 self.answered = Some(Answered {
                     at,
                     by: by.clone(),
@@ -126,9 +141,17 @@ impl Incident {
                     plan_hash: plan_hash.clone(),
                     epoch: *epoch,
                     allow_data_loss: *allow_data_loss,
+                    loss_shown: *loss_shown,
                 });
                 let loss = allow_data_loss.map(|loss| format!(", allowing the loss of {loss}")).unwrap_or_default();
                 format!("{} by {by}{loss}", if *approved { "approved" } else { "denied" })
+            }
+            Entry::ReplicationSeen { replication, .. } => {
+                self.replication = replication.clone();
+                self.replication_seen = Some(at);
+                self.replication_changes += 1;
+                let down = replication.iter().any(|known| known.down_since.is_some());
+                format!("the replication's primary is {}", if down { "down" } else { "back" })
             }
             Entry::IncidentClosed { why, .. } => {
                 self.closed = Some(at);
@@ -164,10 +187,37 @@ impl Incident {
     }
 
     fn note(&mut self, at: WallTime, line: String) {
-        if self.timeline.len() < TIMELINE {
-            self.timeline.push((at, line));
+        if self.timeline.len() > TIMELINE {
+            self.timeline.remove(KEPT + 1);
         } else if self.timeline.len() == TIMELINE {
-            self.timeline.push((at, "more was left out; the journal has it".to_owned()));
+            self.timeline[KEPT].1 = LEFT_OUT.to_owned();
         }
+        self.timeline.push((at, line));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_timeline_keeps_how_it_began_and_how_it_ended() {
+        let opened = Entry::IncidentOpened {
+            incident: "INC-1".into(),
+            scenario: "regional".into(),
+            severity: Severity("P0".into()),
+            outage_start: WallTime(0),
+            votes: vec![],
+            replication: vec![],
+        };
+        let mut incident = Incident::open(WallTime(0), &opened).unwrap();
+        for number in 0..2_000 {
+            incident.note(WallTime(number), format!("line {number}"));
+        }
+        let lines: Vec<&str> = incident.timeline.iter().map(|(_, line)| line.as_str()).collect();
+        assert_eq!(lines.len(), TIMELINE + 1);
+        assert_eq!((lines[0], lines[2], lines[KEPT - 1]), ("first bad observation", "line 0", "line 247"));
+        assert_eq!(lines[KEPT], LEFT_OUT);
+        assert_eq!((lines[KEPT + 1], lines[TIMELINE]), ("line 1750", "line 1999"));
     }
 }

@@ -11,9 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::incident::Incident;
 use super::run_ledger::RunLedger;
-use crate::model::{
-    ActionKind, Entry, Epoch, IncidentId, Mode, PlanName, Record, RunId, ServiceName, StepEnd, StepName, WallTime,
-};
+use crate::model::{ActionKind, Entry, Epoch, IncidentId, Mode, PlanName, Record, RunId, StepEnd, StepName, WallTime};
 
 /// How many measured times are kept for each step.
 const KEPT_TIMES: usize = 100;
@@ -92,21 +90,9 @@ impl Ledger {
         self.incidents.values().rev().find(|incident| incident.closed.is_none() && incident.scenario == *scenario)
     }
 
-    /// When the newest run of a service that counts ended; cool-down starts there.
-    pub fn last_end(&self, service: &ServiceName) -> Option<WallTime> {
-        self.runs
-            .values()
-            .filter(|run| run.service == *service && run.counts())
-            .filter_map(|run| run.ended.map(|(_, at)| at))
-            .max()
-    }
-
-    /// When the runs that count began, since `from`, the oldest first.
-    pub fn starts_since(&self, from: WallTime) -> Vec<WallTime> {
-        let mut starts: Vec<WallTime> =
-            self.runs.values().filter(|run| run.started >= from && run.counts()).map(|run| run.started).collect();
-        starts.sort_unstable();
-        starts
+    /// The runs that count: for the cool-down and for the limit of failovers.
+    pub fn counted_runs(&self) -> impl Iterator<Item = &RunLedger> {
+        self.runs.values().filter(|run| run.counts())
     }
 
     /// The 95th percentile of the measured times of a step, once there are three.
@@ -163,6 +149,7 @@ impl Ledger {
             | Entry::Decided { incident, .. }
             | Entry::ApprovalAsked { incident, .. }
             | Entry::ApprovalAnswered { incident, .. }
+            | Entry::ReplicationSeen { incident, .. }
             | Entry::IncidentClosed { incident, .. } => {
                 self.incidents.get_mut(incident).ok_or(format!("there is no incident {incident}"))?.apply(at, entry)
             }

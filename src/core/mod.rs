@@ -11,6 +11,7 @@ pub mod event;
 mod gate;
 pub mod incident;
 pub mod ledger;
+mod marks;
 pub mod plan;
 mod policy;
 mod quorum;

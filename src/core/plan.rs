@@ -3,7 +3,7 @@
 //! Lives here: what can be computed from a plan and the settings alone. Does not live here: what
 //! is decided by it. Imports `model` only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
@@ -14,6 +14,9 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use crate::model::{
     Condition, Health, HumanDuration, Plan, PlanName, ProbeSettings, ScenarioSettings, Settings, Step, StepName, Work,
 };
+
+/// How many attempts of one probe run at a time, at most; the runner of the probes keeps to it.
+pub const MOST_IN_FLIGHT: usize = 4;
 
 /// The steps of a plan that wait for each other in a circle; the first is named again at the end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -158,8 +161,8 @@ pub fn ancestors(plan: &Plan, step: &StepName) -> BTreeSet<StepName> {
 /// How long it takes at most, from the moment in which the outage begins, until the condition
 /// holds: the detection budget (L1).
 ///
-/// One probe needs the wait for its next attempt, the confirmations at `fast_interval`, and the
-/// timeout of the last one, which may hang. All of several need the slowest, any of them the
+/// One probe needs the wait for its next attempt, the confirmations, and the timeout of the last one,
+/// which may hang. All of several need the slowest, any of them the
 /// quickest, `at_least` as many of the quickest as weigh enough.
 pub fn detection_budget(settings: &Settings, condition: &Condition) -> Duration {
     budget(settings, condition, false)
@@ -231,8 +234,8 @@ fn budget(settings: &Settings, condition: &Condition, negated: bool) -> Duration
 
 /// How long one probe needs until its vote is `is` (or, `negated`, is not any more).
 fn probe_budget(probe: &ProbeSettings, is: Health, negated: bool) -> Duration {
-    let fall = attempts(probe.interval, probe.fast_interval, probe.fall).saturating_add(probe.timeout.get());
-    let rise = attempts(probe.interval, probe.interval, probe.rise).saturating_add(probe.timeout.get());
+    let fall = fall_budget(probe);
+    let rise = probe.interval.get().saturating_mul(probe.rise).saturating_add(probe.timeout.get());
     let unknown = probe.max_age.get().max(probe.interval.get().saturating_add(probe.timeout.get()));
     match (is, negated) {
         (Health::Down, false) | (Health::Up, true) => fall,
@@ -242,9 +245,37 @@ fn probe_budget(probe: &ProbeSettings, is: Health, negated: bool) -> Duration {
     }
 }
 
-/// The wait for the first attempt, and for the others of `count`.
-fn attempts(first: HumanDuration, others: HumanDuration, count: u32) -> Duration {
-    first.get().saturating_add(others.get().saturating_mul(count.saturating_sub(1)))
+/// How long a probe needs at most to fall, from the moment in which its target begins to hang or to
+/// refuse. Walks through the starts of its attempts as the runner paces them, each as late as can be:
+///
+/// - The first comes an interval after the last one that was answered.
+/// - The fast pace begins with the first report, which a target that hangs gives only after the
+///   timeout. Until then each start comes an interval after the last one.
+/// - From there on each comes a `fast_interval` after the last, while others still run. A start above
+///   [`MOST_IN_FLIGHT`] of them is skipped, so that the next one waits for the end of the oldest and
+///   for its turn at the fast pace.
+///
+/// Where a target hangs for one attempt and refuses the next, before the first has ended, the first is
+/// too late to count; with a timeout below the fast interval that cannot be.
+fn fall_budget(probe: &ProbeSettings) -> Duration {
+    /// So many are walked through; who asks for more bad answers than that gets a rougher bound.
+    const WALKED: u32 = 1000;
+    let (interval, fast, timeout) = (probe.interval.get(), probe.fast_interval.get(), probe.timeout.get());
+    let doubted = interval.saturating_add(timeout);
+    let mut running = VecDeque::from([interval]);
+    let mut last = interval;
+    for _ in 1..probe.fall.min(WALKED) {
+        last = last.saturating_add(interval).min(last.saturating_add(fast).max(doubted));
+        if running.len() == MOST_IN_FLIGHT
+            && let Some(oldest) = running.pop_front()
+        {
+            last = last.max(oldest.saturating_add(timeout).saturating_add(fast));
+        }
+        running.push_back(last);
+    }
+    let rest = probe.fall.saturating_sub(WALKED);
+    let slowest = interval.max(timeout.saturating_add(fast));
+    last.saturating_add(slowest.saturating_mul(rest)).saturating_add(timeout)
 }
 
 /// How long a step is expected to take where neither a run nor the configuration has told.

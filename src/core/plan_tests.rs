@@ -80,6 +80,7 @@ fn probe(name: &str, interval: u64, fall: u32) -> ProbeSettings {
     ProbeSettings {
         name: name.into(),
         region: None,
+        target: "here".into(),
         interval: HumanDuration::secs(interval),
         fast_interval: HumanDuration::secs(1),
         timeout: HumanDuration::secs(1),
@@ -123,6 +124,78 @@ fn one_probe_needs_its_interval_its_confirmations_and_a_hanging_last_attempt() {
     assert_eq!(seconds(&down("quick")), 2 + 2 + 1);
     assert_eq!(seconds(&down("slow")), 10 + 2 + 1);
     assert_eq!(seconds(&Condition::Probe(Subject { probe: "slow".into(), is: Health::Up })), 10 + 10 + 1);
+}
+
+/// In seconds: interval, fast interval, timeout, fall.
+fn timed(interval: u64, fast: u64, timeout: u64, fall: u32) -> ProbeSettings {
+    ProbeSettings {
+        fast_interval: HumanDuration::secs(fast),
+        timeout: HumanDuration::secs(timeout),
+        ..probe("timed", interval, fall)
+    }
+}
+
+#[test]
+fn a_target_that_hangs_delays_the_fast_pace_by_its_timeout() {
+    for (interval, fast, timeout, fall, expected) in [
+        // The starts that count; the last one takes its timeout.
+        (2, 1, 1, 1, 2 + 1),
+        (2, 1, 1, 3, 4 + 1),              // 2, 3, 4
+        (10, 1, 5, 3, 16 + 5),            // 10; told at 15, then 15, 16
+        (2, 1, 5, 4, 7 + 5),              // 2, 4, 6; told at 7, then 7
+        (1, 1, 10, 6, 13 + 10),           // 1, 2, 3, 4; they end at 11, 12, and then it is their turn
+        (10, 1, 8, 6, 27 + 8),            // 10; told at 18, then 18, 19, 20, 21; one ends at 26, then 27
+        (1, 1, 1, 2000, 1000 + 2000 + 1), // the rougher bound
+    ] {
+        let budget = fall_budget(&timed(interval, fast, timeout, fall));
+        assert_eq!(budget.as_secs(), expected, "interval {interval}, fast {fast}, timeout {timeout}, fall {fall}");
+    }
+}
+
+/// How many seconds the runner needs for `fall` bad answers, from an answered attempt at 0 on, where
+/// each one after it hangs: second by second, as it does it.
+fn paced(interval: u64, fast: u64, timeout: u64, fall: u32) -> u64 {
+    let (mut due, mut last, mut told, mut step) = (interval, 0, 0, interval);
+    let mut running: Vec<u64> = Vec::new();
+    for now in 1.. {
+        let before = running.len();
+        running.retain(|start| start + timeout > now);
+        for _ in running.len()..before {
+            told += 1;
+            if told == 1 {
+                (step, due) = (fast, (last + fast).max(now).min(due));
+            }
+            if told == fall {
+                return now;
+            }
+        }
+        if due <= now {
+            due += step;
+            if running.len() < MOST_IN_FLIGHT {
+                running.push(now);
+                last = now;
+            }
+        }
+    }
+    unreachable!("it falls at some time")
+}
+
+#[test]
+fn the_budget_is_never_shorter_than_what_the_runner_needs() {
+    for interval in 1..12 {
+        for fast in 1..=interval {
+            for timeout in 1..30 {
+                for fall in 1..9 {
+                    let needed = paced(interval, fast, timeout, fall);
+                    let budget = fall_budget(&timed(interval, fast, timeout, fall)).as_secs();
+                    let told = format!("interval {interval}, fast {fast}, timeout {timeout}, fall {fall}");
+                    assert!(budget >= needed, "{told}: {budget} s, and {needed} are needed");
+                    let spare = fast * u64::from(fall.div_ceil(4));
+                    assert!(budget <= needed + spare, "{told}: {budget} s, and only {needed} are needed");
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -6,12 +6,25 @@ use super::brain::Brain;
 use super::incident::{Answered, Incident};
 use super::plan::critical_path;
 use crate::model::{
-    Decision, Health, HoldReason, HumanDuration, Mode, MonoTime, Now, OnNoAnswer, Plan, ProbeName, ReplicationPair,
-    ScenarioSettings, Truth, Verdict, WallTime,
+    Decision, Health, HoldReason, HumanDuration, LossShown, Mode, MonoTime, Now, OnNoAnswer, Plan, ProbeName,
+    ReplicationPair, ScenarioSettings, Truth, Verdict, WallTime,
 };
 
 /// An answer that nothing could follow from for so long is not valid any more.
 const ANSWER_VALID_FOR: Duration = Duration::from_secs(600);
+
+/// From so many last looks in vain on, somebody should find out why.
+const PAGED_LOOKS: u32 = 3;
+
+/// The last writes of a primary.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LastWrites {
+    /// Until when a standby's word on its lag is to be believed; `None` where nobody ever saw the
+    /// primary.
+    pub(super) believed: Option<MonoTime>,
+    /// `None` where it is not seen to be down: it may take writes now.
+    pub(super) ended: Option<MonoTime>,
+}
 
 /// One guard, looked at.
 #[derive(Clone, Debug)]
@@ -36,7 +49,8 @@ impl Guard {
 }
 
 impl Brain {
-    /// The mode that holds for a scenario: the most careful of those that were set.
+    /// The mode that holds for a scenario: the daemon's (the one set at run time in place of the
+    /// configuration's), or the scenario's own where that is more careful.
     pub(super) fn mode_of(&self, scenario: &ScenarioSettings) -> Mode {
         let daemon = self.ledger.mode.as_ref().map_or(self.settings.mode, |(mode, _)| *mode);
         daemon.max(scenario.mode)
@@ -61,41 +75,42 @@ impl Brain {
         deadline.minus(budget)
     }
 
-    /// Until when a standby's word on its lag is to be believed, and until when its primary may have
-    /// taken writes that it has not seen.
+    /// What is left until the last moment to decide, whatever the wall clock did meanwhile.
+    pub(super) fn left_to_decide(&self, now: Now, scenario: &ScenarioSettings, incident: &Incident) -> Duration {
+        let decide_by = self.decide_by(scenario, incident.outage_start);
+        match self.marks.since_outage(&incident.id, now.mono) {
+            Some(passed) => decide_by.since(incident.outage_start).saturating_sub(passed),
+            None => decide_by.since(now.wall),
+        }
+    }
+
+    /// The last writes of a pair's primary that anybody can know of.
     ///
-    /// The latter is the first bad observation of the primary, by the last vantage that saw it: the
-    /// clock of the incident started earlier, perhaps much earlier, with whatever failed first. The
-    /// former is the last good one: a standby that was cut off after it believes that it has
-    /// everything. A primary that is not seen to be down may take writes now.
-    pub(super) fn written_until(
-        &self,
-        scenario: &ScenarioSettings,
-        pair: &ReplicationPair,
-        now: MonoTime,
-    ) -> (Option<MonoTime>, MonoTime) {
+    /// They ended with the first bad observation of the primary, by the last vantage that saw it: the
+    /// clock of the incident started earlier, perhaps much earlier, with whatever failed first. A
+    /// standby is believed until the last good one: cut off after it, it believes that it has
+    /// everything.
+    pub(super) fn last_writes(&self, scenario: &ScenarioSettings, pair: &ReplicationPair, now: MonoTime) -> LastWrites {
         if let Some(index) = pair.primary.as_ref().and_then(|primary| self.index.get(primary)) {
-            return self.last_writes(*index, now).1;
+            return self.last_writes_of(*index, now);
         }
         // Whatever of the condition went down last held the data, for all we know.
         let subjects = scenario.when.subjects();
         let down = subjects.iter().filter(|subject| subject.is == Health::Down);
         let writes =
-            down.filter_map(|subject| self.index.get(&subject.probe)).map(|index| self.last_writes(*index, now));
-        let last = writes.max_by_key(|(down, (believed, until))| (*down, *until, std::cmp::Reverse(*believed)));
-        last.map_or((Some(now), now), |(_, writes)| writes)
+            down.filter_map(|subject| self.index.get(&subject.probe)).map(|index| self.last_writes_of(*index, now));
+        let last = writes.max_by_key(|writes| (writes.ended, std::cmp::Reverse(writes.believed)));
+        last.unwrap_or(LastWrites { believed: Some(now), ended: None })
     }
 
-    /// Is a probe down; when was it last seen up by anybody, if ever; and since when has everybody
-    /// who says that it is down seen it so. One that is not down may take writes now.
-    fn last_writes(&self, index: usize, now: MonoTime) -> (bool, (Option<MonoTime>, MonoTime)) {
+    fn last_writes_of(&self, index: usize, now: MonoTime) -> LastWrites {
         let own = &self.detectors[index];
         let mut up = own.last_up;
         let mut bad = own.failing_since().filter(|_| own.health() == Some(Health::Down) && own.is_fresh(now));
         for peer in &self.peers[index] {
             match (peer.health, peer.first_bad) {
                 (Health::Up, _) => up = up.max(Some(peer.seen)),
-                (Health::Down, Some(first)) if now <= peer.seen + own.settings.max_age.get() => {
+                (Health::Down, Some(first)) if peer.is_fresh(now, own.settings.max_age) => {
                     bad = bad.max(Some(first));
                     // It saw it up at the attempt before.
                     up = up.max(Some(first.minus(own.settings.interval.get())));
@@ -103,14 +118,15 @@ impl Brain {
                 (Health::Down | Health::Unknown, _) => {}
             }
         }
-        let Verdict::Down { outage_start } = self.verdict(index, now) else { return (false, (up, now)) };
-        let until = bad.unwrap_or(outage_start);
-        (true, (up.map(|up| up.min(until)), until))
+        let is_down = matches!(self.verdict(index, now), Verdict::Down { .. });
+        // One good answer does not make it Up again, but whoever answers may take writes.
+        let ended = bad.filter(|_| is_down).map(|bad| up.map_or(bad, |up| up.max(bad)));
+        LastWrites { believed: up, ended }
     }
 
     /// Did each commit of the primary wait for a standby, as long as it could take any?
-    pub(super) fn commits_wait(&self, scenario: &ScenarioSettings, pair: &ReplicationPair, now: MonoTime) -> bool {
-        let (_, until) = self.written_until(scenario, pair, now);
+    pub(super) fn commits_wait(&self, pair: &ReplicationPair, writes: LastWrites, now: MonoTime) -> bool {
+        let until = writes.ended.unwrap_or(now);
         let primary = pair.primary.as_ref().and_then(|primary| self.index.get(primary));
         primary.map(|index| &self.detectors[*index]).is_some_and(|primary| {
             // What was seen longer ago than a vote counts may have been changed since.
@@ -127,16 +143,16 @@ impl Brain {
         let mut worst: Option<(HumanDuration, ProbeName)> = None;
         for pair in &scenario.replication {
             let detector = |probe| self.index.get(probe).map(|index| &self.detectors[*index]);
-            let (believed, until) = self.written_until(scenario, pair, now);
+            let writes = self.last_writes(scenario, pair, now);
             let Some(standby) = detector(&pair.standby) else { return Err(pair.standby.clone()) };
-            let loss = if self.commits_wait(scenario, pair, now) {
+            let loss = if self.commits_wait(pair, writes, now) {
                 // Every acknowledged commit is on a standby.
                 Duration::ZERO
             } else {
-                match believed.and_then(|believed| standby.lag_at(believed)) {
+                match writes.believed.and_then(|believed| standby.lag_at(believed)) {
                     // What the standby did not have when it was last asked, and all since then: an old
                     // measurement is not refused, it predicts a great loss.
-                    Some((at, lag)) => lag.time + until.since(at),
+                    Some((at, lag)) => lag.time + writes.ended.unwrap_or(now).since(at),
                     None => return Err(pair.standby.clone()),
                 }
             };
@@ -159,7 +175,9 @@ impl Brain {
             return Some(answer);
         }
         let bound = answer.plan_hash == *self.plan_hash(scenario)? && answer.epoch == self.ledger.epoch.next();
-        (bound && now.wall.since(answer.at) <= ANSWER_VALID_FOR).then_some(answer)
+        // By both clocks: neither jump of the wall clock makes it last longer.
+        let age = self.marks.since_answer(&incident.id, now.mono).unwrap_or_default().max(now.wall.since(answer.at));
+        (bound && age <= ANSWER_VALID_FOR).then_some(answer)
     }
 
     /// Every guard of a scenario, in the order in which they are asked.
@@ -187,8 +205,10 @@ impl Brain {
         guards.push(Guard::new("condition", unmet));
         guards.push(self.grace(now));
         let confirmed = watch.held_since.map(|since| since + scenario.confirm_for.get()).max(watch.not_before);
-        guards.push(Guard::timed("confirming", now.mono, confirmed, || HoldReason::Confirming {
-            until: confirmed.map_or(now.wall, |at| now.wall_of(at)),
+        let until = confirmed.map_or(now.wall, |at| now.wall_of(at));
+        guards.push(Guard::timed("confirming", now.mono, confirmed, || match watch.vain {
+            ..PAGED_LOOKS => HoldReason::Confirming { until },
+            times => HoldReason::LooksInVain { times, until },
         }));
         guards.extend(self.target_guards(now, scenario, incident));
         guards.extend(self.rate_guards(now, scenario));
@@ -234,7 +254,7 @@ impl Brain {
         let allowed = incident
             .and_then(|incident| self.valid_answer(now, scenario, incident))
             .filter(|answer| answer.approved)
-            .and_then(|answer| answer.allow_data_loss);
+            .and_then(|answer| Some((answer.allow_data_loss?, answer.loss_shown)));
         vec![
             Guard::new("unless", vetoed),
             Guard::new("standby", unhealthy),
@@ -247,35 +267,44 @@ impl Brain {
         &self,
         scenario: &ScenarioSettings,
         now: MonoTime,
-        allowed: Option<HumanDuration>,
+        allowed: Option<(HumanDuration, LossShown)>,
     ) -> Option<HoldReason> {
         let rpo = scenario.rpo?;
+        let most = allowed.map_or(rpo, |(loss, _)| rpo.max(loss));
         match self.predicted_loss(scenario, now) {
-            Ok(Some((predicted, probe))) if predicted > rpo.max(allowed.unwrap_or_default()) => {
-                Some(HoldReason::LagAboveRpo { probe, predicted, rpo })
-            }
+            Ok(Some((predicted, probe))) if predicted > most => Some(HoldReason::LagAboveRpo { probe, predicted, rpo }),
             Ok(_) => None,
-            // Whoever allows a loss in seconds while nobody knows the loss, has allowed any.
-            Err(_) if allowed.is_some() => None,
+            // Whoever allows a loss in seconds while nobody knows the loss, has allowed any. Whoever was
+            // shown a number has not.
+            Err(_) if allowed.is_some_and(|(_, shown)| shown == LossShown::Unknown) => None,
             Err(probe) => Some(HoldReason::LagUnknown { probe }),
         }
     }
 
+    /// What a person who allows a loss now is shown.
+    pub(super) fn loss_shown(&self, scenario: &ScenarioSettings, now: MonoTime) -> LossShown {
+        if self.predicted_loss(scenario, now).is_err() { LossShown::Unknown } else { LossShown::Known }
+    }
+
     fn rate_guards(&self, now: Now, scenario: &ScenarioSettings) -> Vec<Guard> {
-        let cool = self.ledger.last_end(&scenario.service).map(|end| end + self.settings.cool_down.get());
-        let cool_mono = cool.map(|at| now.mono_of(at));
+        let cool_down = self.settings.cool_down.get();
+        let ended = self.ledger.counted_runs().filter(|run| run.service == scenario.service && run.ended.is_some());
+        let ages = ended.map(|run| self.marks.since_end(&run.id, now.mono).unwrap_or_default());
+        let cool = ages.min().map(|age| now.mono + cool_down.saturating_sub(age));
         let window = self.settings.failover_window.get();
-        let starts = self.ledger.starts_since(now.wall.minus(window));
+        let runs = self.ledger.counted_runs();
+        let ages = runs.map(|run| self.marks.since_start(&run.id, now.mono).unwrap_or_default());
+        let mut ages: Vec<Duration> = ages.collect();
+        ages.sort_unstable_by_key(|age| std::cmp::Reverse(*age));
         let limit = self.settings.failover_limit as usize;
         // The one whose leaving makes room again.
         // A limit of zero leaves no room ever.
-        let free = starts.len().checked_sub(limit).map(|at| starts.get(at).copied().unwrap_or(now.wall) + window);
-        let free_mono = free.map(|at| now.mono_of(at));
+        let leaves = ages.len().checked_sub(limit).map(|at| ages.get(at).copied().unwrap_or_default());
+        let free = leaves.map(|age| now.mono + window.saturating_sub(age));
+        let wall = |at: Option<MonoTime>| at.map_or(now.wall, |at| now.wall_of(at));
         vec![
-            Guard::timed("cool_down", now.mono, cool_mono, || HoldReason::CoolDown { until: cool.unwrap_or(now.wall) }),
-            Guard::timed("failover_limit", now.mono, free_mono, || HoldReason::FailoverLimit {
-                until: free.unwrap_or(now.wall),
-            }),
+            Guard::timed("cool_down", now.mono, cool, || HoldReason::CoolDown { until: wall(cool) }),
+            Guard::timed("failover_limit", now.mono, free, || HoldReason::FailoverLimit { until: wall(free) }),
         ]
     }
 
@@ -299,9 +328,9 @@ impl Brain {
         if mode == Mode::Auto || self.valid_answer(now, scenario, incident).is_some_and(|answer| answer.approved) {
             return (Decision::Act, wake);
         }
-        let decide_by = self.decide_by(scenario, incident.outage_start);
-        if now.wall < decide_by {
-            return (Decision::AskApproval { until: decide_by }, Some(now.mono_of(decide_by)));
+        let left = self.left_to_decide(now, scenario, incident);
+        if !left.is_zero() {
+            return (Decision::AskApproval { until: now.wall + left }, Some(now.mono + left));
         }
         match scenario.on_no_answer {
             OnNoAnswer::Failover => (Decision::Act, wake),

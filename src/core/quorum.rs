@@ -1,9 +1,7 @@
 //! From the votes of the vantages to a verdict (Sentinel's step from SDOWN to ODOWN).
 
-use std::collections::BTreeMap;
-
 use super::detect::Detector;
-use crate::model::{Cause, FailureDomain, Health, Inconclusive, MonoTime, VantageId, Verdict};
+use crate::model::{Cause, FailureDomain, Health, HumanDuration, Inconclusive, MonoTime, VantageId, Verdict};
 
 /// Another vantage's newest vote of one probe.
 #[derive(Clone, Debug)]
@@ -14,6 +12,13 @@ pub(super) struct PeerVote {
     pub(super) seen: MonoTime,
     pub(super) first_bad: Option<MonoTime>,
     pub(super) cause: Option<Cause>,
+}
+
+impl PeerVote {
+    /// Does it count still?
+    pub(super) fn is_fresh(&self, now: MonoTime, max_age: HumanDuration) -> bool {
+        now <= self.seen + max_age.get()
+    }
 }
 
 /// What is asked of a quorum.
@@ -43,26 +48,25 @@ pub(super) fn verdict(question: &Question<'_>, own: &Detector, peers: &[PeerVote
     if peers.is_empty() && question.need <= 1 {
         return alone(question, own);
     }
-    let mut domains: BTreeMap<&FailureDomain, Voice> = BTreeMap::new();
-    let mut add = |domain, voice: Voice| {
-        domains
-            .entry(domain)
-            .and_modify(|present: &mut Voice| {
-                if present.health != voice.health {
-                    present.health = Health::Unknown;
-                }
-                present.first_bad = present.first_bad.max(voice.first_bad);
-            })
-            .or_insert(voice);
+    // A handful at most: found by looking through them, in each of the many questions of a trip.
+    let mut domains: Vec<(&FailureDomain, Voice)> = Vec::with_capacity(peers.len() + 1);
+    let mut add = |domain, voice: Voice| match domains.iter_mut().find(|(known, _)| *known == domain) {
+        Some((_, present)) => {
+            if present.health != voice.health {
+                present.health = Health::Unknown;
+            }
+            present.first_bad = present.first_bad.max(voice.first_bad);
+        }
+        None => domains.push((domain, voice)),
     };
     if let Some(health) = own.health().filter(|_| own.is_fresh(question.now)) {
         let health = if health == Health::Down && question.isolated { Health::Unknown } else { health };
         add(question.domain, Voice { health, first_bad: own.first_bad() });
     }
-    for peer in peers.iter().filter(|peer| question.now <= peer.seen + own.settings.max_age.get()) {
+    for peer in peers.iter().filter(|peer| peer.is_fresh(question.now, own.settings.max_age)) {
         add(&peer.domain, Voice { health: peer.health, first_bad: peer.first_bad });
     }
-    count(question, own, domains.values())
+    count(question, own, domains.iter().map(|(_, voice)| voice))
 }
 
 fn count<'a>(question: &Question<'_>, own: &Detector, voices: impl Iterator<Item = &'a Voice> + Clone) -> Verdict {
@@ -109,12 +113,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::{CauseKind, HumanDuration, Observation, ProbeSettings};
+    use crate::model::{CauseKind, Observation, ProbeSettings};
 
     fn own(health: Health) -> Detector {
         let mut detector = Detector::new(ProbeSettings {
             name: "api".into(),
             region: None,
+            target: "here".into(),
             interval: HumanDuration::secs(1),
             fast_interval: HumanDuration::secs(1),
             timeout: HumanDuration::secs(1),

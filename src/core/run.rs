@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::brain::Brain;
-use super::gate::{Gate, changed};
+use super::gate::Gate;
 use super::incident::Incident;
 use super::run_ledger::{RunLedger, StepState};
 use super::run_undo::Undo;
@@ -41,7 +41,17 @@ pub(super) struct Activity {
     pub(super) started: Option<MonoTime>,
     pub(super) deadline: Option<MonoTime>,
     pub(super) looks: u32,
+    pub(super) found: Found,
     pub(super) doing: Doing,
+}
+
+/// What the looks at a step have shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing of note.
+    Nothing,
+    /// The change stands or is under way, by whomever it was made.
+    Standing,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -74,7 +84,7 @@ pub(super) enum Doing {
 
 impl Activity {
     pub(super) fn idle() -> Self {
-        Self { started: None, deadline: None, looks: 0, doing: Doing::Idle }
+        Self { started: None, deadline: None, looks: 0, found: Found::Nothing, doing: Doing::Idle }
     }
 
     fn wakes(&self) -> Option<MonoTime> {
@@ -89,6 +99,13 @@ impl Activity {
 }
 
 impl Driver {
+    /// Was the point of no return seen to stand? Before its end is written only this life knows, and
+    /// looks again in the next one.
+    pub(super) fn found_past(&self, run: &RunLedger) -> bool {
+        let point = run.plan.point_of_no_return.as_ref().and_then(|step| run.index(step));
+        point.is_some_and(|index| self.steps[index].found == Found::Standing)
+    }
+
     pub(super) fn earliest_wake(&self) -> Option<MonoTime> {
         let steps = self.steps.iter().filter_map(Activity::wakes);
         self.gate.wakes().into_iter().chain(steps).chain(self.undo.wakes()).min()
@@ -131,25 +148,26 @@ impl Brain {
         }
         self.make_driver(now, looks);
         let subject = format!("{} {}: run {run} started, {trigger}", scenario.severity, scenario.name);
-        self.notify_run(now, NoticeKind::RunStarted, &run, subject);
+        self.notify_run(now, NoticeKind::RunStarted, Importance::Page, &run, subject);
         Some(run)
     }
 
     /// Takes up the run that the last life left.
     pub(super) fn take_up_run(&mut self, now: Now) {
         let Some(run) = self.ledger.active_run() else { return };
-        let looks = !changed(run) && !matches!(run.trigger, Trigger::Manual { .. });
+        let looks = !run.changed() && !matches!(run.trigger, Trigger::Manual { .. });
         let parked = run.steps.iter().zip(&run.plan.steps).find_map(|(step, definition)| match &step.state {
             StepState::Parked { reason } => Some(format!("it is parked at step {}: {reason}", definition.name)),
             _ => None,
         });
         let id = run.id.clone();
-        let (kind, subject) = match parked {
-            Some(parked) => (NoticeKind::RunParked, format!("run {id} after a restart: {parked}")),
-            None => (NoticeKind::RunStarted, format!("run {id} goes on after a restart")),
+        // One that goes on needs nobody: a daemon that starts again and again must not page each time.
+        let (kind, importance, subject) = match parked {
+            Some(parked) => (NoticeKind::RunParked, Importance::Page, format!("run {id} after a restart: {parked}")),
+            None => (NoticeKind::RunStarted, Importance::Info, format!("run {id} goes on after a restart")),
         };
         self.make_driver(now, looks);
-        self.notify_run(now, kind, &id, subject);
+        self.notify_run(now, kind, importance, &id, subject);
     }
 
     fn make_driver(&mut self, now: Now, looks: bool) {
@@ -188,6 +206,11 @@ impl Brain {
         let mut progress = false;
         for index in 0..driver.steps.len() {
             progress |= self.drive_step(now, driver, index);
+            // What that step came to may have begun an abort. Then the others have nothing to say
+            // any more: a record of theirs would not follow, and the state would be in doubt.
+            if self.ledger.runs[&driver.run].aborting.is_some() {
+                return true;
+            }
         }
         progress
     }
@@ -201,9 +224,10 @@ impl Brain {
             }
             StepState::Pending | StepState::Intended | StepState::Applied(_) => {}
         }
-        let paused = self.ledger.paused.is_some() || self.doubt.is_some() || self.ending;
+        let paused = self.is_held();
         let activity = &driver.steps[index];
-        let over = activity.deadline.is_some_and(|deadline| now.mono >= deadline);
+        // `resume` gives the time of a pause back to those that waited.
+        let over = !paused && activity.deadline.is_some_and(|deadline| now.mono >= deadline);
         match &activity.doing {
             Doing::Idle if paused || !run.is_ready(index) => false,
             Doing::Idle => self.begin_step(now, driver, index),
@@ -236,6 +260,11 @@ impl Brain {
         }
     }
 
+    /// Is nothing begun and nothing given up for now: all is paused, in doubt, or ending?
+    pub(super) fn is_held(&self) -> bool {
+        self.ledger.paused.is_some() || self.doubt.is_some() || self.ending
+    }
+
     fn begin_step(&mut self, now: Now, driver: &mut Driver, index: usize) -> bool {
         let step = &self.ledger.runs[&driver.run].plan.steps[index];
         let activity = &mut driver.steps[index];
@@ -251,13 +280,11 @@ impl Brain {
                     driver.run, step.name, driver.run
                 );
                 let run = driver.run.clone();
-                self.notify_run(now, NoticeKind::ApprovalAsked, &run, subject);
+                self.notify_run(now, NoticeKind::ApprovalAsked, Importance::Page, &run, subject);
             }
             Work::VerifyProbe { probe, .. } => {
                 activity.doing = Doing::Holding { from: now.mono };
-                let probe = probe.clone();
-                self.effects.push(crate::core::Effect::Pace { probe: probe.clone(), fast: true });
-                self.effects.push(crate::core::Effect::ProbeNow(probe));
+                self.effects.push(crate::core::Effect::ProbeNow(probe.clone()));
             }
         }
         true
@@ -284,8 +311,6 @@ impl Brain {
         let why = detector.latest.as_ref().and_then(|latest| latest.cause.as_ref()).map(ToString::to_string);
         match ends {
             Some(end) => {
-                let doubt = detector.in_doubt();
-                self.effects.push(crate::core::Effect::Pace { probe, fast: doubt });
                 self.end_step(now, driver, index, end);
                 true
             }
@@ -347,9 +372,8 @@ impl Brain {
     /// The step is over; what comes after it may start.
     pub(super) fn end_step(&mut self, now: Now, driver: &mut Driver, index: usize, end: StepEnd) {
         let step = self.ledger.runs[&driver.run].plan.steps[index].name.clone();
-        let activity = &mut driver.steps[index];
-        let took = now.mono.since(activity.started.unwrap_or(now.mono));
-        activity.doing = Doing::Idle;
+        let took = now.mono.since(driver.steps[index].started.unwrap_or(now.mono));
+        driver.steps[index].doing = Doing::Idle;
         self.commit(now, Entry::StepEnded { run: driver.run.clone(), step, end, took });
     }
 
@@ -367,13 +391,21 @@ impl Brain {
             }
         };
         let id = run.id.clone();
-        self.notify_run(now, NoticeKind::RunEnded, &id, subject);
+        self.notify_run(now, NoticeKind::RunEnded, Importance::Page, &id, subject);
     }
 
-    pub(super) fn notify_run(&mut self, now: Now, kind: NoticeKind, run: &RunId, subject: String) {
+    /// Tells people of a run, and of its incident.
+    pub(super) fn notify_run(
+        &mut self,
+        now: Now,
+        kind: NoticeKind,
+        importance: Importance,
+        run: &RunId,
+        subject: String,
+    ) {
         let incident = self.ledger.runs.get(run).and_then(|run| run.incident.as_ref());
         let incident = incident.and_then(|incident| self.ledger.incidents.get(incident)).cloned();
-        self.notify(now, kind, Importance::Page, incident.as_ref(), subject);
+        self.notify(now, kind, importance, incident.as_ref(), subject);
         if let Some(crate::core::Effect::Notify(notice)) = self.effects.last_mut() {
             notice.run = Some(run.clone());
             notice.scenario = self.ledger.runs.get(run).map(|run| run.scenario.clone());

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::model::{
-    Applied, Entry, Epoch, HumanDuration, IncidentId, Plan, PlanHash, RunId, RunResult, ScenarioName, ServiceName,
-    StepEnd, StepName, Trigger, VoteEvidence, WallTime,
+    Applied, EffectKind, Entry, Epoch, HumanDuration, IncidentId, Plan, PlanHash, RunId, RunResult, ScenarioName,
+    ServiceName, StepEnd, StepName, Trigger, VoteEvidence, WallTime,
 };
 
 /// A run.
@@ -153,17 +153,31 @@ impl RunLedger {
         self.plan.steps.iter().position(|candidate| candidate.name == *step)
     }
 
-    /// Was any change intended?
-    pub fn touched(&self) -> bool {
-        !self.intended.is_empty()
+    /// Was any change intended, messages aside?
+    pub fn changed(&self) -> bool {
+        self.intended.iter().any(|index| {
+            let effect = self.plan.steps[*index].work.action().map(|spec| spec.effect);
+            !matches!(effect, Some(EffectKind::Notify | EffectKind::Verify))
+        })
     }
 
     /// Does it count: for the cool-down, for the limit, and as the one run of its incident? All do
-    /// but those that a last look ended before anything was touched. One that a person aborted
-    /// does: it must not begin again by itself.
+    /// but those that a last look ended before anything was changed; to have told people is no
+    /// failover. One that a person aborted does: it must not begin again by itself.
     pub fn counts(&self) -> bool {
         let ended_by_a_look = self.aborting.as_ref().is_some_and(|(_, compensate)| !*compensate);
-        self.touched() || !ended_by_a_look
+        self.changed() || !ended_by_a_look
+    }
+
+    /// How the journal signs an abort that the failure of a step began.
+    pub(super) fn by_failure(&self, index: usize, reason: &str) -> String {
+        format!("step {} failed: {reason}", self.plan.steps[index].name)
+    }
+
+    /// Did the failure of a step begin the abort, and no person?
+    pub(super) fn aborts_by_failure(&self) -> bool {
+        let signed = |by: &str| (0..self.plan.steps.len()).any(|index| by.starts_with(&self.by_failure(index, "")));
+        self.aborting.as_ref().is_some_and(|(by, _)| signed(by))
     }
 
     /// Was the point of no return intended, or found to be behind us (somebody promoted by hand)?

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::brain::Brain;
-use super::run::{Doing, Driver, done};
+use super::run::{Doing, Driver, Found, done};
 use super::run_ledger::StepState;
 use crate::model::{
-    Applied, CallId, CallOutcome, EffectKind, Entry, NoticeKind, Now, Observed, OnError, Phase, Repeat, Retry, StepEnd,
-    Verified,
+    Applied, CallId, CallOutcome, EffectKind, Entry, Importance, NoticeKind, Now, Observed, OnError, Phase, Repeat,
+    Retry, StepEnd, Verified,
 };
 
 /// A look that told nothing is repeated after this, as long as the step has time.
@@ -74,11 +74,11 @@ impl Brain {
         let (step, ledger) = (&run.plan.steps[index], &run.steps[index]);
         let used = ledger.attempts - ledger.forgiven >= step.retry.attempts;
         match observed {
-            Observed::Done { evidence } => {
-                let already = ledger.attempts == 0;
-                self.end_step(now, driver, index, done(evidence, already));
+            // Seen done is not yet seen working: a promoted database may take no writes (S6).
+            Observed::Done { .. } | Observed::InProgress { .. } => {
+                driver.steps[index].found = Found::Standing;
+                self.call(now, driver, index, Phase::Verify);
             }
-            Observed::InProgress { .. } => self.call(now, driver, index, Phase::Verify),
             Observed::Impossible { reason } => {
                 self.fail_step(now, driver, index, reason);
             }
@@ -88,8 +88,9 @@ impl Brain {
             Observed::NotDone { before, .. } => driver.steps[index].doing = Doing::Ready { before },
             Observed::Unobservable => self.unobservable_step(now, driver, index, used),
             Observed::Unknown { reason } => {
-                if driver.steps[index].deadline.is_some_and(|deadline| now.mono >= deadline) {
-                    self.fail_step(now, driver, index, format!("could not look: {reason}"));
+                let over = driver.steps[index].deadline.is_some_and(|deadline| now.mono >= deadline);
+                if over && !self.is_held() {
+                    self.fail_step(now, driver, index, format!("it could not be seen in time: {reason}"));
                 } else {
                     self.look_again(now, driver, index);
                 }
@@ -146,11 +147,15 @@ impl Brain {
     }
 
     fn verified_step(&mut self, now: Now, driver: &mut Driver, index: usize, verified: Verified) {
-        if self.ledger.runs[&driver.run].aborting.is_some() {
+        let run = &self.ledger.runs[&driver.run];
+        if run.aborting.is_some() {
             return;
         }
+        let already = run.steps[index].attempts == 0;
         match verified {
-            Verified::Yes { evidence } => self.end_step(now, driver, index, done(evidence, false)),
+            Verified::Yes { evidence } => self.end_step(now, driver, index, done(evidence, already)),
+            // What ran out while all was paused is looked at again afterwards.
+            Verified::NotYet { .. } if self.is_held() => self.look_again(now, driver, index),
             Verified::NotYet { evidence } => {
                 self.fail_step(now, driver, index, format!("not seen from outside in time: {evidence}"));
             }
@@ -186,8 +191,8 @@ impl Brain {
         };
         if go_on {
             self.end_step(now, driver, index, StepEnd::Failed { reason });
-        } else if step.on_error == OnError::Compensate && !run.past_no_return() {
-            let by = format!("step {} failed: {reason}", step.name);
+        } else if step.on_error == OnError::Compensate && !run.past_no_return() && !driver.found_past(run) {
+            let by = run.by_failure(index, &reason);
             driver.steps[index].doing = Doing::Idle;
             self.commit(now, Entry::RunAborting { run: driver.run.clone(), by, compensate: true });
         } else {
@@ -206,7 +211,7 @@ impl Brain {
             let subject = format!(
                 "run {id} is parked at step {step}: {reason} (failoverd step retry {step} --run {id}, or step skip, or abort)"
             );
-            self.notify_run(now, NoticeKind::RunParked, &id, subject);
+            self.notify_run(now, NoticeKind::RunParked, Importance::Page, &id, subject);
         }
     }
 }

@@ -98,6 +98,12 @@ impl Brain {
         if now.mono < undoing.until || self.doubt.is_some() {
             return false;
         }
+        // A daemon that ends leaves the rest to its next life. A pause holds up what a step's failure
+        // began; a person who aborts, before the pause or in it, wants the undoing all the same.
+        let paused = self.ledger.paused.is_some() && self.ledger.runs[&driver.run].aborts_by_failure();
+        if undoing.call.is_none() && (self.ending || paused) {
+            return false;
+        }
         if let Some((call, phase)) = undoing.call {
             if phase == Phase::Observe {
                 self.effects.push(super::Effect::Cancel(call));

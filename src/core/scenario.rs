@@ -1,5 +1,6 @@
 //! Scenarios: from verdicts to incidents, and from decisions to what follows from them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,9 +23,12 @@ pub(super) struct Watch {
     /// Since when it cannot be told.
     unknown_since: Option<MonoTime>,
     blind: bool,
-    /// The reason for holding that people were told last.
-    noticed: Option<&'static str>,
-    /// Set by a last look that the primary answered.
+    /// The reasons for not acting that people were told in this incident: two that take turns are
+    /// told once each, and not at every turn.
+    noticed: BTreeSet<&'static str>,
+    /// How many last looks in a row did not find the primary down.
+    pub(super) vain: u32,
+    /// Set by such a look.
     pub(super) not_before: Option<MonoTime>,
     /// When time alone may change the decision.
     pub(super) wake: Option<MonoTime>,
@@ -37,7 +41,8 @@ impl Default for Watch {
             held_since: None,
             unknown_since: None,
             blind: false,
-            noticed: None,
+            noticed: BTreeSet::new(),
+            vain: 0,
             not_before: None,
             wake: None,
         }
@@ -59,6 +64,7 @@ impl Brain {
         if self.ending {
             return;
         }
+        self.close_orphans(now);
         let settings = Arc::clone(&self.settings);
         for (index, scenario) in settings.scenarios.iter().enumerate() {
             let truth = self.truth(&scenario.when, now.mono);
@@ -71,12 +77,18 @@ impl Brain {
             } else {
                 watch.held_since = None;
             }
+            if truth == Truth::False {
+                // What comes after it is another outage, and is not made to wait for this one.
+                watch.vain = 0;
+                watch.not_before = None;
+            }
             self.watch_sight(now, index, scenario);
             match truth {
                 Truth::True => self.open_incident(now, scenario),
                 Truth::False => self.close_incident(now, index, scenario),
                 Truth::Unknown => {}
             }
+            self.note_replication(now, scenario);
             self.act_on_decision(now, index, scenario);
         }
     }
@@ -165,7 +177,7 @@ impl Brain {
                     cause: vote.cause,
                 });
             }
-            let fresh = self.peers[index].iter().filter(|peer| now.mono <= peer.seen + detector.settings.max_age.get());
+            let fresh = self.peers[index].iter().filter(|peer| peer.is_fresh(now.mono, detector.settings.max_age));
             evidence.extend(fresh.map(|peer| VoteEvidence {
                 probe: subject.probe.clone(),
                 vantage: peer.vantage.clone(),
@@ -206,9 +218,39 @@ impl Brain {
         let incident = incident.clone();
         let why = format!("it holds no longer: {}", scenario.when);
         if self.commit(now, Entry::IncidentClosed { incident: incident.id.clone(), why }) {
-            self.watches[index].noticed = None;
+            self.watches[index].noticed.clear();
             let subject = format!("{} {} is over", scenario.severity, scenario.name);
             self.notify(now, NoticeKind::IncidentClosed, Importance::Info, Some(&incident), subject);
+        }
+    }
+
+    /// The open incidents of scenarios that the configuration does not have (any more). Nothing would
+    /// ever close them.
+    pub(super) fn find_orphans(&mut self) {
+        let open = self.ledger.incidents.values().filter(|incident| incident.closed.is_none());
+        let orphans = open.filter(|incident| self.settings.scenario(&incident.scenario).is_none());
+        self.orphans = orphans.map(|incident| incident.id.clone()).collect();
+    }
+
+    fn close_orphans(&mut self, now: Now) {
+        let active = self.ledger.active_run().and_then(|run| run.incident.clone());
+        for id in std::mem::take(&mut self.orphans) {
+            if active.as_ref() == Some(&id) {
+                // Its run goes on to its end first.
+                self.orphans.push(id);
+                continue;
+            }
+            let why = "its scenario is not in the configuration any more".to_owned();
+            if self.commit(now, Entry::IncidentClosed { incident: id.clone(), why: why.clone() }) {
+                let incident = self.ledger.incidents.get(&id).cloned();
+                self.notify(
+                    now,
+                    NoticeKind::IncidentClosed,
+                    Importance::Info,
+                    incident.as_ref(),
+                    format!("{id}: {why}"),
+                );
+            }
         }
     }
 
@@ -242,7 +284,7 @@ impl Brain {
         }
     }
 
-    /// Tells people why nothing is done; again only for another reason.
+    /// Tells people why nothing is done; once for each reason, until the incident is over.
     fn notice_once(
         &mut self,
         now: Now,
@@ -251,7 +293,7 @@ impl Brain {
         (name, kind): (&'static str, NoticeKind),
         subject: impl FnOnce() -> String,
     ) {
-        if self.watches[index].noticed.replace(name) != Some(name) {
+        if self.watches[index].noticed.insert(name) {
             let incident = self.ledger.incidents.get(incident).cloned();
             self.notify(now, kind, Importance::Page, incident.as_ref(), subject());
         }

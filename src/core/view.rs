@@ -84,6 +84,9 @@ pub struct ScenarioView {
     pub guards: Vec<GuardView>,
     /// The plan.
     pub plan: Option<PlanName>,
+    /// The hash of the plan as it is now: an approval that names it binds to it.
+    #[serde(default)]
+    pub plan_hash: Option<PlanHash>,
     /// The recovery-time objective.
     pub rto: HumanDuration,
     /// The recovery-point objective.

@@ -101,6 +101,7 @@ impl Brain {
             decision: incident.map(|incident| self.decide(now, index, scenario, incident).0),
             guards: self.guard_views(now, index, scenario, incident),
             plan: scenario.plan.clone(),
+            plan_hash: self.plan_hash(scenario).cloned(),
             rto: scenario.rto,
             rpo: scenario.rpo,
             budget: plan.map(|plan| HumanDuration(self.budget(plan))).unwrap_or_default(),

@@ -65,10 +65,14 @@ impl api::Handle for Handle {
     }
 
     async fn command(&self, by: String, command: Command) -> Result<Answer, Refusal> {
-        let answer = self.ask(|reply| Request::Command { by, command, reply }).await;
-        answer.unwrap_or_else(|| {
-            Err(Refusal { code: "ending".into(), message: "the daemon is shutting down; nothing was done".into() })
-        })
+        let ending = |message: &str| Refusal { code: "ending".into(), message: message.to_owned() };
+        let (reply, answer) = oneshot::channel();
+        if self.requests.send(Request::Command { by, command, reply }).await.is_err() {
+            return Err(ending("the daemon is shutting down; nothing was done"));
+        }
+        // It was taken, and the daemon ended before it could say what came of it.
+        let lost = "the daemon ended meanwhile; it may have been carried out: look with `failoverd status`";
+        answer.await.unwrap_or_else(|_| Err(ending(lost)))
     }
 
     fn watch(&self) -> watch::Receiver<Arc<StatusView>> {

@@ -9,6 +9,7 @@ use tokio::time::MissedTickBehavior;
 use super::clock::Clock;
 use super::executor::{Executor, Finished, changes};
 use super::handle::Request;
+use super::last_words::LastWords;
 use super::notices::Notices;
 use super::notify_socket::Systemd;
 use super::reload::{self, Reloader};
@@ -17,7 +18,7 @@ use crate::control::health::Pulse;
 use crate::control::metrics::Metrics;
 use crate::core::view::StatusView;
 use crate::core::{Answer, Brain, Command, Effect, Event, Refusal};
-use crate::model::{Entry, Importance, Notice, NoticeKind, Record, StepEnd};
+use crate::model::{Entry, Notice, Record, StepEnd};
 use crate::ports::{Addressed, Journal, JournalError};
 use crate::probes::runner::{Pace, RunnerEvent, RunnerHandle};
 
@@ -102,10 +103,7 @@ impl Loop {
                 Heard::Wish(wish) => self.wish(wish).await,
                 other => self.hear(other),
             };
-            if let Err(error) = result {
-                self.last_word(&error).await;
-                return Err(error);
-            }
+            result?;
             if self.has_ended() {
                 return Ok(());
             }
@@ -135,6 +133,8 @@ impl Loop {
 
     fn beat(&mut self) -> Result<(), JournalError> {
         self.systemd.feed();
+        // Also the outbox writes there, and somebody may have taken the file away.
+        self.journal.sound()?;
         if let Some(by) = self.clock.jumped() {
             tracing::warn!(?by, "the wall clock jumped");
             self.feed(Event::Stalled { by })?;
@@ -366,22 +366,9 @@ impl Loop {
         format!("watching {} probes, mode {}{paused}, {incidents} open incidents, {run}", view.probes.len(), view.mode)
     }
 
-    /// The journal cannot be written: nothing is decided any more, and somebody is told directly,
-    /// since the outbox is on the same disk.
-    pub(super) async fn last_word(&self, error: &JournalError) {
-        let now = self.clock.now();
-        let subject = format!("{} stops: {error}", self.brain.settings().name);
-        let notice = Notice {
-            kind: NoticeKind::Daemon,
-            importance: Importance::Page,
-            at: now.wall,
-            scenario: None,
-            severity: None,
-            incident: None,
-            run: self.brain.ledger().active_run().map(|run| run.id.clone()),
-            subject,
-            body: "Nothing is watched and nothing is carried out until it is started again.".into(),
-        };
-        self.notices.last_word(&notice).await;
+    /// The journal cannot be written: nothing is decided any more.
+    pub(super) fn last_words(&self, error: &JournalError) -> Notice {
+        let run = self.brain.ledger().active_run().map(|run| run.id.clone());
+        LastWords::of(self.brain.settings().name.as_str(), "stops", error, self.clock.now().wall, run)
     }
 }

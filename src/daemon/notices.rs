@@ -14,19 +14,24 @@ use tokio_util::sync::CancellationToken;
 use crate::config::shape::NotifyFrom;
 use crate::control::metrics::Metrics;
 use crate::model::{Importance, Notice};
-use crate::ports::{Addressed, Delivery, Notifier, Outbox, OutboxItem};
+use crate::ports::{Addressed, Delivery, JournalError, Notifier, Outbox, OutboxItem};
 
 /// One attempt may take this long.
 const ATTEMPT: Duration = Duration::from_secs(10);
+/// The wait after a first attempt in vain; doubled after each further one.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The longest wait between two attempts.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// After so many attempts (about a day) a notice is named as undelivered.
 const ATTEMPTS: u32 = 1500;
+/// Taken from the outbox at once.
+const ROUND: u32 = 1000;
 /// A storm reaches a route at this rate at most, after the first burst.
 const A_SECOND: NonZeroU32 = NonZeroU32::new(2).unwrap();
 const BURST: NonZeroU32 = NonZeroU32::new(20).unwrap();
 
 /// A route, ready for use.
+#[derive(Clone)]
 pub(super) struct Route {
     pub(super) name: String,
     pub(super) from: NotifyFrom,
@@ -51,6 +56,7 @@ impl Notices {
     /// Starts a task for each route.
     pub(super) fn start(outbox: Arc<Mutex<dyn Outbox>>, routes: Vec<Route>, metrics: &Metrics) -> Self {
         let stop = CancellationToken::new();
+        abandon(&outbox, &routes, metrics);
         let mut kicks = BTreeMap::new();
         for route in &routes {
             let kick = Arc::new(Notify::new());
@@ -100,21 +106,10 @@ impl Notices {
         routes.filter_map(|route| self.kicks.get(route)).for_each(|kick| kick.notify_one());
     }
 
-    /// The last word when the outbox itself cannot be trusted: straight to every route, once.
-    pub(super) async fn last_word(&self, notice: &Notice) {
-        let all = self.routes.iter().map(|route| async {
-            let delivery = tokio::time::timeout(Duration::from_secs(5), route.notifier.deliver(notice)).await;
-            if !matches!(delivery, Ok(Ok(()))) {
-                tracing::error!(route = %route.name, "the last word could not be delivered");
-            }
-        });
-        futures::future::join_all(all).await;
-    }
-
     /// Lets the couriers have a moment for what is due, then ends them.
     pub(super) async fn finish(&self, within: Duration) {
         let empty = async {
-            while lock(&self.outbox).pending(1).is_ok_and(|pending| !pending.is_empty()) {
+            while lock(&self.outbox).waiting().is_ok_and(|routes| !routes.is_empty()) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -135,10 +130,11 @@ struct Courier {
 
 impl Courier {
     async fn run(self, stop: CancellationToken) {
+        let mut in_vain = 0;
         loop {
             let wait = tokio::select! {
                 () = stop.cancelled() => return,
-                wait = self.round() => wait,
+                wait = self.round(&mut in_vain) => wait,
             };
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -148,26 +144,27 @@ impl Courier {
         }
     }
 
-    /// Delivers what is there; says how long to wait before the next round.
-    async fn round(&self) -> Duration {
-        let pending = match lock(&self.outbox).pending(1000) {
+    /// Delivers what is there, up to the first that the route does not take; says how long to wait
+    /// before the next round.
+    async fn round(&self, in_vain: &mut u32) -> Duration {
+        let pending = match lock(&self.outbox).pending(&self.route, ROUND) {
             Ok(pending) => pending,
             Err(error) => {
                 tracing::error!(%error, "the outbox cannot be read");
                 return LONGEST_WAIT;
             }
         };
-        self.metrics.notifications_undelivered(pending.len());
-        let mine: Vec<OutboxItem> = pending.into_iter().filter(|item| item.route == self.route).collect();
-        for item in &mine {
+        self.metrics.notifications_undelivered(&self.route, pending.len());
+        for item in &pending {
             self.limiter.until_ready().await;
             if !self.deliver(item).await {
-                // In order: the later ones wait for the earlier.
-                let doubled = Duration::from_millis(500).saturating_mul(1 << item.attempts.min(8));
-                return doubled.min(LONGEST_WAIT);
+                let wait = FIRST_WAIT.saturating_mul(1 << (*in_vain).min(8)).min(LONGEST_WAIT);
+                *in_vain += 1;
+                return wait;
             }
+            *in_vain = 0;
         }
-        if mine.is_empty() { LONGEST_WAIT } else { Duration::ZERO }
+        if pending.is_empty() { LONGEST_WAIT } else { Duration::ZERO }
     }
 
     async fn deliver(&self, item: &OutboxItem) -> bool {
@@ -188,14 +185,37 @@ impl Courier {
         };
         let over = !matches!(settled, Delivery::Failed { .. });
         self.metrics.notification(&self.route, name);
-        if let Err(error) = lock(&self.outbox).settle(item.id, settled) {
+        let written = lock(&self.outbox).settle(item.id, settled);
+        if let Err(error) = written {
             tracing::error!(%error, "the outbox cannot be written");
-            return false;
+            // Nobody could remember that it was delivered: the same page again and again. The loop
+            // finds the store in doubt, and ends the daemon.
+            std::future::pending::<()>().await;
         }
         over
+    }
+}
+
+/// What waits for a route that the configuration does not have any more is named as undelivered.
+fn abandon(outbox: &Mutex<dyn Outbox>, routes: &[Route], metrics: &Metrics) {
+    let mut outbox = lock(outbox);
+    let mut abandoned = || -> Result<(), JournalError> {
+        for gone in outbox.waiting()?.iter().filter(|name| routes.iter().all(|route| route.name != **name)) {
+            let notices = outbox.abandon(gone, "its route is not in the configuration any more")?;
+            tracing::error!(route = %gone, notices, "undelivered: the route is not in the configuration any more");
+            metrics.notifications_undelivered(gone, 0);
+        }
+        Ok(())
+    };
+    if let Err(error) = abandoned() {
+        tracing::error!(%error, "the outbox cannot be tidied");
     }
 }
 
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[path = "notices_tests.rs"]
+mod tests;

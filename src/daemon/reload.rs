@@ -49,17 +49,11 @@ impl Fixed {
 }
 
 impl Reloader {
-    /// Reads and checks; what cannot be built is an error too, so that nothing is half taken.
+    /// Reads and checks; what cannot be built is a fault too, so that nothing is half taken.
     pub(super) async fn load(&self) -> Result<Loaded, String> {
         let options = self.options.clone();
         let loaded = tokio::task::spawn_blocking(move || load(&options)).await.map_err(|error| error.to_string())?;
-        let loaded = loaded.map_err(|faults| faults.to_string())?;
-        for probe in &loaded.probes {
-            let context = ProbeContext::new(self.probe_clients.clone(), probe.settings.timeout.get());
-            probes::build(&probe.kind, &context).map_err(|error| format!("probe {}: {error}", probe.name))?;
-        }
-        routes(&loaded.file, &self.clients)?;
-        Ok(loaded)
+        loaded.map_err(|faults| faults.to_string())
     }
 
     /// Puts what was loaded in the place of what was.

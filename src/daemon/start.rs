@@ -11,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 use super::clock::Clock;
 use super::executor::Executor;
 use super::handle::Handle;
+use super::last_words::LastWords;
 use super::logging::{self, LoggingError};
 use super::looping::{Ears, Loop};
-use super::notices::Notices;
+use super::notices::{Notices, Route};
 use super::notify_socket::Systemd;
 use super::reload::{Fixed, Reloader, lists, routes};
 use super::signals::Signals;
@@ -102,6 +103,13 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// Does the daemon stay away for a reason that nobody has seen who is not looking at its log? A
+    /// wrong configuration, or a second daemon, is somebody's doing who is.
+    fn leaves_nobody_watching(&self) -> bool {
+        matches!(self, Self::Replay { .. })
+            || matches!(self, Self::State(error) if !matches!(error, JournalError::Held { .. }))
+    }
+
     /// The exit code: 2 where the configuration has to be changed, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -131,16 +139,34 @@ pub async fn run(loaded: Loaded, options: RunOptions) -> Result<(), StartError> 
 async fn live(loaded: Loaded, options: RunOptions) -> Result<(), StartError> {
     let stop = CancellationToken::new();
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let (mut the_loop, ears, _socket) = set_up(&loaded, options, &stop).await?;
+    let clients = Arc::new(Clients::new(&loaded.file.limits));
+    let routes = routes(&loaded.file, &clients).map_err(StartError::Configuration)?;
+    let socket = options.socket.clone().unwrap_or_else(|| loaded.file.daemon.socket.clone());
+    let last_words = LastWords::beside(&socket);
+    let (mut the_loop, ears, _socket) = match set_up(&loaded, options, (clients, routes.clone()), &socket, &stop).await
+    {
+        Ok(parts) => parts,
+        Err(error) => {
+            if error.leaves_nobody_watching() {
+                let name = loaded.settings.name.as_str();
+                let notice = LastWords::of(name, "does not start", &error, Clock::new().now().wall, None);
+                last_words.say(&routes, &notice).await;
+            }
+            return Err(error);
+        }
+    };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), hash = %loaded.hash, "{}", the_loop.summary());
     the_loop.systemd.ready(&the_loop.summary());
     the_loop.warm();
     let result = the_loop.run(ears).await;
     the_loop.systemd.stopping("ended");
     stop.cancel();
-    if result.is_ok() {
-        the_loop.notices.finish(LAST_NOTICES).await;
-        tracing::info!("ended");
+    match &result {
+        Ok(()) => {
+            the_loop.notices.finish(LAST_NOTICES).await;
+            tracing::info!("ended");
+        }
+        Err(error) => last_words.say(the_loop.notices.routes(), &the_loop.last_words(error)).await,
     }
     Ok(result?)
 }
@@ -155,6 +181,8 @@ pub fn state_path(state: &str) -> Result<&Path, StartError> {
 async fn set_up(
     loaded: &Loaded,
     options: RunOptions,
+    (clients, routes): (Arc<Clients>, Vec<Route>),
+    socket_path: &Path,
     stop: &CancellationToken,
 ) -> Result<(Loop, Ears, socket::SocketPath), StartError> {
     let system = |what| move |source| StartError::System { what, source };
@@ -167,7 +195,6 @@ async fn set_up(
     let path = state.path().display().to_string();
     let (mut journal, outbox, authority) = state.split();
     let records = journal.replay()?;
-    let clients = Arc::new(Clients::new(&file.limits));
     let metrics = Metrics::new().map_err(|error| StartError::Configuration(error.to_string()))?;
     let (gate, warnings) = Gate::for_this_process(lists(file));
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -189,14 +216,12 @@ async fn set_up(
     let (reports_in, reports) = mpsc::channel(REPORTS);
     let (probe_runner, runner) = ProbeRunner::new(reports_in, stop.clone());
     let specs = reloader.specs(loaded, &runner).map_err(StartError::Configuration)?;
-    let routes = routes(file, &clients).map_err(StartError::Configuration)?;
     let (executor, finished) = Executor::new(clients, Arc::new(authority));
     let (status, status_seen) = watch::channel(Arc::new(brain.status(clock.now())));
     let (requests_in, requests) = mpsc::channel(REQUESTS);
     let pulse = Pulse::new();
-    let socket_path = options.socket.unwrap_or_else(|| file.daemon.socket.clone());
     let handle = Handle { requests: requests_in, status: status_seen.clone() };
-    let socket = serve_control(&socket_path, handle, gate, &metrics, stop)?;
+    let socket = serve_control(socket_path, handle, gate, &metrics, stop)?;
     serve_health(file.metrics.listen.as_deref(), &pulse, status_seen, &metrics, stop).await?;
     let signals = Signals::new().map_err(system("cannot listen to signals"))?;
     let notices = Notices::start(Arc::new(Mutex::new(outbox)), routes, &metrics);
@@ -218,10 +243,7 @@ async fn set_up(
         ending: None,
     };
     let effects = the_loop.brain.begin(the_loop.clock.now(), env!("CARGO_PKG_VERSION"));
-    if let Err(error) = the_loop.carry_out(effects) {
-        the_loop.last_word(&error).await;
-        return Err(error.into());
-    }
+    the_loop.carry_out(effects)?;
     the_loop.pulse.set_state_open(true);
     the_loop.runner.replace(specs);
     tokio::spawn(probe_runner.run());

@@ -119,6 +119,18 @@ impl Condition {
     }
 }
 
+impl Condition {
+    /// The probes that it wants to be down, each once, sorted by name.
+    pub fn wanted_down(&self) -> Vec<ProbeName> {
+        let subjects = self.subjects();
+        let down = subjects.iter().filter(|subject| subject.is == Health::Down);
+        let mut probes: Vec<ProbeName> = down.map(|subject| subject.probe.clone()).collect();
+        probes.sort_unstable();
+        probes.dedup();
+        probes
+    }
+}
+
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let join = |f: &mut fmt::Formatter<'_>, of: &[Condition]| -> fmt::Result {
@@ -153,7 +165,10 @@ impl fmt::Display for Condition {
                 }
                 f.write_str(")")
             }
-            Self::Not(inner) => write!(f, "not {inner}"),
+            Self::Not(inner) => match inner.as_ref() {
+                Self::Probe(subject) => write!(f, "{} is not {}", subject.probe, subject.is),
+                inner => write!(f, "not {inner}"),
+            },
         }
     }
 }

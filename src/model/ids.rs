@@ -101,6 +101,10 @@ name!(
     /// approval to exactly what was approved.
     PlanHash
 );
+name!(
+    /// What tells one target of a probe from another: a hash of what is asked of whom.
+    TargetHash
+);
 
 impl PlanHash {
     /// The first twelve characters, for people.

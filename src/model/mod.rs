@@ -21,7 +21,7 @@ pub use health::{Cause, CauseKind, Facts, Health, Lag, Observation, Role};
 pub use ids::*;
 pub use notice::{Importance, Notice, NoticeKind};
 pub use plan::{ActionSpec, EffectKind, OnError, Plan, Repeat, Retry, Step, Work};
-pub use policy::{Decision, HoldReason, Mode, OnNoAnswer, Severity, Trigger};
+pub use policy::{Decision, HoldReason, LossShown, Mode, OnNoAnswer, Severity, Trigger};
 pub use record::{Entry, Record, RunResult, StepEnd};
 pub use settings::{ProbeSettings, ReplicationPair, ScenarioSettings, Settings};
 pub use step::{Applied, CallOutcome, Observed, Phase, StepCall, Verified};

@@ -43,6 +43,18 @@ pub enum OnNoAnswer {
     Hold,
 }
 
+/// What a person knew of the loss of data when allowing one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LossShown {
+    /// It was known, and so many seconds were allowed with a number in sight. Also what a record says
+    /// that was written before this was kept.
+    #[default]
+    Known,
+    /// Nobody knew it.
+    Unknown,
+}
+
 /// How bad it is, in the words of the owner: `P0`, `SEV-1`, `critical`, …
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
@@ -140,6 +152,14 @@ pub enum HoldReason {
         /// Until when.
         until: WallTime,
     },
+    /// Again and again the primary answered, or could not be looked at, immediately before the first
+    /// change: it flaps, or we do not see it well.
+    LooksInVain {
+        /// How many last looks in a row.
+        times: u32,
+        /// When the next one may come.
+        until: WallTime,
+    },
     /// Too many failovers within the window.
     FailoverLimit {
         /// When the oldest leaves the window.
@@ -190,6 +210,7 @@ impl HoldReason {
             Self::StartupGrace { .. } => "startup_grace",
             Self::Paused { .. } => "paused",
             Self::CoolDown { .. } => "cool_down",
+            Self::LooksInVain { .. } => "looks_in_vain",
             Self::FailoverLimit { .. } => "failover_limit",
             Self::RunActive { .. } => "run_active",
             Self::AlreadyRun { .. } => "already_run",
@@ -229,6 +250,9 @@ impl fmt::Display for HoldReason {
             Self::StartupGrace { until } => write!(f, "start-up grace until {until}"),
             Self::Paused { by } => write!(f, "paused by {by}"),
             Self::CoolDown { until } => write!(f, "cool-down until {until}"),
+            Self::LooksInVain { times, until } => {
+                write!(f, "{times} last looks in a row did not find the primary down; the next one not before {until}")
+            }
             Self::FailoverLimit { until } => write!(f, "failover limit reached until {until}"),
             Self::RunActive { run } => write!(f, "run {run} is active"),
             Self::AlreadyRun { run } => write!(f, "run {run} was carried out for this incident"),

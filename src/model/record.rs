@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::ids::{Epoch, IncidentId, PlanHash, RunId, ScenarioName, ServiceName, StepName};
 use super::plan::Plan;
-use super::policy::{Decision, Mode, Severity, Trigger};
+use super::policy::{Decision, LossShown, Mode, Severity, Trigger};
 use super::step::Applied;
 use super::time::{HumanDuration, WallTime};
 use super::vote::{ReplicationEvidence, VoteEvidence};
@@ -66,6 +66,14 @@ pub enum Entry {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         replication: Vec<ReplicationEvidence>,
     },
+    /// The primary fell, or came back, while the incident was open: what is known of the standbys'
+    /// data now, in place of what was known before.
+    ReplicationSeen {
+        /// The incident.
+        incident: IncidentId,
+        /// What is known.
+        replication: Vec<ReplicationEvidence>,
+    },
     /// A person has seen it.
     IncidentAcknowledged {
         /// The incident.
@@ -105,6 +113,9 @@ pub enum Entry {
         epoch: Epoch,
         /// The loss of data that the person allowed.
         allow_data_loss: Option<HumanDuration>,
+        /// Was the loss known when the person answered?
+        #[serde(default)]
+        loss_shown: LossShown,
     },
     /// The condition holds no longer.
     IncidentClosed {

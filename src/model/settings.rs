@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
-use super::ids::{FailureDomain, PlanName, ProbeName, RegionName, ScenarioName, ServiceName, VantageId};
+use super::ids::{FailureDomain, PlanName, ProbeName, RegionName, ScenarioName, ServiceName, TargetHash, VantageId};
 use super::plan::Plan;
 use super::policy::{Mode, OnNoAnswer, Severity};
 use super::time::HumanDuration;
@@ -15,7 +15,8 @@ pub struct Settings {
     pub name: VantageId,
     /// The failure domain of its own vantage.
     pub domain: FailureDomain,
-    /// The mode of the whole daemon; a scenario can only be more careful.
+    /// The mode of the whole daemon, unless another one was set at run time; a scenario can only be
+    /// more careful.
     pub mode: Mode,
     /// How many vantages of distinct failure domains must agree on a verdict; at least 1.
     pub quorum: u32,
@@ -69,6 +70,9 @@ pub struct ProbeSettings {
     pub name: ProbeName,
     /// Where its target is.
     pub region: Option<RegionName>,
+    /// What is asked of whom: what was seen of one target says nothing of another, and a reload may
+    /// keep the name.
+    pub target: TargetHash,
     /// From start to start.
     pub interval: HumanDuration,
     /// From start to start while in doubt (a bad observation that has not fallen yet, or a last look).
@@ -92,7 +96,8 @@ pub struct ScenarioSettings {
     pub severity: Severity,
     /// The service that it moves; cool-down and "one active run" are per service.
     pub service: ServiceName,
-    /// The mode asked for; the daemon's mode can only make it more careful.
+    /// Its own mode; `auto` where it has none, and the daemon's mode decides. Of the two the more
+    /// careful one holds.
     pub mode: Mode,
     /// What is done when nobody answers.
     pub on_no_answer: OnNoAnswer,

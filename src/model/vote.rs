@@ -66,7 +66,7 @@ impl Verdict {
     }
 }
 
-/// What was known of a standby's data when an incident opened.
+/// What was known of a standby's data when an incident opened, or when its primary fell after that.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReplicationEvidence {
     /// The probe of the standby.
@@ -75,7 +75,11 @@ pub struct ReplicationEvidence {
     pub lag: Option<(WallTime, Lag)>,
     /// When the primary was last seen up.
     pub primary_up: Option<WallTime>,
-    /// Did each commit of the primary wait for a standby?
+    /// Since when the primary was seen down. `None` where it was not, and may have taken writes after
+    /// this was written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub down_since: Option<WallTime>,
+    /// Did each commit of the primary wait for a standby, until it fell?
     pub synchronous: bool,
 }
 

@@ -27,7 +27,11 @@ pub async fn dial(names: &Names, host: &str, port: u16) -> Result<TcpStream, Fau
     waiting_for(Stage::Connect, dial_any(&addresses)).await
 }
 
-async fn dial_any(addresses: &[SocketAddr]) -> Result<TcpStream, Fault> {
+/// As [`dial`], where the addresses are known.
+///
+/// # Errors
+/// As there.
+pub(super) async fn dial_any(addresses: &[SocketAddr]) -> Result<TcpStream, Fault> {
     let mut fault: Option<Fault> = None;
     let mut running = FuturesUnordered::new();
     let hedge = addresses.first().copied();

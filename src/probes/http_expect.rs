@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::ProbeBuildError;
 use super::classify::Fault;
-use super::http::Answer;
+use super::http::{Answer, Identity};
 use crate::config::probe::HttpProbe;
 use crate::model::{CauseKind, HumanDuration};
 
@@ -56,9 +56,16 @@ impl Expect {
     }
 
     /// Looks at an answer; the first thing that is wrong is named.
-    pub(super) fn check(&self, answer: &Answer, latency: Duration) -> Result<(), Fault> {
+    ///
+    /// A server that does not take our credentials is alive, and says nothing of itself: they may
+    /// have expired here.
+    pub(super) fn check(&self, answer: &Answer, latency: Duration, identity: Identity) -> Result<(), Fault> {
         let status = answer.status;
         let right = if self.status.is_empty() { (200..300).contains(&status) } else { self.status.contains(&status) };
+        if !right && matches!(status, 401 | 407) && identity == Identity::Told {
+            let text = format!("the status is {status}: our credentials were not taken");
+            return Err(Fault::ours(CauseKind::AuthenticationFailed, text));
+        }
         if !right {
             return Err(Fault::theirs(CauseKind::HttpStatus, format!("the status is {status}")));
         }

@@ -2,7 +2,8 @@
 //!
 //! Lives here: one attempt of each kind ([`build`]), whose fault a failure is ([`classify`]), and
 //! when attempts start and end ([`runner`]). Does not live here: what an observation means (rise
-//! and fall, quorum, incidents: `core`). Imports `model`, `ports` and `config`.
+//! and fall, quorum, incidents: `core`). Imports `model`, `ports`, `config` and
+//! `clients` (addresses, TLS, logins: a probe reaches a server in the way that the action will).
 //!
 //! What all kinds keep to:
 //! - Down is said only of the target; where we could not look it is Unknown ([`classify`]).
@@ -19,13 +20,11 @@ pub mod kept;
 pub mod names;
 pub mod postgres;
 mod postgres_facts;
-mod postgres_url;
 pub mod redis;
 pub mod runner;
 mod schedule;
 pub mod stage;
 pub mod tcp;
-pub mod tls;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -33,6 +32,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 
+use crate::clients::tls::{TlsError, Trust};
 use crate::config::{ProbeKind, SecretText};
 use crate::model::{CauseKind, Facts, Observation, Role};
 use crate::ports::Probe;
@@ -40,7 +40,6 @@ use classify::Fault;
 use names::Names;
 use runner::Nudge;
 use stage::{Stage, StageMark, waiting_for};
-use tls::Trust;
 
 /// What all probes share: the resolver and the certificates. Cheap to clone.
 #[derive(Clone)]
@@ -90,6 +89,12 @@ impl ProbeBuildError {
     /// For this parameter.
     pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { field: field.into(), reason: reason.into() }
+    }
+}
+
+impl From<TlsError> for ProbeBuildError {
+    fn from(error: TlsError) -> Self {
+        Self::new(error.field, error.reason)
     }
 }
 

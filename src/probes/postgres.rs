@@ -22,9 +22,11 @@ use super::classify::{Fault, find, io_fault};
 use super::dial::dial;
 use super::kept::{Keeper, Kept};
 use super::postgres_facts::{self, FACTS};
-use super::postgres_url::{Place, parse};
 use super::stage::{Stage, waiting_for};
 use super::{ProbeBuildError, ProbeClients, ProbeContext, read_secret};
+use crate::clients::postgres::our_credentials;
+use crate::clients::postgres_address::{Address, Place};
+use crate::clients::tls::Check;
 use crate::config::SecretText;
 use crate::config::probe::PostgresProbe;
 use crate::model::{CauseKind, Facts, HumanDuration, Observation, Role};
@@ -55,10 +57,10 @@ impl Postgres {
     /// Names the parameter that cannot be used.
     pub fn new(config: &PostgresProbe, context: &ProbeContext) -> Result<Self, ProbeBuildError> {
         if let SecretText::Plain(text) = &config.url {
-            parse(text, config.ca_file.as_deref()).map_err(|reason| ProbeBuildError::new("url", reason))?;
+            Address::parse(text, config.ca_file.as_deref()).map_err(|reason| ProbeBuildError::new("url", reason))?;
         }
         if let Some(path) = config.ca_file.as_deref() {
-            context.clients.trust.config(super::tls::Check::Chain, Some(path))?;
+            context.clients.trust.config(Check::Chain, Some(path))?;
         }
         Ok(Self {
             url: config.url.clone(),
@@ -76,8 +78,8 @@ impl Postgres {
     async fn connect(&self) -> Result<Kept<Session>, Fault> {
         let text = read_secret(&self.url).await?;
         let credentials = |reason: String| Fault::ours(CauseKind::LocalCredentials, reason);
-        let target =
-            parse(&text, self.ca_file.as_deref()).map_err(|reason| credentials(format!("the url {reason}")))?;
+        let target = Address::parse(&text, self.ca_file.as_deref())
+            .map_err(|reason| credentials(format!("the url {reason}")))?;
         match &target.place {
             Place::Tcp { host, address, port } => {
                 let stream = dial(&self.clients.names, address, *port).await?;
@@ -240,20 +242,16 @@ fn fault_of(error: &tokio_postgres::Error) -> Fault {
     if error.is_closed() {
         return Fault::theirs(CauseKind::ConnectionReset, "the server closed the connection");
     }
-    // The kinds are private; their texts are the only way to tell them apart.
-    let text = error.to_string();
-    if text.starts_with("authentication error") {
+    if our_credentials(error) {
         return Fault::ours(CauseKind::AuthenticationFailed, "the login could not be completed with our credentials");
     }
     if let Some(fault) = find(error) {
         return fault;
     }
+    // The kinds are private; their texts are the only way to tell them apart.
+    let text = error.to_string();
     if text.starts_with("error performing TLS") {
         return Fault::theirs(CauseKind::Tls, "the server offers no TLS");
-    }
-    // A missing password is noticed before anything is sent.
-    if text.starts_with("invalid configuration") {
-        return Fault::ours(CauseKind::AuthenticationFailed, "the server asks for a password, and the url has none");
     }
     Fault::theirs(CauseKind::Protocol, text)
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisConnectionInfo, RedisError};
+use redis::{ErrorKind, RedisError};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
@@ -18,12 +18,16 @@ use super::classify::{Fault, find, io_fault};
 use super::dial::dial;
 use super::kept::{Keeper, Kept};
 use super::stage::{Stage, waiting_for};
-use super::tls::Check;
 use super::{ProbeBuildError, ProbeClients, ProbeContext, read_secret};
+use crate::clients::redis::{Address, Place, Refusal, refusal, said};
 use crate::config::SecretText;
 use crate::config::probe::RedisProbe;
 use crate::model::{CauseKind, Facts, HumanDuration, Lag, Observation, Role};
 use crate::ports::Probe;
+
+/// A primary says something every 10 s (`repl-ping-replica-period`), and a replica holds on to its
+/// link for 60 s (`repl-timeout`). After this long the stream has ended, whatever the replica says.
+const SILENT: Duration = Duration::from_secs(15);
 
 /// See [`RedisProbe`].
 pub struct Redis {
@@ -41,7 +45,7 @@ impl Redis {
     /// Names the parameter that cannot be used.
     pub fn new(config: &RedisProbe, context: &ProbeContext) -> Result<Self, ProbeBuildError> {
         if let SecretText::Plain(text) = &config.url {
-            parse(text).map_err(|reason| ProbeBuildError::new("url", reason))?;
+            Address::parse(text).map_err(|reason| ProbeBuildError::new("url", reason))?;
         }
         Ok(Self {
             url: config.url.clone(),
@@ -55,53 +59,34 @@ impl Redis {
     async fn connect(&self) -> Result<Kept<MultiplexedConnection>, Fault> {
         let text = read_secret(&self.url).await?;
         let credentials = |reason: String| Fault::ours(CauseKind::LocalCredentials, reason);
-        let info = parse(&text).map_err(|reason| credentials(format!("the url {reason}")))?;
-        let names = &self.clients.names;
-        match info.addr() {
-            ConnectionAddr::Tcp(host, port) => {
-                let stream = dial(names, host, *port).await?;
-                self.log_in(&info, stream).await
+        let address = Address::parse(&text).map_err(|reason| credentials(format!("the url {reason}")))?;
+        match &address.place {
+            Place::Tcp { host, port, tls: None } => {
+                let stream = dial(&self.clients.names, host, *port).await?;
+                self.log_in(&address, stream).await
             }
-            ConnectionAddr::TcpTls { host, port, insecure, .. } => {
-                let check = if *insecure { Check::Nothing } else { Check::Full };
-                let tls = self.clients.trust.config(check, None).map_err(|error| credentials(error.to_string()))?;
+            Place::Tcp { host, port, tls: Some(check) } => {
+                let tls = self.clients.trust.config(*check, None).map_err(|error| credentials(error.to_string()))?;
                 let name = ServerName::try_from(host.clone())
                     .map_err(|_| Fault::theirs(CauseKind::Tls, "the host is not a server name"))?;
-                let stream = dial(names, host, *port).await?;
+                let stream = dial(&self.clients.names, host, *port).await?;
                 let stream = waiting_for(Stage::Handshake, TlsConnector::from(tls).connect(name, stream)).await;
-                self.log_in(&info, stream.map_err(|error| io_fault(&error))?).await
+                self.log_in(&address, stream.map_err(|error| io_fault(&error))?).await
             }
-            ConnectionAddr::Unix(path) => {
+            Place::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(|error| io_fault(&error))?;
-                self.log_in(&info, stream).await
+                self.log_in(&address, stream).await
             }
-            _ => Err(credentials("the url is of a kind that is not supported".into())),
         }
     }
 
-    async fn log_in<S>(&self, info: &redis::ConnectionInfo, stream: S) -> Result<Kept<MultiplexedConnection>, Fault>
+    async fn log_in<S>(&self, address: &Address, stream: S) -> Result<Kept<MultiplexedConnection>, Fault>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        // The attempt has its own deadline; the client's would be a second, shorter one.
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        // Nothing is sent on connecting: the client turns every answer to its AUTH into "wrong
-        // password", also "max number of clients reached". The database does not matter here.
-        let nobody = RedisConnectionInfo::default().set_skip_set_lib_name();
-        let connected = MultiplexedConnection::new_with_config(&nobody, stream, config).await;
-        let (client, driver) = connected.map_err(|error| fault_of(&error))?;
+        let (client, driver) = address.over(stream).await.map_err(|error| fault_of(&error))?;
         let mut kept = self.keeper.adopt(client, driver);
-        let settings = info.redis_settings();
-        if let Some(password) = settings.password() {
-            let mut auth = redis::cmd("AUTH");
-            if let Some(user) = settings.username() {
-                auth.arg(user);
-            }
-            auth.arg(password);
-            waiting_for(Stage::Handshake, auth.query_async::<()>(&mut kept.client))
-                .await
-                .map_err(|error| auth_fault(&error))?;
-        }
+        waiting_for(Stage::Handshake, address.log_in(&mut kept.client)).await.map_err(|error| login_fault(&error))?;
         Ok(kept)
     }
 
@@ -149,11 +134,6 @@ impl Probe for Redis {
             Err(fault) => fault.into(),
         }
     }
-}
-
-/// The reason never repeats the text: it may hold a password.
-fn parse(text: &str) -> Result<redis::ConnectionInfo, &'static str> {
-    text.trim().into_connection_info().map_err(|_| "is not a Redis URL; write redis://host:port or rediss://host:port")
 }
 
 /// PING, ROLE and INFO in one round trip.
@@ -207,14 +187,16 @@ fn facts(role: Role, info: &str) -> Facts {
         }
         Role::Replica => {
             facts.offset = number("slave_repl_offset");
-            let streaming = fields.get("master_link_status") == Some(&"up");
+            // `-1` would mean that it never spoke.
+            let silence = number("master_last_io_seconds_ago").map(Duration::from_secs);
+            let linked = fields.get("master_link_status") == Some(&"up");
+            let streaming = linked && silence.is_none_or(|silence| silence <= SILENT);
             facts.streaming = Some(streaming);
-            // While the link is down nobody here knows what was not received.
+            // While nothing comes nobody here knows what was not received.
             if streaming {
-                // The primary pings (every 10 s by default), so that silence bounds the lag from
-                // above; `-1` would mean that it never spoke.
-                facts.lag = number("master_last_io_seconds_ago").map(|seconds| Lag {
-                    time: Duration::from_secs(seconds),
+                // What was written before the primary last spoke is here.
+                facts.lag = silence.map(|time| Lag {
+                    time,
                     // Read from the link, not applied yet (since Redis 7).
                     bytes: number("slave_read_repl_offset")
                         .zip(facts.offset)
@@ -226,31 +208,23 @@ fn facts(role: Role, info: &str) -> Facts {
     facts
 }
 
-/// What the server's refusal of AUTH means.
-fn auth_fault(error: &RedisError) -> Fault {
+/// What the server's refusal of a login means. Where it is not full, it is alive, and does not
+/// take what we sent.
+fn login_fault(error: &RedisError) -> Fault {
     let fault = fault_of(error);
-    // "ERR invalid password", "ERR AUTH <password> called without any password configured", …
     if fault.kind == CauseKind::QueryFailed && said(error).is_some_and(|(code, _)| code == "ERR") {
         return Fault::ours(CauseKind::AuthenticationFailed, fault.detail);
     }
     fault
 }
 
-/// The server's own words of an error: its code and the rest. Never the client's, which could
-/// repeat an argument.
-fn said(error: &RedisError) -> Option<(String, String)> {
-    let errors = error.clone().into_server_errors()?;
-    let (_, first) = errors.first()?;
-    Some((first.code().to_owned(), first.details().unwrap_or_default().to_owned()))
-}
-
 fn fault_of(error: &RedisError) -> Fault {
     if let Some((code, rest)) = said(error) {
         let text = format!("{code} {rest}");
-        return match code.as_str() {
-            "NOAUTH" | "WRONGPASS" | "NOPERM" => Fault::ours(CauseKind::AuthenticationFailed, text),
-            "ERR" if rest.contains("max number of clients") => Fault::theirs(CauseKind::ConnectionRefused, text),
-            _ => Fault::theirs(CauseKind::QueryFailed, text),
+        return match refusal(&code, &rest) {
+            Refusal::Credentials => Fault::ours(CauseKind::AuthenticationFailed, text),
+            Refusal::Full => Fault::theirs(CauseKind::ConnectionRefused, text),
+            Refusal::Other => Fault::theirs(CauseKind::QueryFailed, text),
         };
     }
     match (error.kind(), find(error)) {
@@ -281,16 +255,19 @@ mod tests {
     }
 
     #[test]
+    fn a_primary_that_hangs_leaves_a_replica_with_unknown_lag() {
+        for (silence, streaming) in [(15, true), (16, false), (59, false)] {
+            let info =
+                format!("master_link_status:up\r\nmaster_last_io_seconds_ago:{silence}\r\nslave_repl_offset:1\r\n");
+            let facts = facts(Role::Replica, &info);
+            assert_eq!((facts.streaming, facts.lag.is_some()), (Some(streaming), streaming), "{silence}");
+        }
+    }
+
+    #[test]
     fn a_primary_streams_while_a_replica_is_online() {
         let online = "slave0:ip=127.0.0.1,port=1,state=online,offset=1,lag=0\r\nmaster_repl_offset:9";
         assert_eq!(facts(Role::Primary, online).streaming, Some(true));
         assert_eq!(facts(Role::Primary, "slave_priority:100\r\n").streaming, Some(false));
-    }
-
-    #[test]
-    fn a_url_is_never_repeated() {
-        for text in ["redis//:hunter2@h", "http://hunter2@h", "hunter2 hunter2"] {
-            assert!(parse(text).is_err_and(|reason| !reason.contains("hunter2")), "{text}");
-        }
     }
 }

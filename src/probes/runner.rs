@@ -3,7 +3,8 @@
 //! One loop, one heap of next starts; an attempt is a task of its own only while it runs. Each has
 //! one deadline for the whole of it, so that a hanging target delays no other probe.
 //!
-//! - **Overlap.** With a timeout above the interval, attempts of one probe overlap, at most four.
+//! - **Overlap.** With a timeout above the interval, attempts of one probe overlap, at most four,
+//!   and a fifth where it was asked for ([`RunnerHandle::probe_now`]): it must not wait for them.
 //!   A start above that is skipped and counted ([`RunnerStats::skipped`]), and reported as
 //!   nothing: it is no observation, and the four that hang will be reported as what they are.
 //! - **Our own lateness.** The loop knows when it meant to wake up. Where it was late by more than
@@ -221,6 +222,15 @@ pub struct ProbeRunner {
     stats: RunnerStats,
 }
 
+/// Why an attempt starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// By the schedule, or by a nudge.
+    Due,
+    /// The brain asked for a look, for example the last one before it acts.
+    Asked,
+}
+
 enum Woken {
     Cancelled,
     Finished(Result<(Id, Finished), JoinError>),
@@ -268,7 +278,7 @@ impl ProbeRunner {
             }
             self.follow_requests(now);
             while let Some(name) = self.schedule.pop_due(now) {
-                self.start(&name, now);
+                self.start(&name, Why::Due, now);
             }
             self.send();
             self.stats.probes = self.schedule.len();
@@ -324,20 +334,25 @@ impl ProbeRunner {
             self.schedule.set_pace(&name, pace, now);
         }
         for name in inbox.now {
-            self.start(&name, now);
+            self.start(&name, Why::Asked, now);
         }
         for name in inbox.nudged {
             let Some(slot) = self.schedule.get_mut(&name) else { continue };
             if slot.nudged.is_none_or(|last| now.saturating_duration_since(last) >= slot.spec.interval) {
                 slot.nudged = Some(now);
-                self.start(&name, now);
+                self.start(&name, Why::Due, now);
             }
         }
     }
 
-    fn start(&mut self, name: &ProbeName, now: Instant) {
+    fn start(&mut self, name: &ProbeName, why: Why, now: Instant) {
         let Some(slot) = self.schedule.get_mut(name) else { return };
-        if slot.in_flight >= MOST_IN_FLIGHT {
+        let most = match why {
+            Why::Due => MOST_IN_FLIGHT,
+            // All that hang began before the question; the answer has to be of now.
+            Why::Asked => MOST_IN_FLIGHT + 1,
+        };
+        if slot.in_flight >= most {
             self.stats.skipped += 1;
             return;
         }

@@ -18,5 +18,5 @@ mod sqlite;
 #[cfg(test)]
 mod tests;
 
-pub use outbox::{SqliteOutbox, Undeliverable};
+pub use outbox::SqliteOutbox;
 pub use sqlite::{Audit, SqliteAuthority, SqliteJournal, SqliteState, audit, read_records};

@@ -9,18 +9,15 @@ use super::sqlite::{Shared, Store};
 use crate::model::Notice;
 use crate::ports::{Addressed, Delivery, JournalError, Outbox, OutboxItem};
 
+/// After so many attempts a notice goes behind those that were tried less: it may be this one that the
+/// route does not take, and the next is a page.
+const IN_ORDER: u32 = 3;
+/// So many that were given up are kept, for whoever asks what was not delivered.
+const GIVEN_UP: u32 = 1000;
+
 /// The outbox of an embedded store.
 pub struct SqliteOutbox {
     pub(super) shared: Arc<Shared>,
-}
-
-/// A notice that was given up: it is named as undelivered until somebody has seen it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Undeliverable {
-    /// The notice.
-    pub item: OutboxItem,
-    /// Why it was given up.
-    pub reason: String,
 }
 
 /// A row, before its notice is read.
@@ -29,7 +26,6 @@ struct Raw {
     route: String,
     notice: String,
     attempts: u32,
-    reason: Option<String>,
 }
 
 impl Raw {
@@ -40,34 +36,15 @@ impl Raw {
 }
 
 impl SqliteOutbox {
-    /// What was given up, the oldest first, at most `limit`.
-    ///
-    /// # Errors
-    /// [`JournalError::Open`] where it cannot be read.
-    pub fn given_up(&mut self, limit: u32) -> Result<Vec<Undeliverable>, JournalError> {
-        let rows = self.rows("given_up <> 0", limit)?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|row| {
-                let reason = row.reason.clone().unwrap_or_default();
-                row.item().ok().map(|item| Undeliverable { item, reason })
-            })
-            .collect())
-    }
-
-    fn rows(&self, filter: &'static str, limit: u32) -> Result<Vec<Raw>, JournalError> {
-        let sql = format!("SELECT id, route, notice, attempts, reason FROM outbox WHERE {filter} ORDER BY id LIMIT ?1");
+    fn rows(&self, route: &str, limit: u32) -> Result<Vec<Raw>, JournalError> {
         self.shared.read(|store| {
             let read = || -> rusqlite::Result<Vec<Raw>> {
-                let mut statement = store.connection.prepare_cached(&sql)?;
-                let rows = statement.query_map([limit], |row| {
-                    Ok(Raw {
-                        id: row.get(0)?,
-                        route: row.get(1)?,
-                        notice: row.get(2)?,
-                        attempts: row.get(3)?,
-                        reason: row.get(4)?,
-                    })
+                let mut statement = store.connection.prepare_cached(
+                    "SELECT id, route, notice, attempts FROM outbox WHERE given_up = 0 AND route = ?1
+                     ORDER BY CASE WHEN attempts < ?2 THEN 0 ELSE attempts END, id LIMIT ?3",
+                )?;
+                let rows = statement.query_map(params![route, IN_ORDER, limit], |row| {
+                    Ok(Raw { id: row.get(0)?, route: row.get(1)?, notice: row.get(2)?, attempts: row.get(3)? })
                 })?;
                 rows.collect()
             };
@@ -118,9 +95,19 @@ impl Outbox for SqliteOutbox {
         })
     }
 
-    fn pending(&mut self, limit: u32) -> Result<Vec<OutboxItem>, JournalError> {
+    fn waiting(&mut self) -> Result<Vec<String>, JournalError> {
+        self.shared.read(|store| {
+            let read = || -> rusqlite::Result<Vec<String>> {
+                let sql = "SELECT DISTINCT route FROM outbox WHERE given_up = 0";
+                store.connection.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect()
+            };
+            read().map_err(|error| self.shared.outbox_unreadable(&schema::describe(&error)))
+        })
+    }
+
+    fn pending(&mut self, route: &str, limit: u32) -> Result<Vec<OutboxItem>, JournalError> {
         let mut items = Vec::new();
-        for row in self.rows("given_up = 0", limit)? {
+        for row in self.rows(route, limit)? {
             let id = row.id;
             match row.item() {
                 Ok(item) => items.push(item),
@@ -143,13 +130,27 @@ impl Outbox for SqliteOutbox {
                 Delivery::Failed { reason } => connection
                     .prepare_cached("UPDATE outbox SET attempts = attempts + 1, reason = ?2 WHERE id = ?1")?
                     .execute(params![id, reason]),
-                Delivery::GivenUp { reason } => connection
-                    .prepare_cached(
-                        "UPDATE outbox SET attempts = attempts + 1, given_up = 1, reason = ?2 WHERE id = ?1",
-                    )?
-                    .execute(params![id, reason]),
+                Delivery::GivenUp { reason } => give_up(store, "id", &id, &reason),
             }
             .map(|_| ())
         })
     }
+
+    fn abandon(&mut self, route: &str, reason: &str) -> Result<usize, JournalError> {
+        let mut abandoned = 0;
+        self.change(|store| {
+            abandoned = give_up(store, "route", &route, reason)?;
+            Ok(())
+        })?;
+        Ok(abandoned)
+    }
+}
+
+fn give_up(store: &Store, column: &str, is: &dyn rusqlite::ToSql, reason: &str) -> rusqlite::Result<usize> {
+    let sql = format!("UPDATE outbox SET given_up = 1, reason = ?2 WHERE {column} = ?1 AND given_up = 0");
+    let many = store.connection.prepare_cached(&sql)?.execute(params![is, reason])?;
+    let newest = "SELECT id FROM outbox WHERE given_up = 1 ORDER BY id DESC LIMIT ?1";
+    let rest = format!("DELETE FROM outbox WHERE given_up = 1 AND id NOT IN ({newest})");
+    store.connection.prepare_cached(&rest)?.execute([GIVEN_UP])?;
+    Ok(many)
 }

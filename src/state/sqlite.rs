@@ -222,6 +222,10 @@ pub struct SqliteJournal {
 }
 
 impl Journal for SqliteJournal {
+    fn sound(&self) -> Result<(), JournalError> {
+        self.shared.in_doubt().map_or(Ok(()), |why| Err(self.shared.write_error(why)))
+    }
+
     fn append(&mut self, records: &[Record]) -> Result<(), JournalError> {
         if records.is_empty() {
             return Ok(());

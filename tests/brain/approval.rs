@@ -168,3 +168,29 @@ fn what_is_not_open_cannot_be_answered() {
     assert_eq!(desk.command(late).unwrap_err().code, "not_now");
     assert!(desk.runs().is_empty());
 }
+
+/// RTO and the plan's time are lengths: a clock that is set moves no last moment.
+#[test]
+fn a_clock_that_is_set_moves_neither_the_last_moment_to_decide_nor_the_age_of_an_answer() {
+    for jump in [-7_200_000, 7_200_000] {
+        let mut desk = Desk::in_outage(asking(OnNoAnswer::Failover), 20);
+        desk.clock_set += jump;
+        desk.run_for(63);
+        assert!(desk.runs().is_empty(), "83 s after the outage began, {jump} ms");
+        desk.run_for(3);
+        assert_eq!(desk.runs().len(), 1, "86 s after the outage began, {jump} ms");
+    }
+    let mut desk = Desk::settled(with(|s| {
+        *s = asking(OnNoAnswer::Hold);
+        s.scenarios[0].rto = HumanDuration::secs(3600);
+    }));
+    desk.outage();
+    desk.see("standby", bad());
+    desk.run_for(20);
+    desk.command(approve(&desk)).unwrap();
+    desk.clock_set -= 7_200_000;
+    desk.run_for(601);
+    desk.see("standby", cut_off());
+    desk.run_for(10);
+    assert_eq!((desk.decision().as_str(), desk.runs().len()), ("ask_approval", 0), "the answer is old all the same");
+}

@@ -33,6 +33,8 @@ pub struct Desk {
     pub done: BTreeSet<StepName>,
     /// Does `Effect::ProbeNow` lead to an attempt?
     pub answers_now: bool,
+    /// How far the wall clock was set forward, in milliseconds.
+    pub clock_set: i64,
     under_way: VecDeque<Effect>,
     bad_since: BTreeMap<(VantageId, ProbeName), MonoTime>,
     busy: bool,
@@ -59,6 +61,7 @@ impl Desk {
             calls: Vec::new(),
             done: BTreeSet::new(),
             answers_now: true,
+            clock_set: 0,
             under_way: VecDeque::new(),
             bad_since: BTreeMap::new(),
             busy: false,
@@ -93,6 +96,11 @@ impl Desk {
         self.brain = Brain::new(self.settings.clone(), &self.durable, self.now).unwrap();
         let effects = self.brain.begin(self.now, "test");
         self.carry_out(effects);
+    }
+
+    /// The configuration of the next life has none.
+    pub fn forget_scenarios(&mut self) {
+        self.settings.scenarios.clear();
     }
 
     pub fn see(&mut self, probe: &str, observation: Observation) {
@@ -184,7 +192,7 @@ impl Desk {
     pub fn move_to(&mut self, mono: MonoTime) {
         let by = mono.since(self.now.mono);
         self.now.mono = mono;
-        self.now.wall = WallTime(START + (mono.0 / 1_000_000) as i64 - 1000);
+        self.now.wall = WallTime(START + (mono.0 / 1_000_000) as i64 - 1000 + self.clock_set);
         assert!(by < Duration::from_secs(1000), "a jump by {by:?}");
     }
 

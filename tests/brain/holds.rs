@@ -206,6 +206,42 @@ fn the_mode_set_by_hand_is_over_the_configuration_but_not_over_the_scenario() {
 }
 
 #[test]
+fn a_freer_mode_set_by_hand_takes_the_place_of_the_configurations() {
+    let mut desk = Desk::in_outage(with(|s| s.mode = Mode::AlertOnly), 20);
+    assert_eq!(desk.decision(), "alert");
+    desk.command(Command::Mode { mode: Some(Mode::Auto) }).unwrap();
+    assert_eq!(desk.result(), Some(RunResult::Done));
+}
+
+#[test]
+fn reasons_that_take_turns_are_told_once_each() {
+    let mut desk = Desk::settled(with(|s| {
+        s.probes.push(probe("maintenance"));
+        s.scenarios[0].unless = vec![down("maintenance")];
+    }));
+    desk.outage();
+    desk.see("standby", bad());
+    for told in [2, 4] {
+        desk.see("maintenance", bad());
+        desk.run_for(15);
+        for _ in 0..10 {
+            desk.see("maintenance", bad());
+            desk.run_for(8);
+            assert_eq!(desk.decision(), "hold:vetoed");
+            desk.see("maintenance", up());
+            desk.run_for(8);
+            assert_eq!(desk.decision(), "hold:standby_unhealthy");
+        }
+        assert_eq!(desk.notices_of(NoticeKind::Holding).len(), told, "vetoed, and nothing healthy to fail over to");
+        // Another incident is another story.
+        desk.recovery();
+        desk.run_for(5);
+        desk.outage();
+        desk.see("standby", bad());
+    }
+}
+
+#[test]
 fn two_scenarios_at_once_the_most_severe_first_and_the_other_after_the_cool_down_only() {
     let mut desk = Desk::settled(with(|s| {
         s.scenarios.push(scenario("database", down("db"), "database"));

@@ -112,6 +112,57 @@ fn a_later_run_by_hand_that_touched_nothing_does_not_hide_the_one_before() {
     desk.command(Command::Failover { scenario: REGIONAL.into(), allow_data_loss: None }).unwrap();
     desk.command(Command::Abort { run: None }).unwrap();
     desk.run_for(60);
-    assert!(desk.result() == Some(RunResult::Aborted) && !desk.run().touched());
+    assert!(desk.result() == Some(RunResult::Aborted) && !desk.run().changed());
     assert_eq!((desk.decision().as_str(), desk.runs().len()), ("hold:already_run", 2));
+}
+
+/// What the detection budget counts with is what the runner of the probes does.
+#[test]
+fn as_many_attempts_run_at_a_time_as_the_budget_counts_with() {
+    assert_eq!(failoverd::core::plan::MOST_IN_FLIGHT, failoverd::probes::runner::MOST_IN_FLIGHT);
+}
+
+const JUMPS: [i64; 2] = [-7_200_000, 7_200_000];
+
+#[test]
+fn a_clock_that_is_set_moves_neither_cool_down_nor_limit() {
+    for jump in JUMPS {
+        let mut desk = Desk::settled(with(|s| s.cool_down = HumanDuration::secs(300)));
+        one_failover(&mut desk);
+        let ended = desk.now.mono;
+        desk.clock_set += jump;
+        desk.outage();
+        desk.run_for(270);
+        assert_eq!((desk.decision().as_str(), desk.runs().len()), ("hold:cool_down", 1), "{jump} ms");
+        desk.run_for(40);
+        assert_eq!(desk.runs().len(), 2, "{jump} ms, {:?} after the end", desk.now.mono.since(ended));
+
+        let mut desk = Desk::settled(with(|s| {
+            s.cool_down = HumanDuration::ZERO;
+            s.failover_limit = 1;
+            s.failover_window = HumanDuration::secs(600);
+        }));
+        one_failover(&mut desk);
+        desk.clock_set += jump;
+        desk.outage();
+        desk.run_for(540);
+        assert_eq!((desk.decision().as_str(), desk.runs().len()), ("hold:failover_limit", 1), "{jump} ms");
+        desk.run_for(60);
+        assert_eq!(desk.runs().len(), 2, "{jump} ms");
+    }
+}
+
+/// What a former life ended is as old as the wall clock says, once, when the next life begins.
+#[test]
+fn a_clock_that_is_set_after_a_restart_does_not_end_a_cool_down() {
+    for jump in JUMPS {
+        let mut desk = Desk::settled(with(|s| s.cool_down = HumanDuration::secs(300)));
+        one_failover(&mut desk);
+        desk.restart(desk.durable.len());
+        desk.run_for(10);
+        desk.clock_set += jump;
+        desk.outage();
+        desk.run_for(250);
+        assert_eq!((desk.decision().as_str(), desk.runs().len()), ("hold:cool_down", 1), "{jump} ms");
+    }
 }

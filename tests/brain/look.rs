@@ -161,6 +161,11 @@ fn a_message_to_people_is_not_a_change() {
     desk.command(Command::StepApprove { run: None, step: "ask".into() }).unwrap();
     desk.run_for(5);
     assert_eq!((desk.result(), desk.changes().as_str()), (Some(RunResult::Aborted), "tell"));
+    // Nor was it a failover: neither cool-down nor "already run" hold the next one.
+    desk.run_for(10);
+    desk.outage();
+    desk.run_for(20);
+    assert_eq!(desk.runs().len(), 2, "{}", desk.decision());
 }
 
 #[test]
@@ -181,4 +186,74 @@ fn a_reload_at_the_look_does_not_mix_up_the_probes() {
     }));
     desk.run_for(5);
     assert_eq!((desk.result(), desk.changes().as_str()), (Some(RunResult::Aborted), ""));
+}
+
+/// Waits for the next run; its last look is answered by one of the primary's probes too many. How long
+/// it took.
+fn one_in_vain(desk: &mut Desk) -> u64 {
+    let (from, runs) = (desk.now.mono, desk.runs().len());
+    while desk.runs().len() == runs {
+        desk.go_on();
+        assert!(desk.now.mono.since(from) < Duration::from_secs(200), "{}", desk.decision());
+    }
+    let took = desk.now.mono.since(from).as_secs();
+    desk.recovery();
+    desk.run_for(1);
+    desk.outage();
+    assert_eq!(desk.result(), Some(RunResult::Aborted));
+    took
+}
+
+fn pages(desk: &Desk, kind: NoticeKind) -> usize {
+    desk.notices_of(kind).iter().filter(|notice| notice.importance == Importance::Page).count()
+}
+
+#[test]
+fn looks_in_vain_become_rarer_and_page_no_more() {
+    let mut desk = Desk::settled(settings());
+    desk.answers_now = false;
+    desk.outage();
+    let took: Vec<u64> = (0..7).map(|_| one_in_vain(&mut desk)).collect();
+    assert!(took[0] <= 13 && took[1] <= 11, "{took:?}");
+    assert!((18..=20).contains(&took[2]) && (38..=40).contains(&took[3]), "each one doubles the wait: {took:?}");
+    assert!(took[4..].iter().all(|took| (58..=60).contains(took)), "at most a minute: {took:?}");
+    assert_eq!((pages(&desk, NoticeKind::RunStarted), pages(&desk, NoticeKind::RunEnded)), (1, 1));
+    assert_eq!(desk.notices_of(NoticeKind::RunEnded).len(), 7, "who wants to know is told");
+    desk.run_for(1);
+    assert_eq!((desk.decision().as_str(), pages(&desk, NoticeKind::Holding)), ("hold:looks_in_vain", 1));
+
+    // A real one in the end: people are told that it goes on.
+    desk.answers_now = true;
+    desk.run_for(62);
+    assert_eq!(desk.result(), Some(RunResult::Done));
+    assert_eq!((pages(&desk, NoticeKind::RunStarted), pages(&desk, NoticeKind::RunEnded)), (2, 2));
+}
+
+#[test]
+fn an_end_of_the_condition_forgets_the_looks_in_vain() {
+    let mut desk = Desk::settled(settings());
+    desk.answers_now = false;
+    desk.outage();
+    let _: Vec<u64> = (0..4).map(|_| one_in_vain(&mut desk)).collect();
+    desk.recovery();
+    desk.run_for(5);
+    assert_eq!(desk.decision(), "none");
+    desk.outage();
+    assert!(one_in_vain(&mut desk) <= 13);
+    assert_eq!(pages(&desk, NoticeKind::RunStarted), 2);
+}
+
+/// RTO 110 s and a plan of 30 s × 120 %: whatever came before, at 74 s it is high time.
+#[test]
+fn looks_in_vain_cost_no_recovery_time_objective() {
+    let mut desk = Desk::settled(with(|s| {
+        s.scenarios[0].rto = HumanDuration::secs(110);
+        s.plans[0].steps = vec![step("promote", &[], EffectKind::Promote)];
+        s.plans[0].steps[0].estimate = HumanDuration::secs(30);
+    }));
+    desk.answers_now = false;
+    let began = desk.now.mono;
+    desk.outage();
+    let _: Vec<u64> = (0..4).map(|_| one_in_vain(&mut desk)).collect();
+    assert!(desk.now.mono.since(began) < Duration::from_secs(78), "{:?}", desk.now.mono.since(began));
 }

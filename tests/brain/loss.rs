@@ -155,3 +155,68 @@ fn by_hand_the_same_guard_holds_and_names_the_way_around() {
     desk.command(failover(Some(HumanDuration::secs(120)))).unwrap();
     assert_eq!(desk.result(), Some(RunResult::Done));
 }
+
+/// A loss that was allowed with a number in sight is not one that nobody knows.
+#[test]
+fn who_was_shown_a_loss_has_not_allowed_an_unknown_one() {
+    let mut desk = Desk::settled(with(|s| s.scenarios[0].mode = Mode::Approve));
+    desk.see("standby", lagging(secs(100)));
+    desk.run_for(5);
+    desk.outage();
+    desk.run_for(30);
+    desk.command(approve(&desk, Some(90))).unwrap();
+    assert_eq!(desk.decision(), "hold:lag_above_rpo");
+    // A minute later another life knows nothing of the lag, and has the answer.
+    desk.run_for(70);
+    desk.restart(desk.durable.len());
+    desk.run_for(30);
+    assert_eq!((desk.decision().as_str(), desk.runs().len()), ("hold:lag_unknown", 0));
+    desk.command(approve(&desk, Some(90))).unwrap();
+    assert_eq!(desk.result(), Some(RunResult::Done), "now it was allowed although nobody knows it");
+}
+
+/// For longer than samples are kept, a standby that was cut off says that it has everything.
+#[test]
+fn what_was_measured_before_the_outage_is_kept_for_as_long_as_the_outage_lasts() {
+    for (lag, decision) in [(30, "hold:already_run"), (90, "hold:lag_above_rpo")] {
+        let mut desk = Desk::settled(settings());
+        desk.see("standby", lagging(secs(lag)));
+        desk.run_for(5);
+        desk.command(Command::Pause).unwrap();
+        desk.outage();
+        desk.see("standby", lagging(Duration::ZERO));
+        desk.run_for(900);
+        assert_eq!(desk.decision(), "hold:paused");
+        desk.command(Command::Resume).unwrap();
+        desk.run_for(1);
+        assert_eq!(desk.decision(), decision, "lag {lag} s, RPO 60 s");
+    }
+}
+
+/// Nobody sees the database: it may take writes, whatever the standby believes.
+#[test]
+fn a_primary_that_cannot_be_seen_is_not_believed_to_be_replicated() {
+    let mut desk = Desk::settled(with(|s| s.scenarios[0].rpo = Some(HumanDuration::secs(5))));
+    desk.outage();
+    desk.see("db", blind());
+    desk.see("standby", lagging(Duration::ZERO));
+    desk.run_for(60);
+    assert_eq!((desk.decision().as_str(), desk.runs().len()), ("hold:lag_above_rpo", 0));
+}
+
+/// One good answer is not yet an Up. But what answers may take writes.
+#[test]
+fn a_primary_that_has_answered_since_may_have_taken_writes() {
+    let mut desk = Desk::settled(with(|s| s.probes[1].rise = 9));
+    desk.see("standby", cut_off());
+    desk.run_for(50);
+    desk.outage();
+    desk.run_for(10);
+    desk.see("db", up());
+    desk.run_for(1);
+    desk.see("db", bad());
+    desk.run_for(1);
+    assert_eq!(desk.brain.status(desk.now).probes[1].health, Health::Down, "nine good ones make it Up");
+    desk.run_for(20);
+    assert_eq!((desk.decision().as_str(), desk.runs().len()), ("hold:lag_above_rpo", 0), "60 s of writes are lost");
+}

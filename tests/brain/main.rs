@@ -12,4 +12,5 @@ mod settings;
 mod sight;
 mod steps;
 mod undo;
+mod wakes;
 mod witnesses;

@@ -52,7 +52,7 @@ fn retry_after_somebody_did_it_by_hand_changes_nothing() {
     desk.calls.clear();
     desk.command(retry("promote")).unwrap();
     desk.run_for(1);
-    assert_eq!(desk.phases("promote"), "observe");
+    assert_eq!(desk.phases("promote"), "observe verify");
     assert_eq!(desk.result(), Some(RunResult::Done));
 }
 
@@ -128,6 +128,53 @@ fn a_long_pause_does_not_use_up_a_steps_time() {
     desk.command(Command::Resume).unwrap();
     desk.run_for(5);
     assert_eq!(desk.result(), Some(RunResult::Done), "{:?}", desk.state("promote"));
+}
+
+#[test]
+fn what_waits_for_a_person_or_a_probe_does_not_time_out_in_a_pause() {
+    let ask = step_of("ask", &[], Work::Approval { message: "well?".into() });
+    let work = Work::VerifyProbe { probe: "backup".into(), hold: HumanDuration::secs(10) };
+    let mut desk = Desk::settled(with(|s| {
+        s.probes.push(probe("backup"));
+        s.plans[0].point_of_no_return = None;
+        s.plans[0].steps = vec![ask, step_of("look", &[], work)];
+    }));
+    desk.see("backup", bad());
+    desk.outage();
+    desk.run_for(20);
+    desk.command(Command::Pause).unwrap();
+    desk.run_for(300);
+    assert!(!desk.is_parked("ask") && !desk.is_parked("look"), "{:?}", desk.run().steps);
+    desk.command(Command::Resume).unwrap();
+    desk.run_for(50);
+    assert!(!desk.is_parked("ask") && !desk.is_parked("look"), "the pause used up their time");
+    desk.run_for(20);
+    assert!(desk.is_parked("ask") && desk.is_parked("look"), "{:?}", desk.run().steps);
+}
+
+#[test]
+fn a_look_that_runs_out_in_a_pause_is_repeated_after_it() {
+    let not_yet = || Reply::Say(CallOutcome::Verified(Verified::NotYet { evidence: "not ready".into() }));
+    let unseen = || Reply::Say(CallOutcome::Observed(Observed::Unknown { reason: "5xx".into() }));
+    // The last answer of a verification, and of a look, comes while all is paused.
+    for (phase, reply) in [(Phase::Verify, not_yet()), (Phase::Observe, unseen())] {
+        let mut desk = Desk::settled(with(|s| s.plans[0].steps[1].timeout = HumanDuration::secs(8)));
+        desk.answer("promote", phase, [Reply::Silence]);
+        desk.outage();
+        while desk.calls.last().is_none_or(|call| call.step.as_str() != "promote" || call.phase != phase) {
+            desk.run_for(1);
+        }
+        let call = desk.calls.last().unwrap().call;
+        desk.command(Command::Pause).unwrap();
+        desk.run_for(10);
+        let Reply::Say(outcome) = reply else { panic!("a word") };
+        desk.event(failoverd::core::Event::Outcome { call, outcome });
+        desk.run_for(60);
+        assert!(!desk.is_parked("promote"), "{phase:?}: {:?}", desk.state("promote"));
+        desk.command(Command::Resume).unwrap();
+        desk.run_for(10);
+        assert_eq!(desk.result(), Some(RunResult::Done), "{phase:?}: {:?}", desk.state("promote"));
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use failoverd::core::ledger::Ledger;
 use failoverd::core::run_ledger::StepState;
 use failoverd::model::*;
 
-use crate::desk::Desk;
+use crate::desk::{Desk, Reply};
 use crate::settings::*;
 
 fn ends(desk: &Desk) -> Vec<String> {
@@ -71,6 +71,98 @@ fn what_an_incident_knows_of_the_replication_grows_old() {
     }
 }
 
+/// A synchronous primary and an RPO of nothing; the standby itself is 30 s behind in its reading.
+fn nothing_may_be_lost() -> Desk {
+    let mut desk = Desk::settled(with(|s| s.scenarios[0].rpo = Some(HumanDuration::ZERO)));
+    desk.see("db", up_with(Facts { synchronous: Some(true), ..Facts::default() }));
+    desk.see("standby", lagging(Duration::from_secs(30)));
+    desk.run_for(5);
+    // The database goes on for now.
+    for probe in ["api", "cache"] {
+        desk.see(probe, bad());
+    }
+    desk.run_for(4);
+    assert_eq!(desk.decision(), "hold:confirming");
+    desk
+}
+
+fn seen_anew(desk: &Desk) -> usize {
+    desk.entries(|entry| matches!(entry, Entry::ReplicationSeen { .. }))
+}
+
+#[test]
+fn a_primary_that_took_writes_when_the_incident_opened_may_have_lost_some() {
+    // The records of a version that did not keep since when the primary was down say nothing of it.
+    for old in [false, true] {
+        let mut desk = nothing_may_be_lost();
+        assert_eq!(seen_anew(&desk), 0);
+        for record in &mut desk.durable {
+            let Entry::IncidentOpened { replication, .. } = &mut record.entry else { continue };
+            assert!(!replication[0].synchronous && replication[0].down_since.is_none());
+            replication[0].synchronous = old;
+        }
+        desk.outage();
+        desk.restart(desk.durable.len());
+        desk.run_for(40);
+        assert_eq!((desk.decision().as_str(), desk.runs().len()), ("hold:lag_above_rpo", 0), "an old record: {old}");
+    }
+}
+
+#[test]
+fn a_primary_that_was_seen_to_fall_after_the_incident_opened_lost_none() {
+    let mut desk = nothing_may_be_lost();
+    desk.outage();
+    desk.run_for(4);
+    assert_eq!((seen_anew(&desk), desk.runs().len()), (1, 0));
+    desk.restart(desk.durable.len());
+    desk.run_for(40);
+    assert_eq!(desk.result(), Some(RunResult::Done), "{}", desk.decision());
+    assert_eq!(desk.run().predicted_loss, Some(HumanDuration::ZERO));
+}
+
+#[test]
+fn a_primary_that_came_back_after_it_fell_may_take_writes_again() {
+    let mut desk = nothing_may_be_lost();
+    desk.outage();
+    desk.run_for(4);
+    desk.see("db", up_with(Facts { synchronous: Some(true), ..Facts::default() }));
+    desk.run_for(3);
+    assert_eq!((seen_anew(&desk), desk.runs().len()), (2, 0));
+    desk.see("db", bad());
+    desk.restart(desk.durable.len());
+    desk.run_for(40);
+    assert_eq!((desk.decision().as_str(), desk.runs().len()), ("hold:lag_above_rpo", 0));
+}
+
+#[test]
+fn a_primary_that_flaps_does_not_fill_the_journal() {
+    let mut desk = nothing_may_be_lost();
+    desk.command(failoverd::core::Command::Pause).unwrap();
+    for _ in 0..40 {
+        desk.see("db", bad());
+        desk.run_for(4);
+        desk.see("db", up_with(Facts { synchronous: Some(true), ..Facts::default() }));
+        desk.run_for(3);
+    }
+    assert_eq!(seen_anew(&desk), 20);
+    let incident = &desk.brain.ledger().incidents[&desk.incident()];
+    assert!(incident.replication.is_empty(), "from then on nothing is known: {:?}", incident.replication);
+}
+
+/// What the journal has from the future by a clock that was set back may be of any age.
+#[test]
+fn what_lies_in_the_future_is_not_recalled() {
+    for (set_back, decision) in [(0, "act"), (3600, "hold:lag_unknown")] {
+        let mut desk = Desk::in_outage(settings(), 5);
+        desk.clock_set -= set_back * 1000;
+        desk.now.wall = desk.now.wall.minus(Duration::from_secs(set_back as u64));
+        desk.restart(desk.durable.len());
+        desk.run_for(30);
+        let acted = if desk.runs().is_empty() { desk.decision() } else { "act".to_owned() };
+        assert_eq!(acted, decision, "set back by {set_back} s");
+    }
+}
+
 /// The steps that were changed for sure, and the ones whose intent alone is known, as `happened`.
 fn intended(records: &[Record], happened: bool) -> std::collections::BTreeSet<StepName> {
     let ledger = Ledger::replay(records).unwrap();
@@ -120,6 +212,22 @@ fn a_pause_and_a_mode_outlive_the_daemon() {
     desk.restart(desk.durable.len());
     let status = desk.brain.status(desk.now);
     assert_eq!((status.paused_by.as_deref(), status.mode), (Some("ann"), Mode::Approve));
+}
+
+/// A daemon that starts again and again must not page each time; a person who has to act is paged.
+#[test]
+fn a_run_that_goes_on_after_a_restart_is_told_and_one_that_is_parked_pages() {
+    for (reply, importance) in [(Reply::Silence, Importance::Info), (Reply::Say(refused(false)), Importance::Page)] {
+        let mut desk = Desk::settled(settings());
+        desk.answer("promote", Phase::Apply, [reply]);
+        desk.outage();
+        desk.run_for(15);
+        desk.notices.clear();
+        desk.restart(desk.durable.len());
+        let told: Vec<_> = desk.notices.iter().filter(|notice| notice.subject.contains("after a restart")).collect();
+        assert_eq!(told.len(), 1, "{:?}", desk.notices);
+        assert_eq!(told[0].importance, importance, "{}", told[0].subject);
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub fn probe(name: &str) -> ProbeSettings {
     ProbeSettings {
         name: name.into(),
         region: None,
+        target: name.into(),
         interval: HumanDuration::secs(1),
         fast_interval: HumanDuration::secs(1),
         timeout: HumanDuration::secs(1),

@@ -35,9 +35,45 @@ fn what_is_done_already_is_not_done_again() {
     let desk = run(|desk| {
         desk.done.insert("fence".into());
     });
-    assert_eq!(desk.phases("fence"), "observe");
+    assert_eq!(desk.phases("fence"), "observe verify");
     assert!(matches!(desk.state("fence"), StepState::Ended(StepEnd::Done { already: true, .. })));
     assert_eq!(desk.result(), Some(RunResult::Done));
+}
+
+/// S6: a promoted database may take no writes, for example where each commit waits for a standby.
+#[test]
+fn what_is_found_done_is_verified_before_traffic_follows() {
+    let no_writes = || verified(Verified::NotYet { evidence: "a commit did not end".into() });
+    let by_hand = run(|desk| {
+        desk.done.insert("promote".into());
+        desk.answer("promote", Phase::Verify, [no_writes()]);
+    });
+    let answer_lost = run(|desk| {
+        desk.answer("promote", Phase::Apply, [Reply::DoAndSay(unknown())]);
+        desk.answer("promote", Phase::Verify, [no_writes()]);
+    });
+    for desk in [by_hand, answer_lost] {
+        assert!(desk.phases("promote").ends_with("observe verify"), "{}", desk.phases("promote"));
+        assert!(desk.is_parked("promote"), "{:?}", desk.state("promote"));
+        assert_eq!(desk.phases("route"), "");
+    }
+}
+
+/// What somebody promoted by hand is a point of no return also while it is still being verified.
+#[test]
+fn a_promotion_that_was_found_done_is_not_taken_for_a_reason_to_go_back() {
+    let evidence = || "by hand".to_owned();
+    for seen in [Observed::Done { evidence: evidence() }, Observed::InProgress { evidence: evidence() }] {
+        let settings = with(|s| s.plans[0].steps[1].on_error = OnError::Compensate);
+        let mut desk = run_of(settings, |desk| {
+            desk.answer("promote", Phase::Observe, [observed(seen)]);
+            desk.answer("promote", Phase::Verify, [verified(Verified::Failed { reason: "read-only".into() })]);
+        });
+        assert!(desk.is_parked("promote"), "{:?}", desk.state("promote"));
+        let abort = desk.command(Command::Abort { run: None });
+        assert_eq!(abort.unwrap_err().code, "point_of_no_return");
+        assert!(!desk.changes().contains('-'), "{}", desk.changes());
+    }
 }
 
 #[test]
@@ -59,7 +95,9 @@ fn the_intent_comes_before_the_call_in_the_effects() {
 #[test]
 fn an_unknown_outcome_is_looked_at_and_found_done() {
     let desk = run(|desk| desk.answer("promote", Phase::Apply, [Reply::DoAndSay(unknown())]));
-    assert_eq!(desk.phases("promote"), "observe apply observe");
+    assert_eq!(desk.phases("promote"), "observe apply observe verify");
+    let StepState::Ended(StepEnd::Done { already, .. }) = desk.state("promote") else { panic!("{:?}", desk.run()) };
+    assert!(!already, "it was us");
     assert_eq!(desk.result(), Some(RunResult::Done));
 }
 
@@ -81,6 +119,18 @@ fn an_unknown_outcome_under_way_is_waited_for() {
     assert_eq!(desk.result(), Some(RunResult::Done));
 }
 
+/// A target that is busy with it, or with something else, and does not say which.
+#[test]
+fn an_unknown_outcome_that_cannot_be_seen_yet_is_not_tried_again_meanwhile() {
+    let desk = run(|desk| {
+        desk.answer("promote", Phase::Apply, [Reply::DoAndSay(unknown())]);
+        let busy = || observed(Observed::Unknown { reason: "modifying".into() });
+        desk.answer("promote", Phase::Observe, [Reply::Say(not_done()), busy(), busy()]);
+    });
+    assert_eq!(desk.phases("promote"), "observe apply observe observe observe verify");
+    assert_eq!(desk.result(), Some(RunResult::Done));
+}
+
 #[test]
 fn an_answer_that_never_comes_is_an_unknown_outcome() {
     let mut desk = run(|desk| desk.answer("promote", Phase::Apply, [Reply::Silence]));
@@ -90,6 +140,19 @@ fn an_answer_that_never_comes_is_an_unknown_outcome() {
     assert_eq!(desk.phases("promote"), "observe apply observe apply verify");
     assert!(!desk.effects.contains(&Effect::Cancel(late)), "what changes something is not cut off");
     assert_eq!(desk.result(), Some(RunResult::Done));
+}
+
+/// No probe answers and nothing else happens: the wake-ups that the brain asks for are enough (L2).
+#[test]
+fn an_answer_that_never_comes_is_given_up_at_a_wake_up() {
+    let mut desk = run(|desk| desk.answer("promote", Phase::Apply, [Reply::Silence]));
+    let call = desk.calls.iter().rfind(|call| call.phase == Phase::Apply && call.step.as_str() == "promote").unwrap();
+    let end = desk.now.mono + call.timeout + Duration::from_secs(6);
+    while let Some(wake) = desk.brain.next_wake().filter(|wake| *wake <= end) {
+        desk.move_to(wake);
+        desk.event(Event::Tick);
+    }
+    assert_eq!(desk.phases("promote"), "observe apply observe apply verify");
 }
 
 #[test]
@@ -243,6 +306,56 @@ fn verify_probe_that_does_not_come_up_parks() {
     desk.outage();
     desk.run_for(80);
     assert!(desk.is_parked("verify"));
+}
+
+#[test]
+fn a_probe_goes_back_to_its_own_pace_however_its_step_ends() {
+    let paces = |desk: &Desk| -> Vec<bool> {
+        let of = |effect: &Effect| match effect {
+            Effect::Pace { probe, fast } if probe.as_str() == "backup" => Some(*fast),
+            _ => None,
+        };
+        desk.effects.iter().filter_map(of).collect()
+    };
+    let held = Desk::in_outage(verifying(10), 30);
+    assert_eq!((held.result(), paces(&held)), (Some(RunResult::Done), vec![true, false]));
+
+    for on_error in [OnError::Park, OnError::Compensate, OnError::Continue] {
+        let mut settings = verifying(10);
+        settings.plans[0].steps[1].on_error = on_error;
+        let mut desk = Desk::settled(settings);
+        desk.see("backup", blind());
+        desk.outage();
+        desk.run_for(90);
+        assert_eq!(paces(&desk), [true, false], "{on_error:?}");
+    }
+
+    let mut aborted = Desk::in_outage(verifying(30), 14);
+    aborted.command(Command::Abort { run: None }).unwrap();
+    assert_eq!(paces(&aborted), [true, false], "aborted");
+}
+
+/// The time of two steps is over at the same instant, and the end of one begins an abort.
+#[test]
+fn an_abort_is_not_disturbed_by_a_step_that_fails_at_the_same_instant() {
+    let watch = |name: &str| {
+        let work = Work::VerifyProbe { probe: "backup".into(), hold: HumanDuration::secs(10) };
+        step_of(name, &["scale"], work)
+    };
+    for (first, second) in [(OnError::Compensate, OnError::Park), (OnError::Compensate, OnError::Compensate)] {
+        let mut desk = Desk::settled(with(|s| {
+            s.probes.push(probe("backup"));
+            s.plans[0].point_of_no_return = None;
+            s.plans[0].steps = vec![step("scale", &[], EffectKind::Scale), watch("one"), watch("two")];
+            (s.plans[0].steps[1].on_error, s.plans[0].steps[2].on_error) = (first, second);
+        }));
+        desk.see("backup", bad());
+        desk.outage();
+        desk.run_for(100);
+        assert_eq!(desk.result(), Some(RunResult::Aborted), "{:?}", desk.run());
+        assert_eq!(desk.changes(), "scale -scale");
+        assert_eq!(desk.notices_of(NoticeKind::Daemon), Vec::<&Notice>::new(), "the state is in doubt");
+    }
 }
 
 /// What leaves no trace: the journal alone knows.

@@ -1,7 +1,7 @@
 //! Abort before the point of no return, and compensation.
 
 use failoverd::core::run_ledger::StepState;
-use failoverd::core::{Command, Event};
+use failoverd::core::{Command, Effect, Event};
 use failoverd::model::*;
 
 use crate::desk::{Desk, Reply};
@@ -44,8 +44,18 @@ fn each_undoing_has_its_intent_first() {
     let mut desk = parked_at_c(|_| {});
     desk.command(ABORT).unwrap();
     desk.run_for(5);
-    assert_eq!(desk.entries(|entry| matches!(entry, Entry::CompensationIntent { .. })), 3);
-    assert_eq!(desk.entries(|entry| matches!(entry, Entry::CompensationEnded { .. })), 3);
+    for step in ["a", "b"] {
+        let intent = desk.effects.iter().position(|effect| {
+            let Effect::Journal(records) = effect else { return false };
+            records
+                .iter()
+                .any(|r| matches!(&r.entry, Entry::CompensationIntent { step: named, .. } if named.as_str() == step))
+        });
+        let call = desk.effects.iter().position(
+            |effect| matches!(effect, Effect::Call(c) if c.phase == Phase::Compensate && c.step.as_str() == step),
+        );
+        assert!(intent.is_some() && intent < call, "{step}: intent at {intent:?}, call at {call:?}");
+    }
 }
 
 #[test]
@@ -71,6 +81,21 @@ fn after_the_point_of_no_return_it_goes_forward_or_parks() {
     assert!(desk.is_parked("route"), "{:?}", desk.state("route"));
     assert_eq!(desk.command(ABORT).unwrap_err().code, "point_of_no_return");
     assert!(!desk.changes().contains('-'));
+}
+
+/// Not even a journal that says so makes a run go back.
+#[test]
+fn the_ledger_refuses_an_abort_past_the_point_of_no_return() {
+    let mut desk = Desk::settled(settings());
+    desk.answer("promote", Phase::Verify, [Reply::Silence]);
+    desk.outage();
+    desk.run_for(15);
+    let mut ledger = desk.brain.ledger().clone();
+    let run = desk.run().id.clone();
+    let entry = Entry::RunAborting { run, by: "ann".into(), compensate: true };
+    let refused = ledger.apply(&Record { seq: ledger.seq + 1, at: desk.now.wall, entry }).unwrap_err();
+    assert!(refused.reason.contains("point of no return"), "{refused}");
+    assert_eq!(ledger, *desk.brain.ledger());
 }
 
 #[test]
@@ -212,4 +237,50 @@ fn a_person_s_abort_holds_although_nothing_was_touched_yet() {
     assert_eq!(desk.result(), Some(RunResult::Aborted));
     assert_eq!(desk.runs().len(), 1, "it must not begin again by itself");
     assert!(desk.changes().is_empty());
+}
+
+/// c fails for good while all is paused, or ends; what was done before stands until that is over.
+fn failed_at_c(held: &dyn Fn(&mut Desk)) -> Desk {
+    let mut settings = chain();
+    settings.plans[0].steps[2].on_error = OnError::Compensate;
+    let mut desk = Desk::settled(settings);
+    desk.answer("c", Phase::Apply, [Reply::Silence]);
+    desk.outage();
+    desk.run_for(15);
+    let call = desk.calls.last().unwrap().call;
+    held(&mut desk);
+    desk.event(Event::Outcome { call, outcome: refused(false) });
+    desk.run_for(60);
+    desk
+}
+
+#[test]
+fn undoing_that_a_failure_began_waits_for_the_end_of_a_pause() {
+    let mut desk = failed_at_c(&|desk| {
+        desk.command(Command::Pause).unwrap();
+    });
+    assert!(desk.run().aborting.is_some());
+    assert_eq!((desk.result(), desk.changes().as_str()), (None, "a b c"));
+    desk.command(Command::Resume).unwrap();
+    desk.run_for(5);
+    assert_eq!((desk.result(), desk.changes().as_str()), (Some(RunResult::Aborted), "a b c -b -a"));
+}
+
+/// Who aborts while all is paused wants the undoing, and would else wait for what never comes.
+#[test]
+fn undoing_that_a_person_asked_for_does_not_wait_for_the_end_of_a_pause() {
+    let mut desk = parked_at_c(|_| {});
+    desk.command(Command::Pause).unwrap();
+    desk.command(ABORT).unwrap();
+    desk.run_for(5);
+    assert_eq!((desk.result(), desk.changes().as_str()), (Some(RunResult::Aborted), "a b c -b -a"));
+}
+
+#[test]
+fn a_daemon_that_ends_leaves_the_undoing_to_its_next_life() {
+    let mut desk = failed_at_c(&|desk| desk.event(Event::Ending));
+    assert_eq!((desk.result(), desk.changes().as_str()), (None, "a b c"));
+    desk.restart(desk.durable.len());
+    desk.run_for(5);
+    assert_eq!((desk.result(), desk.changes().as_str()), (Some(RunResult::Aborted), "a b c -b -a"));
 }

@@ -145,3 +145,52 @@ fn what_answers_us_at_the_last_look_is_not_failed_over_whatever_others_say() {
     assert!(!desk.runs().is_empty());
     assert_eq!(desk.changes(), "");
 }
+
+/// Two domains say down, two say up, and two are asked for: nobody knows.
+#[test]
+fn a_quorum_against_a_quorum_is_no_verdict() {
+    let mut desk = Desk::settled(quorum_of_two());
+    desk.outage();
+    // Who sees the primary up may see it take writes: only a standby that follows it loses none.
+    desk.see("standby", lagging(Duration::ZERO));
+    let split = [("w1", "b", Health::Down), ("w2", "c", Health::Up), ("w3", "d", Health::Up)];
+    run_with(&mut desk, 60, &split);
+    assert_eq!((desk.decision().as_str(), desk.runs().len()), ("none", 0));
+    let view = desk.brain.status(desk.now);
+    let api = view.probes.iter().find(|probe| probe.name.as_str() == "api").unwrap();
+    assert!(api.health == Health::Unknown && api.why.contains("disagree"), "{api:?}");
+    run_with(&mut desk, 30, &[("w1", "b", Health::Down), ("w2", "c", Health::Up), ("w3", "d", Health::Unknown)]);
+    assert_eq!(desk.runs().len(), 1, "one of them against two");
+}
+
+/// A tilt that is over before votes grow old: those from before it are worth nothing all the same.
+#[test]
+fn votes_of_witnesses_do_not_outlive_a_short_tilt() {
+    let mut desk = Desk::settled(with(|s| {
+        s.quorum = 2;
+        s.tilt_for = HumanDuration::secs(1);
+        s.probes.iter_mut().for_each(|probe| probe.max_age = HumanDuration::secs(9));
+    }));
+    desk.outage();
+    run_with(&mut desk, 8, &[("w1", "b", Health::Down)]);
+    assert_eq!(desk.decision(), "hold:confirming");
+    desk.event(Event::Stalled { by: Duration::from_secs(3) });
+    desk.run_for(5);
+    assert_eq!(desk.decision(), "hold:inconclusive", "ours is back, theirs is from before the stall");
+}
+
+/// The witness saw the database fall, and it answers us still: it takes writes until it does not.
+#[test]
+fn writes_end_when_the_last_one_saw_the_primary_up() {
+    let mut settings = quorum_of_two();
+    settings.probes[1].rise = 90;
+    let mut desk = Desk::settled(settings);
+    desk.see("standby", cut_off());
+    run_with(&mut desk, 52, &[("w1", "b", Health::Up)]);
+    desk.outage();
+    run_with(&mut desk, 10, &[("w1", "b", Health::Down)]);
+    desk.see("db", up());
+    // Our vote is Down still, and fresh, when the outage is confirmed.
+    run_with(&mut desk, 4, &[("w1", "b", Health::Down)]);
+    assert_eq!((desk.decision().as_str(), desk.runs().len()), ("hold:lag_above_rpo", 0));
+}

@@ -140,6 +140,8 @@ struct Shared {
     paths: HashMap<String, Answer>,
     /// The paths that do not answer until they are released.
     held: HashSet<String>,
+    /// Is every second answer a 503?
+    flapping: bool,
     requests: u64,
     seen: VecDeque<Seen>,
 }
@@ -147,7 +149,8 @@ struct Shared {
 impl Shared {
     fn take(&mut self, seen: Seen) -> Option<Answer> {
         self.requests += 1;
-        let answer = self.paths.get(&seen.path).or(self.answer.as_ref()).cloned();
+        let flapped = (self.flapping && self.requests.is_multiple_of(2)).then(|| Answer::status(503));
+        let answer = flapped.or_else(|| self.paths.get(&seen.path).or(self.answer.as_ref()).cloned());
         self.seen.push_back(seen);
         if self.seen.len() > REMEMBERED {
             self.seen.pop_front();
@@ -204,6 +207,11 @@ impl LocalApp {
             Some(answer) => shared.paths.insert(path.to_owned(), answer),
             None => shared.paths.remove(path),
         };
+    }
+
+    /// Every second answer is a 503.
+    pub fn flap(&self, flapping: bool) {
+        lock(&self.shared).flapping = flapping;
     }
 
     /// A path that takes requests and does not answer them before [`LocalApp::release`].

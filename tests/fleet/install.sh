@@ -120,6 +120,8 @@ check_cargo() {
   type -P cargo >/dev/null || [[ -x $HOME/.cargo/bin/cargo ]] || die "cargo is missing: install Rust 1.95 or later with rustup (components clippy and rustfmt), and open a new shell"
 }
 
+# First what nobody but the user can mend: it should not come after minutes of installing.
+check_cargo
 # Two at once would fight over dpkg and the venv.
 mkdir -p "$cache"
 exec 9>"$cache/install.lock"
@@ -128,4 +130,3 @@ flock 9
 install_packages
 install_venv
 [[ ${1:-} != benches ]] || install_references
-check_cargo

@@ -15,7 +15,7 @@ fn read(path: &str) -> String {
 fn prometheus_takes_the_alerts_and_they_fire_when_they_should() {
     for arguments in [["check", "rules", "alerts.yml"], ["test", "rules", "alerts.test.yml"]] {
         let command = Command::new("promtool").args(arguments).current_dir(root().join("deploy/prometheus")).output();
-        let Ok(output) = command else { return eprintln!("SKIPPED: there is no promtool here (package `prometheus`)") };
+        let output = command.expect("promtool (tests/fleet/install.sh installs the package `prometheus`)");
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{said}");
     }
@@ -39,33 +39,16 @@ fn every_metric_that_is_alerted_on_is_exported() {
     assert!(seen >= 15, "only {seen} metrics were found in the alerts");
 }
 
-#[test]
-fn the_policy_allows_what_is_called_and_no_wildcard() {
+/// What the policy allows, sorted. Not a wildcard among the resources.
+pub fn allowed_by_the_policy() -> Vec<String> {
     let policy: serde_json::Value = serde_json::from_str(&read("deploy/iam-policy.json")).unwrap();
     let mut allowed = Vec::new();
     for statement in policy["Statement"].as_array().unwrap() {
         assert_eq!(statement["Effect"], "Allow");
         let resource = statement["Resource"].as_str().unwrap();
         assert!(resource == "arn:aws:route53:::change/*" || !resource.contains('*'), "{resource}");
-        match &statement["Action"] {
-            serde_json::Value::String(action) => allowed.push(action.clone()),
-            serde_json::Value::Array(actions) => {
-                allowed.extend(actions.iter().map(|action| action.as_str().unwrap().to_owned()));
-            }
-            other => panic!("{other}"),
-        }
+        allowed.push(statement["Action"].as_str().unwrap().to_owned());
     }
     allowed.sort();
-    assert_eq!(
-        allowed,
-        [
-            "rds:DescribeDBInstances",
-            "rds:PromoteReadReplica",
-            "route53:ChangeResourceRecordSets",
-            "route53:GetChange",
-            "route53:GetHostedZone",
-            "route53:ListResourceRecordSets",
-            "sns:Publish",
-        ]
-    );
+    allowed
 }

@@ -7,6 +7,7 @@ mod cli;
 mod deploy;
 #[cfg(feature = "crash-points")]
 mod durability;
+mod faults;
 mod fleet_selftest;
 mod kube_contract;
 mod kube_faults;

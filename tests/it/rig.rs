@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use failoverd::control::client::Client;
 use failoverd::core::view::{GuardView, RunView, ScenarioView, StatusView, StepStateView, StepView};
-use failoverd::model::Health;
+use failoverd::model::{Entry, Health, ReplicationEvidence};
+use failoverd::ports::Outbox;
+use failoverd::state::{SqliteState, read_records};
 use rustix::process::Signal;
 
 use crate::fleet::kube::Kube;
@@ -103,12 +105,49 @@ impl Rig {
         self.life_until(None)
     }
 
+    /// A life in which everything is well, and then the primary region dies.
+    pub async fn outage(&mut self) -> Result<Daemon> {
+        let mut daemon = self.life()?;
+        daemon.healthy().await?;
+        self.world.kill_primary();
+        Ok(daemon)
+    }
+
     /// A life of the daemon that ends as suddenly as by `kill -9` where it comes to the crash point.
     pub fn life_until(&self, crash_at: Option<&str>) -> Result<Daemon> {
         let crash_at = crash_at.map(|at| (failoverd::state::crash::VARIABLE, at));
         let command = crate::fleet::process::Failoverd::new(env!("CARGO_BIN_EXE_failoverd"));
         let running = self.dress(command.arg("run")).envs(crash_at).start()?;
         Ok(Daemon { running, client: Client::new(&self.world.socket())? })
+    }
+
+    /// A variable of every life from here on.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Does the journal say that the primary database fell? Before that nobody knows whether it took
+    /// writes after what is written there, and the next life leaves it to a person to accept their
+    /// loss.
+    pub fn knows_of_the_fall(&self) -> Result<bool> {
+        let fell = |known: &ReplicationEvidence| known.down_since.is_some();
+        Ok(read_records(&self.state())?.iter().any(|record| match &record.entry {
+            Entry::IncidentOpened { replication, .. } | Entry::ReplicationSeen { replication, .. } => {
+                replication.iter().any(fell)
+            }
+            _ => false,
+        }))
+    }
+
+    /// The subjects of what is still in the outbox of a daemon that has ended.
+    pub fn unsent(&self) -> Result<Vec<String>> {
+        let (_journal, mut outbox, _authority) = SqliteState::open(&self.state())?.split();
+        let mut left = Vec::new();
+        for route in outbox.waiting()? {
+            let items = outbox.pending(&route, 1000)?.into_iter();
+            left.extend(items.map(|item| format!("{route}: {}", item.notice.subject)));
+        }
+        Ok(left)
     }
 
     fn dress(&self, command: crate::fleet::process::Failoverd) -> crate::fleet::process::Failoverd {

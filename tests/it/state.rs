@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use failoverd::model::{Entry, Epoch, Record, StepName, WallTime};
 use failoverd::ports::{Authority, Journal, JournalError};
@@ -303,25 +303,4 @@ fn another_user_is_told_that_it_may_not() {
     std::fs::remove_file(closed.join("state.db.lock")).unwrap();
     let said = run();
     assert!(said.contains("uid 65534"), "{said}");
-}
-
-/// `cargo test --test it -- --ignored --nocapture state::how_long_an_append_takes`
-#[test]
-#[ignore = "a measurement"]
-fn how_long_an_append_takes() {
-    let directory = tempfile::tempdir_in(std::env::var_os("FAILOVERD_TEST_DISK").unwrap_or(".".into())).unwrap();
-    let (mut journal, _outbox, authority) = SqliteState::open(&directory.path().join("state.db")).unwrap().split();
-    let measure = |name: &str, mut what: Box<dyn FnMut(u64) + '_>| {
-        let mut took: Vec<Duration> = (1..=2000)
-            .map(|seq| {
-                let begin = Instant::now();
-                what(seq);
-                begin.elapsed()
-            })
-            .collect();
-        took.sort();
-        println!("{name}: p50 {:?}, p95 {:?}, p99 {:?}, max {:?}", took[1000], took[1900], took[1980], took[1999]);
-    };
-    measure("append", Box::new(|seq| journal.append(&[record(seq, 300)]).unwrap()));
-    measure("permit", Box::new(|_| drop(authority.permit(Epoch(1)))));
 }

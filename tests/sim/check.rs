@@ -13,6 +13,8 @@ use crate::votes::Votes;
 
 /// An approval that is older than this is worth nothing.
 const ANSWER_VALID_FOR: Duration = Duration::from_secs(600);
+/// What an incident knows of the replication is worth nothing after this.
+const HANDED_DOWN_FOR: Duration = Duration::from_secs(60);
 /// A last look that is older than this at the first change is no last look.
 const LOOK_VALID_FOR: Duration = Duration::from_secs(13);
 
@@ -23,6 +25,20 @@ enum Known {
     Clear,
     /// A call is out, has failed in the dark, or was lost with the daemon.
     Unsure,
+}
+
+/// So old at that time.
+#[derive(Clone, Copy, Debug)]
+struct Age(MonoTime, Duration);
+
+impl Age {
+    fn of(now: Now, at: WallTime) -> Self {
+        Self(now.mono, now.wall.since(at))
+    }
+
+    fn at(self, now: MonoTime) -> Duration {
+        self.1 + now.since(self.0)
+    }
 }
 
 /// What the world knows at the start of a run and the brain does not.
@@ -43,14 +59,17 @@ pub struct Checker {
     pub shadow: Ledger,
     pub doubt: bool,
     pub doubt_paged: bool,
+    /// The daemon was told to end.
+    pub ending: bool,
+    /// How old the starts and the ends of runs were at a time. The wall clock is asked once for each
+    /// life: within a life no jump of it makes anything older or younger.
+    ages: BTreeMap<RunId, (Age, Option<Age>)>,
     highest: Epoch,
     plans: BTreeMap<RunId, Plan>,
     parked: BTreeSet<RunId>,
     known: BTreeMap<(RunId, StepName), (CallId, Known)>,
     /// When the active run began in this life of the daemon.
     began: MonoTime,
-    /// When this life of the daemon began.
-    life: WallTime,
     by_hand: bool,
     retried: BTreeSet<StepName>,
 }
@@ -63,12 +82,13 @@ impl Checker {
             shadow: Ledger::default(),
             doubt: false,
             doubt_paged: false,
+            ending: false,
+            ages: BTreeMap::new(),
             highest: Epoch::default(),
             plans: BTreeMap::new(),
             parked: BTreeSet::new(),
             known: BTreeMap::new(),
             began: MonoTime::ZERO,
-            life: WallTime(0),
             by_hand: false,
             retried: BTreeSet::new(),
         }
@@ -79,14 +99,23 @@ impl Checker {
         self.votes.new_life();
         self.doubt = false;
         self.doubt_paged = false;
+        self.ending = false;
         // Another life counts its calls from the start again.
         self.known.values_mut().for_each(|(call, _)| *call = CallId(u64::MAX));
     }
 
     pub fn begins(&mut self, now: Now) {
         self.began = now.mono;
-        self.life = now.wall;
         self.by_hand = false;
+        let age = |run: &RunLedger| (Age::of(now, run.started), run.ended.map(|(_, at)| Age::of(now, at)));
+        self.ages = self.shadow.runs.values().map(|run| (run.id.clone(), age(run))).collect();
+        for scenario in &self.settings.scenarios {
+            let Some(incident) = self.shadow.open_incident(&scenario.name) else { continue };
+            let seen = incident.replication_seen.unwrap_or(incident.opened);
+            if seen <= now.wall && now.wall.since(seen) <= HANDED_DOWN_FOR {
+                incident.replication.iter().for_each(|known| self.votes.recall(now, known));
+            }
+        }
     }
 
     /// An event is about to be handed in.
@@ -107,7 +136,7 @@ impl Checker {
                 self.retried.insert(step.clone());
             }
             // An ending daemon starts nothing, like one in doubt.
-            Event::Ending => self.doubt = true,
+            Event::Ending => (self.doubt, self.ending) = (true, true),
             Event::Tick | Event::Command { .. } | Event::Refused { .. } => {}
         }
         self.votes.keep_time(&self.settings, now.mono);
@@ -144,6 +173,18 @@ impl Checker {
         if let Entry::RunStarted { .. } = &record.entry {
             self.run_starts(now, &record.entry, truth)?;
         }
+        match &record.entry {
+            Entry::IncidentOpened { replication, .. } | Entry::ReplicationSeen { replication, .. } => {
+                replication.iter().try_for_each(|known| self.check_evidence(now, known))?;
+            }
+            Entry::RunStarted { run, .. } => {
+                self.ages.insert(run.clone(), (Age::of(now, now.wall), None));
+            }
+            Entry::RunEnded { run, .. } => {
+                self.ages.entry(run.clone()).and_modify(|(_, end)| *end = Some(Age::of(now, now.wall)));
+            }
+            _ => {}
+        }
         self.shadow.apply(record).map_err(|illegal| Violation::new("S12", illegal.to_string()))?;
         let active = self.shadow.runs.values().filter(|run| run.ended.is_none()).count();
         ensure(active <= 1, "S1", || format!("{active} runs are active"))
@@ -171,7 +212,7 @@ impl Checker {
         let confirmed = held >= Some(settings.confirm_for.get());
         ensure(confirmed, "S4", || format!("{run} started after {held:?} of {}", settings.confirm_for))?;
         self.check_trigger(now, trigger, incident.as_ref(), *epoch, plan_hash, &settings, daemon)?;
-        self.check_loss(run, trigger, &settings, truth)?;
+        self.check_loss(now, run, trigger, &settings, truth)?;
         self.check_limits(now, run, service)
     }
 
@@ -211,39 +252,56 @@ impl Checker {
         }
     }
 
+    /// What the journal hands down must have been seen.
+    fn check_evidence(&self, now: Now, known: &ReplicationEvidence) -> Result<(), Violation> {
+        let fell = self.votes.database_fell(&self.settings, now.mono);
+        // That commits waited counts only of a primary that is down.
+        if known.synchronous {
+            ensure(fell.is_some(), "S5", || format!("a primary that is not down is handed down as such: {known:?}"))?;
+            let waited = fell.is_some_and(|fell| self.votes.waited(&self.settings, fell));
+            ensure(waited, "S5", || format!("commits are said to have waited, and nobody saw it: {known:?}"))?;
+        }
+        let measured = known.lag.is_none_or(|(at, lag)| self.votes.was_measured(now.mono_of(at), lag.time));
+        ensure(measured, "S5", || format!("a lag is handed down that was never measured: {known:?}"))
+    }
+
     fn check_loss(
         &self,
+        now: Now,
         run: &RunId,
         trigger: &Trigger,
         settings: &ScenarioSettings,
         truth: Truth,
     ) -> Result<(), Violation> {
-        if matches!(trigger, Trigger::Approved { allow_data_loss: Some(_), .. }) {
-            return Ok(());
-        }
         let rpo = settings.rpo.unwrap_or_default().get();
-        let (lag, first_bad) = self.votes.believable_lag(&self.settings);
-        // An incident that is open hands down what was known when it opened, for a minute.
-        let opened = self.shadow.open_incident(&settings.name).map(|incident| incident.opened);
-        let handed_down = opened.is_some_and(|opened| self.life.since(opened) <= Duration::from_secs(60));
-        let lag = lag.or(self.votes.remembered_lag().filter(|_| handed_down));
-        ensure(lag.is_some(), "S5", || format!("{run} started, and the lag was never measured"))?;
-        ensure(lag <= Some(rpo), "S5", || format!("{run} started at a lag of {lag:?}"))?;
+        let mut most = rpo;
+        if let Trigger::Approved { allow_data_loss: Some(allowed), .. } = trigger {
+            let answer = self.shadow.open_incident(&settings.name).and_then(|incident| incident.answered.as_ref());
+            if answer.is_some_and(|answer| answer.loss_shown == LossShown::Unknown) {
+                return Ok(());
+            }
+            most = most.max(*allowed);
+        }
+        let loss = self.votes.loss(&self.settings, now.mono);
+        ensure(loss.is_some(), "S5", || format!("{run} started, and the lag was never measured"))?;
+        ensure(loss <= Some(most), "S5", || format!("{run} started with a loss of {loss:?} in sight"))?;
         // And by what only the world knows. What a false alarm before the outage hid is forgiven.
-        if let (Some(down_since), Some(first_bad)) = (truth.down_since, first_bad) {
-            let hidden = down_since.since(first_bad);
-            ensure(truth.loss <= rpo + hidden, "S5", || format!("{run} really loses {:?}", truth.loss))?;
+        let fell = self.votes.database_fell(&self.settings, now.mono);
+        if let (Some(down_since), Some(fell)) = (truth.down_since, fell) {
+            let hidden = down_since.since(fell);
+            ensure(truth.loss <= most + hidden, "S5", || format!("{run} really loses {:?}", truth.loss))?;
         }
         Ok(())
     }
 
     fn check_limits(&self, now: Now, run: &RunId, service: &ServiceName) -> Result<(), Violation> {
         let touched = || self.shadow.runs.values().filter(|run| !run.intended.is_empty());
-        let ended = touched().filter(|run| run.service == *service).filter_map(|run| run.ended.map(|(_, at)| at)).max();
-        let cool = ended.is_none_or(|at| now.wall >= at + self.settings.cool_down.get());
-        ensure(cool, "S10", || format!("{run} started within the cool-down from {ended:?}"))?;
-        let from = now.wall.minus(self.settings.failover_window.get());
-        let recent = touched().filter(|run| run.started > from).count();
+        let of_service = touched().filter(|run| run.service == *service);
+        let since = of_service.filter_map(|run| self.ages.get(&run.id)?.1.map(|end| end.at(now.mono))).min();
+        let cool = since.is_none_or(|since| since >= self.settings.cool_down.get());
+        ensure(cool, "S10", || format!("{run} started within the cool-down, {since:?} after the last one"))?;
+        let ages = touched().filter_map(|run| self.ages.get(&run.id)).map(|(start, _)| start.at(now.mono));
+        let recent = ages.filter(|age| *age < self.settings.failover_window.get()).count();
         ensure(recent < self.settings.failover_limit as usize, "S10", || format!("{run} is one too many"))
     }
 
@@ -272,6 +330,10 @@ impl Checker {
         ensure(intended, "S2", || {
             format!("{:?} of {}, and its intent is not durable: {state:?}", call.phase, call.step)
         })?;
+        if call.phase == Phase::Apply {
+            let paused = self.shadow.paused.as_ref();
+            ensure(paused.is_none(), "S11", || format!("{} is changed in a pause by {paused:?}", call.step))?;
+        }
         if call.phase == Phase::Apply && !matches!(call.spec.effect, EffectKind::Notify | EffectKind::Verify) {
             self.check_last_look(now, run, &call.step)?;
         }
@@ -322,8 +384,8 @@ impl Checker {
     /// Everything is over: does the journal replay to one state, byte for byte, and did each run end?
     pub fn at_the_end(&self, durable: &[Record]) -> Result<(), Violation> {
         let replayed = Ledger::replay(durable).map_err(|illegal| Violation::new("S12", illegal.to_string()))?;
-        let bytes = serde_json::to_vec(&self.shadow).unwrap();
-        ensure(serde_json::to_vec(&replayed).unwrap() == bytes, "S12", || "another state after a replay".into())?;
+        ensure(replayed == self.shadow, "S12", || "another state after a replay".into())?;
+        let bytes = serde_json::to_vec(&replayed).unwrap();
         let read: Ledger = serde_json::from_slice(&bytes).map_err(|error| Violation::new("S12", error.to_string()))?;
         ensure(serde_json::to_vec(&read).unwrap() == bytes, "S12", || "another state after it was written".into())?;
         for run in self.shadow.runs.values() {

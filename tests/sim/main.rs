@@ -55,7 +55,7 @@ fn explain(seed: u64) -> String {
 }
 
 /// Everything that has to have happened at least once over all seeds.
-const MUST_HAPPEN: [&str; 57] = [
+const MUST_HAPPEN: [&str; 61] = [
     "answer after a crash",
     "change after a crash",
     "change fenced off",
@@ -82,9 +82,12 @@ const MUST_HAPPEN: [&str; 57] = [
     "command: retry",
     "command: skip",
     "command: step approve",
+    "commits wait",
     "crash between effects",
     "crash between events",
     "doubt",
+    "ended",
+    "ending",
     "last look in vain",
     "look: impossible",
     "look: lost",
@@ -99,6 +102,7 @@ const MUST_HAPPEN: [&str; 57] = [
     "partition of a witness",
     "quiet outage acted upon",
     "reload",
+    "replication seen anew",
     "run aborted",
     "run done",
     "run: approved",

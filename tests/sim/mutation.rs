@@ -45,11 +45,13 @@ pub enum Mutation {
     NoAnchors,
     /// The primary always seems down at the last look.
     NoLastLook,
+    /// What is handed down to the next life says that nothing can be lost.
+    ForgedEvidence,
 }
 
 impl Mutation {
     /// Each with the promises of which one has to be seen broken.
-    pub const ALL: [(Self, &[&str]); 19] = [
+    pub const ALL: [(Self, &[&str]); 20] = [
         (Self::LoseIntents, &["S2", "S12"]),
         (Self::CallBeforeIntent, &["S2"]),
         (Self::WorldIgnoresEpochs, &["S3"]),
@@ -69,6 +71,7 @@ impl Mutation {
         (Self::Deaf, &["L1"]),
         (Self::NoAnchors, &["S4"]),
         (Self::NoLastLook, &["S4"]),
+        (Self::ForgedEvidence, &["S5"]),
     ];
 
     /// Can it show in this case at all? What cannot is not run.
@@ -80,13 +83,16 @@ impl Mutation {
                 (Weather::Outage(down, _), Some((from, _))) => (4_000..13_000).contains(&from.saturating_sub(*down)),
                 _ => false,
             },
-            Self::NoAnchors => case.cut_off.is_some() && case.settings.anchors_at_least > 0,
-            Self::NoLastLook => matches!(case.weather, Weather::Flaps(_)),
+            // Where commits wait, what is handed down is wrong already before a run starts.
+            Self::NoAnchors => {
+                case.cut_off.is_some() && case.settings.anchors_at_least > 0 && case.synchronous_until.is_none()
+            }
+            Self::NoLastLook => matches!(case.weather, Weather::Flaps(_)) && case.synchronous_until.is_none(),
             Self::NoTilt => case.faults.clock > 0,
             Self::NoDoubt => case.doubt.is_some(),
             Self::ShortJournal => case.faults.crash > 0,
             Self::BlindRetry => case.faults.call > 0,
-            Self::QuorumOfOne => case.settings.quorum > 1,
+            Self::QuorumOfOne => case.settings.quorum > 1 && case.synchronous_until.is_none(),
             Self::Deaf => case.must_fail_over(),
             _ => true,
         }
@@ -131,6 +137,16 @@ impl Mutation {
                 let Effect::Journal(records) = effect else { return true };
                 records.retain(|record| !matches!(record.entry, Entry::StepIntent { .. }));
                 !records.is_empty()
+            }),
+            Self::ForgedEvidence => effects.iter_mut().for_each(|effect| {
+                let Effect::Journal(records) = effect else { return };
+                for record in records {
+                    if let Entry::IncidentOpened { replication, outage_start, .. } = &mut record.entry {
+                        for known in replication {
+                            (known.synchronous, known.down_since) = (true, Some(*outage_start));
+                        }
+                    }
+                }
             }),
             // The journal is slow, and nobody waits for it.
             Self::CallBeforeIntent => effects.sort_by_key(|effect| !matches!(effect, Effect::Call(_))),

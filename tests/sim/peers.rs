@@ -30,6 +30,21 @@ impl Sim {
         }
     }
 
+    /// What is really lost where the primary fell at that time.
+    pub fn true_loss(&self, fell: u64) -> u64 {
+        let waited = self.case.synchronous_until.is_some_and(|until| fell < until);
+        if waited { 0 } else { self.true_lag(fell) }
+    }
+
+    /// What the primary says of its commits. They hang while the replication stands still.
+    fn commits_wait(&self) -> Option<bool> {
+        let stuck = self.case.stuck.is_some_and(|(from, to)| (from..to).contains(&self.now));
+        match self.case.synchronous_until {
+            Some(until) if self.now < until => (!stuck).then_some(true),
+            _ => Some(false),
+        }
+    }
+
     fn sees(&self, probe: &str) -> Observation {
         let cut_off = self.case.cut_off.is_some_and(|(from, to)| (from..to).contains(&self.now));
         let up = match probe {
@@ -41,7 +56,7 @@ impl Sim {
         }
         let facts = match probe {
             STANDBY => self.standby_says(),
-            "db" => Facts { role: Some(Role::Primary), ..Facts::default() },
+            "db" => Facts { role: Some(Role::Primary), synchronous: self.commits_wait(), ..Facts::default() },
             _ => return Observation::up(Duration::from_millis(5)),
         };
         Observation::Up { latency: Duration::from_millis(5), facts: Some(Box::new(facts)) }

@@ -80,6 +80,10 @@ pub struct Case {
     pub stuck: Option<(u64, u64)>,
     /// A standby that is cut off says that it has everything.
     pub standby_lies: bool,
+    /// Until when each commit of the primary waits for the standby; `None`: never.
+    pub synchronous_until: Option<u64>,
+    /// The daemon is asked to end then, and is gone a little later.
+    pub ending: Option<u64>,
     /// The journal, the lease or the clock falls into doubt then.
     pub doubt: Option<u64>,
 }
@@ -92,7 +96,7 @@ impl Case {
             && f.observation + f.call + f.crash + f.operator + f.clock + f.reload == 0
             && self.settings.mode == Mode::Auto
             && self.cut_off.or(self.peer_cut_off).or(self.stuck).or(self.silence).is_none()
-            && self.doubt.is_none()
+            && self.doubt.or(self.ending).is_none()
             && self.settings.quorum <= distinct_domains(&self.peers)
     }
 }
@@ -144,6 +148,13 @@ pub fn case(seed: u64) -> Case {
         doubt: (!quiet && rng.chance(40)).then(|| rng.between(5_000, 120_000)),
         settings,
         other,
+        // Drawn last, so that a seed stays the story that it was.
+        synchronous_until: match rng.below(10) {
+            0..=2 => Some(u64::MAX),
+            3 => Some(rng.between(8_000, 80_000)),
+            _ => None,
+        },
+        ending: (rng.chance(120) && !quiet).then(|| rng.between(5_000, 110_000)),
     }
 }
 
@@ -203,6 +214,7 @@ fn probe(rng: &mut Rng, name: &str) -> ProbeSettings {
     ProbeSettings {
         name: name.into(),
         region: None,
+        target: name.into(),
         interval: HumanDuration::millis(INTERVAL),
         fast_interval: HumanDuration::secs(1),
         timeout: HumanDuration::secs(1),

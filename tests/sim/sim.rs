@@ -39,6 +39,9 @@ pub enum What {
     Reload,
     Doubt,
     Crash,
+    Ending,
+    /// The daemon of that life has ended.
+    Gone(u64),
     Restart,
     Reset,
 }
@@ -153,6 +156,9 @@ impl Sim {
         if let Some(at) = self.case.doubt {
             self.at(at, What::Doubt);
         }
+        if let Some(at) = self.case.ending {
+            self.at(at, What::Ending);
+        }
         if let crate::setup::Weather::Outage(_, to) = self.case.weather {
             self.at(to.min(CHAOS + CALM * 2).saturating_add(3_000), What::Reset);
         }
@@ -235,6 +241,9 @@ impl Sim {
                 return self.feed(Event::StateInDoubt { what: "fsync failed".into() });
             }
             What::Crash => self.crash("crash between events"),
+            What::Ending => return self.end(),
+            What::Gone(life) if life == self.life => self.crash("ended"),
+            What::Gone(_) => {}
             What::Restart => return self.restart(),
             What::Reset if self.check.shadow.active_run().is_none() => self.world.is_reset(),
             What::Reset => {}
@@ -321,7 +330,7 @@ impl Sim {
 
     fn truth(&self) -> Truth {
         let down_since = self.case.weather.down_since(self.now);
-        let loss = Duration::from_millis(down_since.map_or(0, |at| self.true_lag(at)));
+        let loss = Duration::from_millis(down_since.map_or(0, |at| self.true_loss(at)));
         Truth { down_since: down_since.map(mono), loss }
     }
 
@@ -346,6 +355,21 @@ impl Sim {
         self.after(wait, What::Restart);
     }
 
+    /// The daemon is told to end, brings home what is out, and is gone.
+    fn end(&mut self) -> Result<(), Violation> {
+        if self.brain.is_none() {
+            return Ok(());
+        }
+        self.trace.count("ending");
+        let life = self.life;
+        self.feed(Event::Ending)?;
+        if life == self.life {
+            let wait = self.rng.between(500, 10_000);
+            self.after(wait, What::Gone(life));
+        }
+        Ok(())
+    }
+
     fn restart(&mut self) -> Result<(), Violation> {
         let now = self.time();
         let settings = self.mutation.settings(self.settings.clone());
@@ -353,6 +377,9 @@ impl Sim {
         let mut brain = brain.map_err(|illegal| Violation::new("S12", illegal.to_string()))?;
         self.trace.note(self.now, "begin", || format!("life {} from record {}", self.life, self.durable.len()));
         self.check.begins(now);
+        if self.case.synchronous_until.is_some() {
+            self.trace.count("commits wait");
+        }
         let effects = brain.begin(now, "sim");
         self.brain = Some(brain);
         self.carry_out(effects)?;
@@ -377,7 +404,7 @@ impl Sim {
     fn is_over(&self) -> bool {
         let run = self.check.shadow.active_run();
         let settled = run.is_none_or(|run| self.check.doubt_paged || self.check.is_stuck_and_paged(run));
-        let resumed = self.brain.is_some() && self.check.shadow.paused.is_none();
+        let resumed = self.brain.is_some() && !self.check.ending && self.check.shadow.paused.is_none();
         (settled && resumed && self.now >= CHAOS + 5_000) || self.now >= CHAOS + CALM
     }
 
@@ -411,6 +438,7 @@ impl Sim {
             Entry::RunEnded { result: RunResult::Aborted, .. } => "run aborted",
             Entry::RunAborting { compensate: false, .. } => "last look in vain",
             Entry::StepParked { .. } => "step parked",
+            Entry::ReplicationSeen { .. } => "replication seen anew",
             Entry::CompensationEnded { .. } => "step undone",
             Entry::StepIntent { step, .. } => {
                 if step.as_str() != "tell" {

@@ -18,6 +18,8 @@ struct Own {
     first_bad: Option<MonoTime>,
     supported: MonoTime,
     last_up: Option<MonoTime>,
+    /// Since when none was good, whatever was dropped meanwhile.
+    failing: Option<MonoTime>,
 }
 
 #[derive(Clone, Debug)]
@@ -39,24 +41,26 @@ pub struct Votes {
     looks: BTreeMap<ProbeName, (MonoTime, Health)>,
     /// How far behind the standby said that it was.
     lags: Vec<(MonoTime, Duration)>,
-    /// What the life before this one believed of the standby when it died.
-    remembered: Option<Duration>,
+    /// What the primary last said of its commits: do they wait for the standby?
+    waits: Option<(MonoTime, bool)>,
 }
 
 impl Votes {
     pub fn new_life(&mut self) {
-        let remembered = self.own_lag().or(self.remembered);
-        *self = Self { remembered, ..Self::default() };
+        *self = Self::default();
     }
 
-    /// What the life before this one believed of the standby.
-    pub fn remembered_lag(&self) -> Option<Duration> {
-        self.remembered
-    }
-
-    fn own_lag(&self) -> Option<Duration> {
-        let well = self.own.get(&"db".into())?.last_up?;
-        self.lags.iter().rev().find(|(at, _)| *at <= well).map(|(_, lag)| *lag)
+    /// What the journal hands down to a new life.
+    pub fn recall(&mut self, now: Now, known: &ReplicationEvidence) {
+        let mono = |at: WallTime| now.mono_of(at).min(now.mono);
+        let db = self.own.entry("db".into()).or_default();
+        db.last_up = db.last_up.max(known.primary_up.map(mono));
+        if known.synchronous && known.down_since.is_some() && self.waits.is_none() {
+            self.waits = Some((now.mono, true));
+        }
+        if let Some((at, lag)) = known.lag.filter(|_| self.lags.is_empty()) {
+            self.lags.push((mono(at), lag.time));
+        }
     }
 
     pub fn observed(&mut self, settings: &ProbeSettings, started: MonoTime, observation: &Observation) {
@@ -70,16 +74,21 @@ impl Votes {
         if let Some(lag) = observation.facts().and_then(|facts| facts.lag) {
             self.lags.push((started, lag.time));
         }
+        if let Some(waits) = observation.facts().and_then(|facts| facts.synchronous) {
+            self.waits = Some((started, waits));
+        }
         let same = own.health == Some(health);
         let concluded = match health {
             Health::Up => {
                 (own.bad, own.unknown, own.good, own.last_up) = (0, 0, own.good + 1, Some(started));
+                own.failing = None;
                 own.good >= settings.rise || own.health.is_none() || same
             }
             Health::Down => {
                 if own.bad == 0 && !same {
                     own.first_bad = Some(started);
                 }
+                own.failing.get_or_insert(started);
                 (own.good, own.unknown, own.bad) = (0, 0, own.bad + 1);
                 own.bad >= settings.fall || same
             }
@@ -93,7 +102,7 @@ impl Votes {
             match health {
                 Health::Up => own.first_bad = None,
                 Health::Down => {}
-                Health::Unknown => (own.good, own.bad, own.first_bad) = (0, 0, None),
+                Health::Unknown => (own.good, own.bad, own.first_bad, own.failing) = (0, 0, None, None),
             }
         }
     }
@@ -111,7 +120,7 @@ impl Votes {
 
     pub fn stalled(&mut self, until: MonoTime) {
         for own in self.own.values_mut() {
-            let kept = Own { newest: own.newest, last_up: own.last_up, ..Own::default() };
+            let kept = Own { newest: own.newest, last_up: own.last_up, failing: own.failing, ..Own::default() };
             *own = kept;
         }
         self.theirs.clear();
@@ -199,17 +208,59 @@ impl Votes {
         PRIMARY.into_iter().filter(|probe| confirmed(probe)).count() as u32 >= weight
     }
 
-    /// The newest lag that was measured before the database was last known to be well, and since
-    /// when somebody has seen it down.
-    pub fn believable_lag(&self, settings: &Settings) -> (Option<Duration>, Option<MonoTime>) {
+    /// Since when everybody who says that the database is down has seen it so; `None` where it is not
+    /// down.
+    pub fn database_fell(&self, settings: &Settings, now: MonoTime) -> Option<MonoTime> {
+        if !self.is_down(settings, "db", now) {
+            return None;
+        }
         let db = self.own.get(&"db".into());
-        let bad =
-            self.theirs.iter().filter(|((of, _), _)| of.as_str() == "db").filter_map(|(_, vote)| vote.first_bad).max();
-        let up = self.theirs.iter().filter(|((of, _), vote)| of.as_str() == "db" && vote.health == Health::Up);
-        let up = up.map(|(_, vote)| vote.seen).max();
-        let interval = settings.probes[0].interval.get();
-        let well = db.and_then(|db| db.last_up).max(bad.map(|bad| bad.minus(interval))).max(up);
-        let lag = well.and_then(|well| self.lags.iter().rev().find(|(at, _)| *at <= well).map(|(_, lag)| *lag));
-        (lag, db.and_then(|db| db.first_bad).max(bad))
+        let max_age = settings.probe(&"db".into())?.max_age.get();
+        let own = db.filter(|db| db.health == Some(Health::Down) && now.since(db.supported) <= max_age);
+        let theirs = self.their_votes_on_the_database().filter(|vote| now.since(vote.seen) <= max_age);
+        let bad = own.and_then(|db| db.failing).max(theirs.filter_map(|vote| vote.first_bad).max())?;
+        // Whoever answered anybody after that may have taken writes.
+        Some(self.well(settings, now).map_or(bad, |well| well.max(bad)))
+    }
+
+    /// When anybody last saw the database up.
+    fn well(&self, settings: &Settings, now: MonoTime) -> Option<MonoTime> {
+        let probe = settings.probe(&"db".into())?;
+        let own = self.own.get(&"db".into()).and_then(|db| db.last_up);
+        let up =
+            self.their_votes_on_the_database().filter(|vote| vote.health == Health::Up).map(|vote| vote.seen).max();
+        let fresh = |vote: &&Theirs| now.since(vote.seen) <= probe.max_age.get();
+        let bad = self.their_votes_on_the_database().filter(fresh).filter_map(|vote| vote.first_bad).max();
+        // A witness that saw it down saw it up at the attempt before.
+        own.max(up).max(bad.map(|bad| bad.minus(probe.interval.get())))
+    }
+
+    fn their_votes_on_the_database(&self) -> impl Iterator<Item = &Theirs> {
+        self.theirs.iter().filter(|((of, _), _)| of.as_str() == "db").map(|(_, vote)| vote)
+    }
+
+    /// What a promotion would lose, as far as anything that was seen or handed down tells: what the
+    /// standby did not have when it was last asked before the database fell, and all since then.
+    pub fn loss(&self, settings: &Settings, now: MonoTime) -> Option<Duration> {
+        let until = self.database_fell(settings, now).unwrap_or(now);
+        if self.waited(settings, until) {
+            return Some(Duration::ZERO);
+        }
+        let well = self.well(settings, now)?;
+        let (at, lag) = self.lags.iter().rev().find(|(at, _)| *at <= well)?;
+        Some(*lag + until.since(*at))
+    }
+
+    /// Did commits wait for the standby when the primary last said so, before then?
+    pub fn waited(&self, settings: &Settings, until: MonoTime) -> bool {
+        let max_age = settings.probe(&"db".into()).map_or(Duration::ZERO, |probe| probe.max_age.get());
+        self.waits.is_some_and(|(at, waits)| waits && at >= until.minus(max_age))
+    }
+
+    /// Was this lag measured, then?
+    pub fn was_measured(&self, at: MonoTime, lag: Duration) -> bool {
+        // The journal keeps milliseconds.
+        let near = |known: MonoTime| known.since(at).max(at.since(known)) <= Duration::from_millis(2);
+        self.lags.iter().any(|(known, value)| near(*known) && *value == lag)
     }
 }

@@ -112,11 +112,13 @@ impl Action for PromoteReadReplica {
             return Observed::Impossible { reason };
         }
         match status.as_str() {
-            // RDS does not say what is being modified. It would refuse a second promotion while
-            // the first is under way, so that waiting is right for both.
-            "modifying" | "rebooting" | "promoting" => Observed::InProgress {
-                evidence: format!("{name} still follows {source} and is {status}: a promotion or another change"),
-            },
+            "promoting" => Observed::InProgress { evidence: format!("{name} still follows {source} and is {status}") },
+            // RDS does not say what is being changed: a promotion that is under way, or something
+            // that a promotion has to wait for. It would refuse one now in either case. So it is
+            // looked at again until it has ended, and is then a replica still, or none any more.
+            "modifying" | "rebooting" | "backing-up" => {
+                Observed::Unknown { reason: format!("{name} follows {source} and is {status}; that has to end first") }
+            }
             _ => Observed::NotDone {
                 evidence: format!("{name} follows {source} and is {status}"),
                 before: serde_json::json!({ "source": source, "status": status }),

@@ -8,7 +8,7 @@ use aws_sdk_route53::types::{ChangeAction, ChangeBatch, ChangeStatus, ResourceRe
 use serde_json::Value;
 
 use super::route53_records::{Route, Sentinel, change, plain_name, plain_zone, sentinel_value, swap_sentinel};
-use crate::actions::{CHANGE, LOOK, fenced, until};
+use crate::actions::{CHANGE, Halt, LOOK, fenced, until};
 use crate::clients::{Api, Clients, Failure, FailureKind, aws};
 use crate::config::action::Route53UpsertAlias;
 use crate::config::action_spec::ROUTE53_REGION;
@@ -102,10 +102,17 @@ impl UpsertAlias {
         Ok(Zone { route, sentinel })
     }
 
-    /// Was the record written under a higher epoch than ours?
-    fn overtaken(&self, context: &ActionContext, zone: &Zone) -> Option<String> {
-        let sentinel = zone.sentinel.as_ref().filter(|sentinel| sentinel.epoch > context.epoch.0)?;
-        Some(fenced(&self.wanted.name, sentinel.epoch, context.epoch.0))
+    /// What stands in the zone, unless it was written under a higher epoch than ours.
+    async fn seen(&self, context: &ActionContext, until: Instant) -> Result<Zone, Halt> {
+        let zone = self.look(until).await?;
+        let newer = zone.sentinel.as_ref().filter(|sentinel| sentinel.epoch > context.epoch.0);
+        match newer {
+            // A dry run has no epoch of its own yet.
+            Some(newer) if context.run.is_some() => {
+                Err(Halt::Overtaken(fenced(&self.wanted.name, newer.epoch, context.epoch.0)))
+            }
+            _ => Ok(zone),
+        }
     }
 
     /// Does the sentinel keep older epochs away already? It has nothing to say in a dry run, or
@@ -215,14 +222,10 @@ impl Action for UpsertAlias {
 
     async fn observe(&self, context: &ActionContext) -> Observed {
         let until = until(context, LOOK);
-        let zone = match self.look(until).await {
+        let zone = match self.seen(context, until).await {
             Ok(zone) => zone,
-            Err(failure) => return failure.observed(),
+            Err(halt) => return halt.observed(),
         };
-        // A dry run has no epoch of its own yet.
-        if let Some(reason) = context.run.as_ref().and_then(|_| self.overtaken(context, &zone)) {
-            return Observed::Impossible { reason };
-        }
         let before = serde_json::json!({ "record": zone.route });
         match &zone.route {
             Some(route) if route.same(&self.wanted) && !self.marked(context, &zone) => {
@@ -244,25 +247,19 @@ impl Action for UpsertAlias {
 
     async fn apply(&self, context: &ActionContext, _before: &Value) -> Result<Applied, Denied> {
         let until = until(context, CHANGE);
-        let zone = match self.look(until).await {
+        let zone = match self.seen(context, until).await {
             Ok(zone) => zone,
-            Err(failure) => return Ok(failure.not_sent()),
+            Err(halt) => return Ok(halt.not_sent()),
         };
-        if let Some(reason) = self.overtaken(context, &zone) {
-            return Ok(Applied::Refused { reason, again: false });
-        }
         self.change(context, &zone, ChangeAction::Upsert, &self.wanted, until).await
     }
 
     async fn verify(&self, context: &ActionContext) -> Verified {
         let until = until(context, LOOK);
-        let zone = match self.look(until).await {
+        let zone = match self.seen(context, until).await {
             Ok(zone) => zone,
-            Err(failure) => return failure.verified(),
+            Err(halt) => return halt.verified(),
         };
-        if let Some(reason) = self.overtaken(context, &zone) {
-            return Verified::Failed { reason };
-        }
         let Some(route) = zone.route.filter(|route| route.same(&self.wanted)) else {
             return Verified::NotYet { evidence: format!("{} does not lead there", self.wanted.name) };
         };
@@ -280,13 +277,10 @@ impl Action for UpsertAlias {
 
     async fn compensate(&self, context: &ActionContext, before: &Value) -> Result<Applied, Denied> {
         let until = until(context, CHANGE);
-        let zone = match self.look(until).await {
+        let zone = match self.seen(context, until).await {
             Ok(zone) => zone,
-            Err(failure) => return Ok(failure.not_sent()),
+            Err(halt) => return Ok(halt.not_sent()),
         };
-        if let Some(reason) = self.overtaken(context, &zone) {
-            return Ok(Applied::Refused { reason, again: false });
-        }
         match self.way_back(&zone, before) {
             Err(failure) => Ok(failure.not_sent()),
             Ok(None) => Ok(Applied::Accepted { evidence: "it stands as before".into() }),

@@ -126,6 +126,7 @@ fn hold_until(reason: &HoldReason) -> Option<WallTime> {
         HoldReason::Confirming { until }
         | HoldReason::StartupGrace { until }
         | HoldReason::CoolDown { until }
+        | HoldReason::LooksInVain { until, .. }
         | HoldReason::FailoverLimit { until }
         | HoldReason::Tilt { until } => Some(*until),
         HoldReason::Inconclusive { .. }

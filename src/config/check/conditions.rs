@@ -110,8 +110,7 @@ impl<'a> Resolver<'a> {
         if state.is_none() {
             self.bare.extend(self.within.iter().cloned());
         }
-        let leaf = Condition::Probe(Subject { probe: name.into(), is: is? });
-        Some(if negated { Condition::Not(Box::new(leaf)) } else { leaf })
+        Some(leaf(name, is?, negated))
     }
 
     fn group_in_text(
@@ -232,6 +231,21 @@ impl<'a> Resolver<'a> {
             );
         }
         whole.then_some(Condition::AtLeast { weight, of })
+    }
+}
+
+/// One probe has, or has not, one health.
+///
+/// What is not up is down, and what is not down is up: where it cannot be told both are unknown. So
+/// the leaf says it in the plain way, and whatever asks for what is down (the last look, the start
+/// of the outage, the loss) finds it there too.
+fn leaf(name: &str, is: Health, negated: bool) -> Condition {
+    let probe = |is| Condition::Probe(Subject { probe: name.into(), is });
+    match (negated, is) {
+        (true, Health::Up) => probe(Health::Down),
+        (true, Health::Down) => probe(Health::Up),
+        (true, Health::Unknown) => Condition::Not(Box::new(probe(Health::Unknown))),
+        (false, is) => probe(is),
     }
 }
 

@@ -52,6 +52,7 @@ fn plan(file: &File, names: &Names, report: &mut Report<'_>, at: &Path, name: &s
     point_of_no_return(report, at, table, &known, &mut plan);
     one_promotion_per_service(report, &steps_at, &plan);
     routes_after_promotions(report, &steps_at, &plan);
+    fences_before_promotions(report, &steps_at, &plan);
     plan
 }
 
@@ -194,17 +195,19 @@ fn step(file: &File, report: &mut Report<'_>, at: &Path, name: &str, table: &Ste
     }
 }
 
-/// "A routing failure always fails the run": going on without it leaves traffic where it was.
+/// What nothing may go on without cannot say `continue`.
 fn on_error_fits(report: &mut Report<'_>, at: &Path, table: &StepTable, work: &Work) {
-    let Some(effect) = work.action().map(|spec| spec.effect) else { return };
-    if table.on_error == Some(OnError::Continue) && matches!(effect, EffectKind::Promote | EffectKind::Route) {
-        report.warn(
-            "goes_on_without",
-            &at.key("on_error"),
-            "the run would go on and end well although this step, which is what it is for, was not done",
-            "write `park`, or leave it out",
-        );
+    if table.on_error != Some(OnError::Continue) {
+        return;
     }
+    let why = match (work, work.action().map(|spec| spec.effect)) {
+        (Work::Approval { .. }, _) => "where nobody answers, the run would go on as if somebody had said yes",
+        (_, Some(EffectKind::Promote | EffectKind::Route)) => {
+            "it has no effect here: a promotion or a route that failed always parks the run"
+        }
+        _ => return,
+    };
+    report.error("goes_on_without", &at.key("on_error"), why, "leave it out");
 }
 
 fn is_effect(step: &Step, effect: EffectKind) -> bool {
@@ -269,23 +272,66 @@ fn one_promotion_per_service(report: &mut Report<'_>, steps_at: &Path, plan: &Pl
     }
 }
 
-/// S6: traffic never moves to what was not verified.
+/// The steps of one effect, in the order written.
+fn with_effect(plan: &Plan, effect: EffectKind) -> impl Iterator<Item = &Step> {
+    plan.steps.iter().filter(move |step| is_effect(step, effect))
+}
+
+/// The promotions of a plan of which something is so: `` `a` and `b` ``.
+fn promotions_where(plan: &Plan, so: impl Fn(&Step) -> bool) -> String {
+    let names = with_effect(plan, EffectKind::Promote).filter(|step| so(step)).map(|step| format!("`{}`", step.name));
+    names.collect::<Vec<_>>().join(" and ")
+}
+
+/// S6: traffic never moves to what was not verified. A promotion is verified before it ends. Which of
+/// several services a name leads to is not known here: so a route waits for all promotions, or for a
+/// look at where the traffic goes, which stops the run where it is not well.
 fn routes_after_promotions(report: &mut Report<'_>, steps_at: &Path, plan: &Plan) {
-    if !plan.steps.iter().any(|step| is_effect(step, EffectKind::Promote)) {
-        return;
-    }
-    for step in plan.steps.iter().filter(|step| is_effect(step, EffectKind::Route)) {
-        let before = arithmetic::ancestors(plan, &step.name);
-        let safe = plan.steps.iter().any(|other| {
-            before.contains(&other.name)
-                && (is_effect(other, EffectKind::Promote) || matches!(other.work, Work::VerifyProbe { .. }))
+    for route in with_effect(plan, EffectKind::Route) {
+        let before = arithmetic::ancestors(plan, &route.name);
+        let looked = plan.steps.iter().any(|step| {
+            before.contains(&step.name)
+                && matches!(step.work, Work::VerifyProbe { .. })
+                && step.on_error != OnError::Continue
         });
-        if !safe {
-            report.warn(
+        let names = promotions_where(plan, |promotion| !before.contains(&promotion.name));
+        if !looked && !names.is_empty() {
+            report.error(
                 "route_before_promotion",
-                &steps_at.key(step.name.as_str()),
-                format!("`{}` may move traffic before anything was promoted", step.name),
-                "add `after = [ … ]` with the promotion, or with a verification of it",
+                &steps_at.key(route.name.as_str()),
+                format!(
+                    "`{}` may move traffic before all promotions are done: it does not wait for {names}",
+                    route.name
+                ),
+                format!(
+                    "add {names} to its `after`; or, where the traffic goes elsewhere, a `verify.probe` of that place \
+                     whose `on_error` is not `continue`"
+                ),
+            );
+        }
+    }
+}
+
+/// S7: a fence that a promotion does not wait for, or that may fail, keeps nobody from writing.
+fn fences_before_promotions(report: &mut Report<'_>, steps_at: &Path, plan: &Plan) {
+    const OTHERWISE: &str = "or, where the promotion may do without it, write `effect = \"call\"`";
+    for fence in with_effect(plan, EffectKind::Fence) {
+        let at = steps_at.key(fence.name.as_str());
+        let names =
+            promotions_where(plan, |promotion| !arithmetic::ancestors(plan, &promotion.name).contains(&fence.name));
+        if !names.is_empty() {
+            report.error(
+                "fence_guards_nothing",
+                &at,
+                format!("the old primary may take writes after a promotion: this fence is not waited for by {names}"),
+                format!("add `{}` to the `after` of {names}; {OTHERWISE}", fence.name),
+            );
+        } else if fence.on_error == OnError::Continue && with_effect(plan, EffectKind::Promote).next().is_some() {
+            report.error(
+                "fence_guards_nothing",
+                &at.key("on_error"),
+                "where this fails, the promotion would follow although the old primary still takes writes",
+                format!("leave it out; {OTHERWISE}"),
             );
         }
     }

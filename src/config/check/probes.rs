@@ -26,9 +26,10 @@ pub fn probes(file: &File, names: &Names, report: &mut Report<'_>) -> Vec<Loaded
         }
         let timing = own_timing(probe);
         check_timing(report, &at, &timing);
-        let settings = resolve(name, probe.region.as_deref(), &timing, &file.defaults.probe);
+        let kind = kind(report, &at, probe);
+        let settings = resolve(name, probe.region.as_deref(), kind.as_ref(), &timing, &file.defaults.probe);
         check_resolved(report, &at, &timing, &settings);
-        if let Some(kind) = kind(report, &at, probe) {
+        if let Some(kind) = kind {
             check_kind(report, &at, &kind, &settings);
             loaded.push(LoadedProbe { name: settings.name.clone(), kind, settings });
         }
@@ -102,7 +103,13 @@ fn check_timing(report: &mut Report<'_>, at: &Path, timing: &ProbeTiming) {
 }
 
 /// The timing of a probe: its own, else the default, else what the embedded default has.
-fn resolve(name: &str, region: Option<&str>, own: &ProbeTiming, defaults: &ProbeTiming) -> ProbeSettings {
+fn resolve(
+    name: &str,
+    region: Option<&str>,
+    kind: Option<&ProbeKind>,
+    own: &ProbeTiming,
+    defaults: &ProbeTiming,
+) -> ProbeSettings {
     let interval = own.interval.or(defaults.interval).unwrap_or(HumanDuration::secs(2));
     let timeout = own.timeout.or(defaults.timeout).unwrap_or(HumanDuration::secs(1));
     // A default `fast_interval` is meant for the default interval; it never slows a quicker probe.
@@ -114,6 +121,7 @@ fn resolve(name: &str, region: Option<&str>, own: &ProbeTiming, defaults: &Probe
     ProbeSettings {
         name: name.into(),
         region: region.map(RegionName::new),
+        target: kind.map_or_else(|| "nothing".into(), ProbeKind::fingerprint),
         interval,
         fast_interval,
         timeout,
@@ -264,8 +272,8 @@ pub fn anchors(file: &File, report: &mut Report<'_>) -> (Vec<LoadedProbe>, u32) 
         .iter()
         .filter(|text| seen.insert(text.as_str()))
         .map(|text| {
-            let settings = resolve(&format!("anchor:{text}"), None, &timing, &file.defaults.probe);
             let kind = ProbeKind::Tcp(TcpProbe { address: text.clone() });
+            let settings = resolve(&format!("anchor:{text}"), None, Some(&kind), &timing, &file.defaults.probe);
             LoadedProbe { name: settings.name.clone(), kind, settings }
         })
         .collect();

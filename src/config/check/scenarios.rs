@@ -45,15 +45,19 @@ fn scenario(
         plain_value(report, &at.key("service"), service);
     }
     not_zero(report, &at.key("rto"), Some(table.rto));
-    let mode = file.daemon.mode.max(table.mode.unwrap_or(file.daemon.mode));
+    // Its own mode only: the daemon's may be another one at run time, and is looked at then.
+    let mode = table.mode.unwrap_or(Mode::Auto);
     freer_than_daemon(report, at, table, file.daemon.mode);
     let when = resolver.condition(report, &at.key("when"), &table.when, Health::Down);
     let unless = conditions(resolver, report, &at.key("unless"), &table.unless, Health::Down);
     let requires = conditions(resolver, report, &at.key("requires"), &table.requires, Health::Up);
     replication(file, names, report, at, table);
     let plan = plan(names, plans, report, at, table);
+    if let (Some(plan), Some(when)) = (plan, &when) {
+        somebody_to_look_at(report, &at.key("when"), when, plan);
+    }
     if let Some(plan) = plan {
-        what_it_needs(report, at, table, plan, mode);
+        what_it_needs(report, at, table, plan, mode.max(file.daemon.mode));
     }
     let service = table.service.as_ref().unwrap_or(&file.daemon.name);
     Some(ScenarioSettings {
@@ -101,7 +105,7 @@ fn freer_than_daemon(report: &mut Report<'_>, at: &Path, table: &Scenario, daemo
         report.warn(
             "mode_has_no_effect",
             &at.key("mode"),
-            format!("the daemon's mode `{daemon}` is more careful than `{mode}`, and holds"),
+            format!("the daemon's mode `{daemon}` is more careful than `{mode}`, and holds until `failoverd mode` sets another"),
             format!("leave it out, or write daemon.mode = \"{mode}\""),
         );
     }
@@ -120,6 +124,21 @@ fn plan<'p>(
         dangling(report, &at.key("plan"), "plan", name, &names.plans);
     }
     plans.iter().find(|plan| plan.name.as_str() == name)
+}
+
+/// Before the first change what has to be down is asked once more. Where nothing has to be, there
+/// would be no such look, and a plan would be carried out on a suspicion.
+fn somebody_to_look_at(report: &mut Report<'_>, at: &Path, when: &Condition, plan: &Plan) {
+    let changes = plan.steps.iter().filter_map(|step| step.work.action());
+    let changes = changes.filter(|spec| !matches!(spec.effect, EffectKind::Notify | EffectKind::Verify)).count() > 0;
+    if changes && when.wanted_down().is_empty() {
+        report.error(
+            "nothing_is_down",
+            at,
+            format!("`{}` would be carried out although nothing has to be down", plan.name),
+            "name a probe that is down (`NAME`, `NAME is down` or `NAME is not up`), or leave `plan` out: it alerts then",
+        );
+    }
 }
 
 /// What a scenario that moves data or traffic should say.

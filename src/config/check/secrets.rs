@@ -44,10 +44,17 @@ pub fn address(report: &mut Report<'_>, path: &Path, text: &SecretText, schemes:
         );
         return;
     }
-    // libpq's list of several hosts is no URL, and is allowed.
-    let several = plain.contains(',') && schemes.contains(&"postgresql");
+    if schemes.contains(&"postgresql") && hosts(plain) > 1 {
+        report.error_in_secret(
+            "several_hosts",
+            path,
+            "this address names several hosts, and it would be chance which of them is meant",
+            "write one address for each server: one is watched, or promoted, at a time",
+        );
+        return;
+    }
     match parsed {
-        Err(error) if !several => {
+        Err(error) => {
             report.error_in_secret(
                 "bad_url",
                 path,
@@ -58,8 +65,24 @@ pub fn address(report: &mut Report<'_>, path: &Path, text: &SecretText, schemes:
         Ok(url) if url.host_str().is_none_or(str::is_empty) && !plain.contains("host=") => {
             report.error_in_secret("bad_url", path, "this address has no host", format!("write {wanted}"));
         }
-        Ok(_) | Err(_) => {}
+        Ok(_) => {}
     }
+}
+
+/// How many servers a PostgreSQL URL names: libpq takes lists, before the path and as parameters.
+fn hosts(plain: &str) -> usize {
+    let rest = plain.split_once("://").map_or(plain, |(_, rest)| rest);
+    let rest = rest.split_once('@').map_or(rest, |(_, rest)| rest);
+    let (before, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let listed = |text: &str| text.split(',').filter(|host| !host.is_empty()).count();
+    let in_query = |name: &str| {
+        url::form_urlencoded::parse(query.as_bytes())
+            .filter(|(key, _)| key == name)
+            .map(|(_, value)| listed(&value))
+            .sum::<usize>()
+    };
+    let authority = before.split('/').next().unwrap_or_default();
+    (listed(authority) + in_query("host")).max(in_query("hostaddr"))
 }
 
 /// Headers: those that carry a secret by reference, and names that are names.

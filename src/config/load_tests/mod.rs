@@ -71,7 +71,7 @@ fn the_example_loads_without_a_word() {
     let scenarios: Vec<&str> = settings.scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
     assert_eq!(scenarios, ["regional-outage", "name-broken"]);
     let scenario = &settings.scenarios[0];
-    assert_eq!(scenario.mode, Mode::Approve);
+    assert_eq!((settings.mode, scenario.mode), (Mode::Approve, Mode::Auto), "it has none of its own");
     assert_eq!(scenario.service.as_str(), "shop");
     assert_eq!(
         scenario.when.to_string(),
@@ -212,13 +212,66 @@ fn a_long_wait_needs_no_timeout_of_its_own() {
     assert_eq!(steps[1].timeout, HumanDuration::secs(600));
 }
 
+/// A daemon in mode alert-only with one scenario of that mode, and one of none.
+fn two_scenarios(mode: &str) -> Loaded {
+    let text = "[daemon]\nmode = \"alert-only\"\n[probes.a]\ntcp = { address = \"a:1\" }\n\
+        [scenarios.own]\nseverity = \"P1\"\nwhen = \"a\"\nconfirm_for = \"1s\"\nrto = \"1h\"\nmode = \"MODE\"\n\
+        [scenarios.none]\nseverity = \"P1\"\nwhen = \"a\"\nconfirm_for = \"1s\"\nrto = \"1h\"";
+    Folder::new(&text.replace("MODE", mode)).loaded()
+}
+
+/// The modes that hold for both, the one of no mode first, with the daemon's set at run time.
+fn modes_at(loaded: &Loaded, set: Option<Mode>) -> Vec<Mode> {
+    let now = crate::model::Now::default();
+    let mut brain = crate::core::Brain::new(loaded.settings.clone(), &[], now).unwrap();
+    let command = crate::core::Command::Mode { mode: set };
+    let _ = brain.handle(now, crate::core::Event::Command { by: "ann".into(), command });
+    brain.status(now).scenarios.iter().map(|scenario| scenario.mode).collect()
+}
+
 #[test]
 fn a_scenario_cannot_be_freer_than_the_daemon() {
-    let text = "[daemon]\nmode = \"alert-only\"\n[probes.a]\ntcp = { address = \"a:1\" }\n\
-        [scenarios.s]\nseverity = \"P1\"\nwhen = \"a\"\nconfirm_for = \"1s\"\nrto = \"1h\"\nmode = \"auto\"";
-    let loaded = Folder::new(text).loaded();
-    assert_eq!(loaded.settings.scenarios[0].mode, Mode::AlertOnly);
+    let loaded = two_scenarios("auto");
     assert!(loaded.warnings.iter().any(|fault| fault.code == "mode_has_no_effect" && fault.line == 10));
+    assert_eq!(modes_at(&loaded, None), [Mode::AlertOnly, Mode::AlertOnly]);
+}
+
+/// `failoverd mode auto` takes the place of the configuration's mode, and only of that.
+#[test]
+fn a_freer_mode_at_run_time_reaches_the_scenarios_of_a_loaded_configuration() {
+    for (own, set, expected) in [
+        ("auto", Mode::Auto, [Mode::Auto, Mode::Auto]),
+        ("approve", Mode::Auto, [Mode::Auto, Mode::Approve]),
+        ("alert-only", Mode::Auto, [Mode::Auto, Mode::AlertOnly]),
+        ("auto", Mode::Approve, [Mode::Approve, Mode::Approve]),
+    ] {
+        assert_eq!(modes_at(&two_scenarios(own), Some(set)), expected, "own mode {own}, set at run time: {set}");
+    }
+}
+
+/// What is not up is down: the last look, the start of the outage and the loss ask for what is down.
+#[test]
+fn not_up_is_down_and_not_down_is_up() {
+    let text = "[probes.a]\ntcp = { address = \"a:1\" }\n[groups.g]\nall = [\"a is not up\", { any = [\"a is not unknown\"] }]\n\
+        [scenarios.s]\nseverity = \"P1\"\nwhen = \"g\"\nunless = [\"a is not down\"]\nconfirm_for = \"1s\"\nrto = \"1h\"";
+    let loaded = Folder::new(text).loaded();
+    let scenario = &loaded.settings.scenarios[0];
+    assert_eq!(scenario.when.to_string(), "all of (a is down, any of (a is not unknown))");
+    assert_eq!(scenario.when.wanted_down(), ["a".into()]);
+    assert_eq!(scenario.unless[0].to_string(), "a is up");
+}
+
+/// A reload keeps what was seen of a target, and of no other: by this it tells them apart.
+#[test]
+fn another_target_has_another_fingerprint() {
+    let target = |probe: &str| {
+        let loaded = Folder::new(&format!("[probes.a]\n{probe}")).loaded();
+        loaded.settings.probes[0].target.clone()
+    };
+    let one = target("postgres = { url = { env = \"DB_URL\" } }");
+    assert_eq!(one, target("interval = \"7s\"\nfall = 9\npostgres = { url = { env = \"DB_URL\" } }"));
+    assert_ne!(one, target("postgres = { url = { env = \"OTHER_URL\" } }"));
+    assert_ne!(target("tcp = { address = \"a:1\" }"), target("tcp = { address = \"a:2\" }"));
 }
 
 #[test]

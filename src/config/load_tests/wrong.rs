@@ -189,9 +189,20 @@ fn probes() {
 }
 
 #[test]
-fn postgres_takes_several_hosts() {
-    let text = "[probes.x]\npostgres = { url = \"postgresql://app@a:5432,b:5432/shop\" }";
-    assert_eq!(told_within(text), Vec::<String>::new());
+fn a_postgres_address_names_one_server() {
+    for (address, expected) in [
+        ("app@a:5432,b:5432/shop", vec!["2:20 several_hosts"]),
+        ("app@a,b/shop?sslmode=verify-full", vec!["2:20 several_hosts"]),
+        ("app@a/shop?host=b", vec!["2:20 several_hosts"]),
+        ("/shop?host=a%2Cb", vec!["2:20 several_hosts"]),
+        ("app@a/shop?hostaddr=192.0.2.1,192.0.2.2", vec!["2:20 several_hosts"]),
+        ("app@a/shop?hostaddr=192.0.2.1&application_name=x,y", vec![]),
+        ("app@[2001:db8::1]:5432/shop", vec![]),
+        ("/shop?host=/run/postgresql", vec![]),
+    ] {
+        let text = format!("[probes.x]\npostgres = {{ url = \"postgresql://{address}\" }}");
+        assert_eq!(told_within(&text), expected, "{text}");
+    }
 }
 
 #[test]
@@ -252,6 +263,23 @@ fn scenarios() {
     }
 }
 
+/// Nothing would be looked at before the first change.
+#[test]
+fn a_plan_that_changes_something_needs_something_that_is_down() {
+    let scenario = "[scenarios.s]\nseverity = \"P1\"\nconfirm_for = \"1s\"\nrto = \"1h\"\nplan = \"p\"\n";
+    let promote = "redis.promote = { url = \"redis://a\" }";
+    for (when, step, expected) in [
+        ("when = \"a is unknown\"", promote, vec!["6:8 nothing_is_down"]),
+        ("when = { any = [\"a is up\", \"b is not unknown\"] }", promote, vec!["6:1 nothing_is_down"]),
+        ("when = \"a is not up\"", promote, vec![]),
+        ("when = { any = [\"a is unknown\", \"b\"] }", promote, vec![]),
+        ("when = \"a is unknown\"", "verify.probe = { probe = \"b\" }", vec![]),
+    ] {
+        let text = format!("{scenario}{when}\n[plans.p.steps.x]\n{step}");
+        assert_eq!(told_within(&text), expected, "{when}, {step}");
+    }
+}
+
 #[test]
 fn plans() {
     let rds = "rds.promote_read_replica = { region = \"us-west-2\", instance = \"a\" }";
@@ -279,12 +307,89 @@ fn plans() {
         ),
         (format!("[plans.p.steps.x]\n{redis}\non_error = \"continue\""), vec!["3:12 goes_on_without"]),
         (
+            "[plans.p.steps.x]\napproval = { message = \"m\" }\non_error = \"continue\"".to_owned(),
+            vec!["3:12 goes_on_without"],
+        ),
+        ("[plans.p.steps.x]\nwait = \"1s\"\non_error = \"continue\"".to_owned(), vec![]),
+        (
             format!("[regions.us-west-2]\nrole = \"primary\"\n[plans.p.steps.x]\n{rds}"),
             vec!["3:16 promotes_in_primary"],
         ),
     ] {
         assert_eq!(told_within(&text), expected, "{text}");
     }
+}
+
+/// The faults with this code that are errors.
+fn errors_of(text: &str, code: &str) -> Vec<String> {
+    let faults = Folder::new(text).load().err();
+    let faults = faults.iter().flat_map(|faults| faults.iter());
+    faults
+        .filter(|fault| fault.code == code)
+        .map(|fault| {
+            assert_eq!(fault.level, Level::Error);
+            format!("{}; {}", fault.message, fault.fix)
+        })
+        .collect()
+}
+
+/// S6 is no matter of taste: a route is refused that waits neither for each promotion nor for a look
+/// at where the traffic goes, in a plan of several services too.
+#[test]
+fn traffic_moves_to_what_was_promoted_or_looked_at() {
+    let told = |after: &str, on_error: &str| {
+        let plan = format!(
+            "[probes.b]\ntcp = {{ address = \"b:1\" }}\n[plans.p.steps.db]\nredis.promote = {{ url = \"redis://a\" }}\n\
+             [plans.p.steps.cache]\nredis.promote = {{ url = \"redis://c\", service = \"c\" }}\n\
+             [plans.p.steps.seen]\nverify.probe = {{ probe = \"b\" }}\non_error = \"{on_error}\"\n\
+             [plans.p.steps.between]\nafter = [\"cache\"]\nwait = \"1s\"\n[plans.p.steps.r]\nafter = [{after}]\n\
+             route53.upsert_alias = {{ zone = \"Z\", name = \"a.b\", values = [\"192.0.2.1\"] }}"
+        );
+        errors_of(&plan, "route_before_promotion")
+    };
+    for (after, on_error, ahead) in [
+        ("", "park", Some("`db` and `cache`")),
+        ("\"db\"", "park", Some("`cache`")),
+        ("\"between\"", "park", Some("`db`")),
+        ("\"seen\"", "continue", Some("`db` and `cache`")),
+        ("\"db\", \"between\"", "park", None),
+        ("\"seen\"", "park", None),
+        ("\"seen\"", "compensate", None),
+    ] {
+        let told = told(after, on_error);
+        match ahead {
+            None => assert_eq!(told, Vec::<String>::new(), "{after}"),
+            Some(names) => {
+                assert_eq!(told.len(), 1, "{after}: {told:?}");
+                assert!(told[0].contains(&format!("does not wait for {names}; add {names} to")), "{told:?}");
+            }
+        }
+    }
+}
+
+/// S7: what is to keep the old primary from writing comes before every promotion, and may not fail.
+#[test]
+fn a_fence_guards_every_promotion() {
+    let told = |effect: &str, on_error: &str, after: &str| {
+        let plan = format!(
+            "[plans.p.steps.f]\nhttp.request = {{ url = \"https://x\", effect = \"{effect}\" }}\non_error = \"{on_error}\"\n\
+             [plans.p.steps.db]\nafter = [\"f\"]\nredis.promote = {{ url = \"redis://a\" }}\n\
+             [plans.p.steps.cache]\nafter = [{after}]\nredis.promote = {{ url = \"redis://c\", service = \"c\" }}"
+        );
+        errors_of(&plan, "fence_guards_nothing")
+    };
+    let early = told("fence", "park", "");
+    assert!(early.len() == 1 && early[0].contains("cache") && !early[0].contains("`db`"), "{early:?}");
+    let fails = told("fence", "continue", "\"db\"");
+    assert!(fails.len() == 1 && fails[0].contains("still takes writes"), "{fails:?}");
+    for (effect, on_error, after) in
+        [("fence", "park", "\"db\""), ("fence", "compensate", "\"f\""), ("call", "continue", "")]
+    {
+        assert_eq!(told(effect, on_error, after), Vec::<String>::new(), "{effect} {on_error} {after}");
+    }
+    let alone =
+        "[plans.p.steps.f]\nhttp.request = { url = \"https://x\", effect = \"fence\" }\non_error = \"continue\"";
+    assert_eq!(errors_of(alone, "fence_guards_nothing"), Vec::<String>::new(), "there is nothing to guard");
 }
 
 #[test]

@@ -61,10 +61,10 @@ pub struct Control {
     /// Users or groups (`"@group"`) that may look.
     #[serde(default)]
     pub viewers: Vec<String>,
-    /// Users or groups that may also pause, resume, acknowledge, and abort.
+    /// Users or groups that may also pause, resume, acknowledge, abort, and try a parked step again.
     #[serde(default)]
     pub operators: Vec<String>,
-    /// Users or groups that may also approve and fail over.
+    /// Users or groups that may also approve, fail over, and leave out a parked step.
     #[serde(default)]
     pub approvers: Vec<String>,
 }

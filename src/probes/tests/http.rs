@@ -1,7 +1,9 @@
 use serde_json::json;
 use tokio::io::AsyncReadExt;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::probes::runner::{ProbeRunner, ProbeSpec};
 
 fn get(server: &Server, more: serde_json::Value) -> Box<dyn Probe> {
     let mut http = json!({ "url": format!("http://{}/health?token=hunter2", server.address) });
@@ -137,6 +139,82 @@ async fn a_cut_connection_is_reset_and_a_kept_one_is_tried_again() {
     for _ in 0..3 {
         let seen = attempt(&*probe, LONG).await;
         assert_eq!(seen.health(), Health::Up, "{seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_may_change_something_never_goes_over_a_kept_connection() {
+    // Each connection serves one request, and swallows the next.
+    let requests = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&requests);
+    let stale = Server::start(move |_, mut stream| {
+        let count = Arc::clone(&count);
+        async move {
+            while read_request(&mut stream).await.is_some() {
+                if count.fetch_add(1, Ordering::SeqCst) % 2 == 1 {
+                    return;
+                }
+                let _ = stream.write_all(&answer("200 OK", "ok")).await;
+            }
+        }
+    })
+    .await;
+    let post = get(&stale, json!({ "method": "POST" }));
+    attempt(&*post, LONG).await;
+    // The second request is swallowed, and nobody sends it again.
+    assert_saw(&attempt(&*post, LONG).await, Health::Down, CauseKind::ConnectionReset);
+    assert_eq!((requests.load(Ordering::SeqCst), stale.connections()), (2, 2));
+}
+
+/// Looks of a probe of this server until it is quiet; regular ones are an hour apart.
+async fn looks(server: &Server) -> u64 {
+    let (sender, mut events) = tokio::sync::mpsc::channel(64);
+    let (runner, handle) = ProbeRunner::new(sender, CancellationToken::new());
+    let hour = Duration::from_secs(3600);
+    let http = serde_json::from_value(json!({ "url": format!("http://{}/", server.address) })).unwrap();
+    let nudged = ProbeContext { nudge: Some(handle.nudge(&"web".into())), ..context() };
+    let probe = build(&ProbeKind::Http(http), &nudged).unwrap().into();
+    let spec = ProbeSpec { name: "web".into(), index: 0, interval: hour, fast_interval: hour, timeout: LONG, probe };
+    handle.replace(vec![spec]);
+    let _task = AbortOnDropHandle::new(tokio::spawn(runner.run()));
+    handle.probe_now(&"web".into());
+    while tokio::time::timeout(SHORT * 2, events.recv()).await.is_ok() {}
+    handle.stats().started
+}
+
+#[tokio::test]
+async fn a_cut_between_two_looks_calls_for_one_and_a_close_that_was_announced_does_not() {
+    let closing = Server::answering(answer("200 OK\r\nConnection: Close", "ok")).await;
+    assert_eq!(looks(&closing).await, 1);
+    let cutting = Server::start(|_, mut stream| async move {
+        read_request(&mut stream).await;
+        let _ = stream.write_all(&answer("200 OK", "ok")).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    })
+    .await;
+    assert_eq!(looks(&cutting).await, 2, "at once, and only once in an interval");
+}
+
+#[tokio::test]
+async fn credentials_that_are_not_taken_say_nothing_of_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "hunter2").unwrap();
+    for status in ["401 Unauthorized", "407 Proxy Authentication Required"] {
+        let server = Server::answering(answer(status, "")).await;
+        for more in [
+            json!({ "headers": { "x-anything": { "file": file } } }),
+            json!({ "headers": { "authorization": "Bearer x" } }),
+            json!({ "url": format!("http://me:hunter2@{}/", server.address) }),
+        ] {
+            let seen = attempt(&*get(&server, more), LONG).await;
+            assert_saw(&seen, Health::Unknown, CauseKind::AuthenticationFailed);
+        }
+        // Nobody said who we are; and where it is expected it is right.
+        let seen = attempt(&*get(&server, json!({ "headers": { "x-plain": "x" } })), LONG).await;
+        assert_saw(&seen, Health::Down, CauseKind::HttpStatus);
+        let expected = json!({ "headers": { "authorization": "Bearer x" }, "status": [401, 407] });
+        assert_eq!(attempt(&*get(&server, expected), LONG).await.health(), Health::Up);
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::net::UdpSocket;
 
 use super::*;
 use crate::config::probe::{HttpProbe, TcpProbe};
+use crate::probes::dial::dial_any;
 use crate::probes::names::Names;
 
 #[tokio::test]
@@ -40,6 +41,7 @@ fn answer_to(query: &Message, over_tcp: bool) -> Option<Message> {
     let name = question.name().clone();
     let data = match name.to_ascii().split('.').next()? {
         "up" | "lossy" => RData::A(A::new(192, 0, 2, 1)),
+        "slow" => RData::A(A::new(127, 0, 0, 1)),
         "alias" => RData::CNAME(CNAME(Name::from_ascii("LB.example.").ok()?)),
         "text" => RData::TXT(TXT::new(vec!["Some Text.".into()])),
         "long" if over_tcp => RData::A(A::new(192, 0, 2, 2)),
@@ -80,7 +82,8 @@ async fn same_port() -> (UdpSocket, TcpListener) {
     panic!("no port is free on both");
 }
 
-/// A name server on UDP and TCP; the first datagram that asks for `lossy` is lost.
+/// A name server on UDP and TCP; the first datagram that asks for `lossy` is lost, and
+/// `slow` is answered late.
 async fn name_server() -> (SocketAddr, [AbortOnDropHandle<()>; 2]) {
     let (udp, tcp) = same_port().await;
     let address = udp.local_addr().unwrap();
@@ -96,6 +99,9 @@ async fn name_server() -> (SocketAddr, [AbortOnDropHandle<()>; 2]) {
             let lossy = query.queries.first().is_some_and(|query| query.name().to_ascii().starts_with("lossy"));
             if lossy && !std::mem::replace(&mut lost, true) {
                 continue;
+            }
+            if query.queries.first().is_some_and(|query| query.name().to_ascii().starts_with("slow")) {
+                tokio::time::sleep(Duration::from_millis(300)).await;
             }
             if let Some(answer) = answer_to(&query, false) {
                 let _ = udp.send_to(&answer.to_vec().unwrap(), from).await;
@@ -288,6 +294,53 @@ async fn a_redis_error_is_down_unless_it_is_for_who_we_are() {
         let seen = attempt(&*probe(json!({ "redis": { "url": url } })), LONG).await;
         assert_saw(&seen, health, kind);
     }
+}
+
+#[tokio::test]
+async fn an_address_that_swallows_hides_no_other() {
+    let (hole, server) = (black_hole().await, Server::answering("").await);
+    let started = std::time::Instant::now();
+    let stream = dial_any(&[hole.0, server.address]).await.unwrap();
+    assert_eq!(stream.peer_addr().unwrap(), server.address);
+    assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
+    // One that refuses has answered: the next is tried at once.
+    let started = std::time::Instant::now();
+    dial_any(&[closed_port().await, server.address]).await.unwrap();
+    assert!(started.elapsed() < Duration::from_millis(200), "{:?}", started.elapsed());
+}
+
+/// The first SYN is dropped, since the backlog is full; there is room again long before the kernel
+/// sends it once more, which is after a second.
+#[tokio::test]
+async fn a_lost_syn_does_not_cost_a_second() {
+    let (address, held, listener) = black_hole().await;
+    let room = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        for _ in &held {
+            listener.accept().await.unwrap();
+        }
+    };
+    let started = std::time::Instant::now();
+    let addresses = [address];
+    let (dialled, ()) = tokio::join!(dial_any(&addresses), room);
+    dialled.unwrap();
+    assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn what_our_resolver_took_is_not_the_targets_slowness() {
+    let (server, _tasks) = name_server().await;
+    let context = clients_through(server);
+    let web = Server::answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let http: HttpProbe = serde_json::from_value(
+        json!({ "url": format!("http://slow.example:{}/", web.address.port()), "max_latency": "250ms" }),
+    )
+    .unwrap();
+    let probe = build(&ProbeKind::Http(http), &context).unwrap();
+    let started = std::time::Instant::now();
+    let seen = attempt(&*probe, LONG).await;
+    assert!(started.elapsed() > Duration::from_millis(300), "the resolver was quick: {:?}", started.elapsed());
+    assert_eq!(seen.health(), Health::Up, "{seen:?}");
 }
 
 #[test]

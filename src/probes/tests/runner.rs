@@ -236,6 +236,28 @@ async fn a_thousand_probes_keep_their_rate_beside_one_that_hangs() {
 }
 
 #[tokio::test]
+async fn a_look_that_was_asked_for_does_not_wait_for_those_that_hang() {
+    let rig = run(vec![spec("hole", 20, 60_000, Fake::Hangs)]);
+    let running = async |count: usize| {
+        let started = Instant::now();
+        while rig.handle.stats().in_flight != count {
+            assert!(started.elapsed() < LONG, "{:?}", rig.handle.stats());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    running(MOST_IN_FLIGHT).await;
+    rig.handle.probe_now(&"hole".into());
+    running(MOST_IN_FLIGHT + 1).await;
+    // One more only, however often it is asked for and due.
+    let skipped = rig.handle.stats().skipped;
+    rig.handle.probe_now(&"hole".into());
+    while rig.handle.stats().skipped < skipped + 3 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(rig.handle.stats().in_flight, MOST_IN_FLIGHT + 1);
+}
+
+#[tokio::test]
 async fn intervals_and_timeouts_of_any_length_are_borne() {
     let mut rig = run(vec![spec("long", u64::MAX, u64::MAX, Fake::Up), spec("none", 0, 0, Fake::Hangs)]);
     rig.handle.set_pace(&"long".into(), Pace::Fast);

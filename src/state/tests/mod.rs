@@ -278,7 +278,7 @@ fn a_full_disk_is_said_once_and_ends_all_writing() {
     assert!(matches!(authority.permit(Epoch(1)), Err(Denied::StoreInDoubt(why)) if why.contains("no space")));
     assert!(outbox.put(&["sms".into()], &notice("after")).is_err());
     // Reading goes on: people must be told what is still undelivered.
-    assert_eq!(outbox.pending(9).unwrap().len(), 1);
+    assert_eq!(outbox.pending("sms", 9).unwrap().len(), 1);
     drop((journal, outbox, authority, shared));
     let (mut journal, _outbox, authority) = place.open();
     assert_eq!(journal.replay().unwrap().len(), 1);

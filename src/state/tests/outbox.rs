@@ -13,20 +13,55 @@ fn the_outbox_outlives_a_restart_and_keeps_its_order() {
     outbox.put(&[], &notice("nobody")).unwrap();
     drop((journal, outbox, authority));
     let (_journal, mut outbox, _authority) = place.open();
-    let pending = outbox.pending(10).unwrap();
+    let mut waiting = outbox.waiting().unwrap();
+    waiting.sort();
+    assert_eq!(waiting, ["mail", "sms"]);
+    let pending = outbox.pending("sms", 10).unwrap();
     let seen: Vec<_> = pending.iter().map(|item| (item.route.as_str(), item.notice.subject.as_str())).collect();
-    assert_eq!(seen, [("sms", "one"), ("mail", "one"), ("sms", "two")]);
+    assert_eq!(seen, [("sms", "one"), ("sms", "two")]);
     assert_eq!(pending[0].notice, notice("one"));
-    assert_eq!(outbox.pending(1).unwrap().len(), 1);
+    assert_eq!(outbox.pending("sms", 1).unwrap().len(), 1);
+    let mail = outbox.pending("mail", 10).unwrap();
+    assert_eq!(mail.len(), 1);
 
     outbox.settle(pending[0].id, Delivery::Failed { reason: "timeout".into() }).unwrap();
-    outbox.settle(pending[1].id, Delivery::Delivered).unwrap();
-    outbox.settle(pending[1].id, Delivery::Delivered).unwrap();
-    outbox.settle(pending[2].id, Delivery::GivenUp { reason: "no such topic".into() }).unwrap();
-    let left = outbox.pending(10).unwrap();
+    outbox.settle(mail[0].id, Delivery::Delivered).unwrap();
+    outbox.settle(mail[0].id, Delivery::Delivered).unwrap();
+    outbox.settle(pending[1].id, Delivery::GivenUp { reason: "no such topic".into() }).unwrap();
+    let left = outbox.pending("sms", 10).unwrap();
     assert_eq!((left.len(), left[0].id, left[0].attempts), (1, pending[0].id, 1));
-    let given_up = outbox.given_up(10).unwrap();
-    assert_eq!((given_up.len(), given_up[0].item.attempts, given_up[0].reason.as_str()), (1, 1, "no such topic"));
+    assert_eq!(outbox.waiting().unwrap(), ["sms"]);
+    assert_eq!(outbox.abandon("sms", "gone").unwrap(), 1);
+    assert!(outbox.waiting().unwrap().is_empty());
+    // Named for whoever asks.
+    let connection = rusqlite::Connection::open(&place.path).unwrap();
+    let reasons: Vec<String> = connection
+        .prepare("SELECT reason FROM outbox WHERE given_up = 1 ORDER BY id DESC")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(reasons, ["no such topic", "gone"]);
+}
+
+#[test]
+fn what_was_tried_in_vain_goes_behind_what_was_not() {
+    let place = Place::new();
+    let (_journal, mut outbox, _authority) = place.open();
+    for subject in ["one", "two", "three"] {
+        outbox.put(&["sms".into()], &notice(subject)).unwrap();
+    }
+    let order = |outbox: &mut crate::state::SqliteOutbox| -> Vec<String> {
+        let pending = outbox.pending("sms", 10).unwrap();
+        pending.into_iter().map(|item| item.notice.subject).collect()
+    };
+    for (tried, after) in [(2, ["one", "two", "three"]), (1, ["two", "three", "one"])] {
+        (0..tried).for_each(|_| outbox.settle(1, Delivery::Failed { reason: "400".into() }).unwrap());
+        assert_eq!(order(&mut outbox), after);
+    }
+    (0..4).for_each(|_| outbox.settle(2, Delivery::Failed { reason: "400".into() }).unwrap());
+    assert_eq!(order(&mut outbox), ["three", "one", "two"]);
 }
 
 #[test]
@@ -36,6 +71,6 @@ fn an_unreadable_notice_does_not_stop_those_behind_it() {
     outbox.put(&["sms".into()], &notice("one")).unwrap();
     outbox.put(&["sms".into()], &notice("two")).unwrap();
     place.sql("UPDATE outbox SET notice = '{}' WHERE id = 1");
-    assert_eq!(outbox.pending(10).unwrap().len(), 1);
-    assert_eq!(outbox.pending(10).unwrap()[0].notice.subject, "two");
+    assert_eq!(outbox.pending("sms", 10).unwrap().len(), 1);
+    assert_eq!(outbox.pending("sms", 10).unwrap()[0].notice.subject, "two");
 }

@@ -79,6 +79,7 @@ pub(super) fn samples(text: &str, value: &Value, epoch: u64) -> Vec<Entry> {
                 standby: text.into(),
                 lag: Some((WallTime(1), Lag { time: Duration::from_secs(epoch), bytes: Some(epoch) })),
                 primary_up: Some(WallTime(2)),
+                down_since: Some(WallTime(3)),
                 synchronous: epoch.is_multiple_of(2),
             }],
         },
@@ -99,7 +100,9 @@ pub(super) fn samples(text: &str, value: &Value, epoch: u64) -> Vec<Entry> {
             plan_hash,
             epoch: Epoch(epoch),
             allow_data_loss: Some(HumanDuration::secs(30)),
+            loss_shown: LossShown::Unknown,
         },
+        Entry::ReplicationSeen { incident: incident(), replication: vec![] },
         Entry::IncidentClosed { incident: incident(), why: by() },
         run_started(epoch),
         Entry::RunAborting { run: run(), by: by(), compensate: true },
@@ -132,6 +135,7 @@ pub(super) fn kinds_known(entry: &Entry) {
         Entry::DaemonStarted { .. } | Entry::ModeSet { .. } | Entry::Paused { .. } | Entry::Resumed { .. } => {}
         Entry::IncidentOpened { .. } | Entry::IncidentAcknowledged { .. } | Entry::Decided { .. } => {}
         Entry::ApprovalAsked { .. } | Entry::ApprovalAnswered { .. } | Entry::IncidentClosed { .. } => {}
+        Entry::ReplicationSeen { .. } => {}
         Entry::RunStarted { .. } | Entry::RunAborting { .. } | Entry::RunEnded { .. } => {}
         Entry::StepIntent { .. } | Entry::StepApplied { .. } | Entry::StepParked { .. } => {}
         Entry::StepUnparked { .. } | Entry::StepEnded { .. } => {}

@@ -157,12 +157,27 @@ def modify_db_instance(original):
     return modify
 
 
+def delete_db_instance(original):
+    """APIReference/API_DeleteDBInstance.html. A replica is taken off its source's list first: moto
+    looks for it there by identifier, which fails for a source in another region."""
+
+    def delete(self, db_instance_identifier, *args, **kwargs):
+        instance = self.databases.get(db_instance_identifier)
+        if instance is not None and instance.is_replica:
+            instance.is_replica = False
+            forget_replica(self, instance.source_db_instance_identifier, instance)
+        return original(self, db_instance_identifier, *args, **kwargs)
+
+    return delete
+
+
 def install():
     RDSBackend.promote_read_replica = promote_read_replica
     RDSBackend.reboot_db_instance = reboot_db_instance
     RDSBackend.stop_db_instance = stop_db_instance
     RDSBackend.start_db_instance = start_db_instance
     RDSBackend.modify_db_instance = modify_db_instance(RDSBackend.modify_db_instance)
+    RDSBackend.delete_db_instance = delete_db_instance(RDSBackend.delete_db_instance)
     RDSBackend.create_db_instance_read_replica = create_read_replica(
         RDSBackend.create_db_instance_read_replica
     )

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
-use failoverd::model::Observed;
+use failoverd::model::{Observed, Verified};
 use serde_json::{Value, json};
 
 use super::{CANARY, Subject, accepted, before, clients, done, refused, secret, unknown, unseen};
@@ -25,6 +25,8 @@ pub struct Got {
 struct State {
     status: u16,
     retry_after: bool,
+    /// So many bytes come before what it says.
+    padding: usize,
     got: Vec<Got>,
 }
 
@@ -40,7 +42,7 @@ impl Echo {
     pub async fn start(status: u16) -> Result<Self> {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();
-        let state = Arc::new(Mutex::new(State { status, retry_after: false, got: Vec::new() }));
+        let state = Arc::new(Mutex::new(State { status, retry_after: false, padding: 0, got: Vec::new() }));
         let shared = state.clone();
         let answer = move |method: Method, uri: Uri, headers: HeaderMap, body: String| async move {
             let mut head = format!("{method} {uri}\n");
@@ -49,7 +51,7 @@ impl Echo {
             }
             let got = Got { head, body };
             let mut state = shared.lock().expect("not poisoned");
-            let text = format!("{}{}", got.head, got.body);
+            let text = format!("{}{}{}", ".".repeat(state.padding), got.head, got.body);
             state.got.push(got);
             let mut headers = HeaderMap::new();
             headers.insert("location", "/elsewhere".parse().expect("a header"));
@@ -75,6 +77,10 @@ impl Echo {
 
     fn retry_after(&self, given: bool) {
         self.state.lock().expect("not poisoned").retry_after = given;
+    }
+
+    fn pad(&self, bytes: usize) {
+        self.state.lock().expect("not poisoned").padding = bytes;
     }
 
     pub fn last(&self) -> Option<Got> {
@@ -128,18 +134,20 @@ async fn a_request_carries_what_the_step_says_and_the_epoch() -> Result<()> {
 async fn each_status_says_what_is_known() -> Result<()> {
     let echo = Echo::start(200).await?;
     let subject = request(json!({ "url": echo.url(), "body": "x" }));
-    for (status, again) in [(400, false), (403, false), (404, false), (409, false), (302, false), (429, true)] {
+    for (status, again) in [(400, false), (403, false), (404, false), (409, false), (307, false), (429, true)] {
         echo.answer(status);
         let reason = refused(subject.apply().await, again)?;
         ensure!(reason.contains(&format!("status {status}")), "{reason}");
     }
-    for status in [500, 502, 503, 504, 408] {
+    // 302 and 303: how many servers answer a POST that they have carried out.
+    for status in [500, 502, 503, 504, 408, 302, 303] {
         echo.answer(status);
         unknown(subject.apply().await)?;
     }
+    // A proxy in front says so also where the server behind it was lost at work.
     echo.retry_after(true);
     echo.answer(503);
-    refused(subject.apply().await, true)?;
+    unknown(subject.apply().await)?;
     let posts = echo.count();
     let subject = request(json!({ "url": echo.url(), "status": [202, 409] }));
     for status in [202, 409] {
@@ -167,6 +175,38 @@ async fn observing_tells_whether_it_was_done() -> Result<()> {
     for status in [302, 403, 500] {
         echo.answer(status);
         unseen(observe("GET /state").observe().await)?;
+    }
+    Ok(())
+}
+
+/// Read as "not done", a part of an answer would make the request a second time (S8).
+#[tokio::test]
+async fn a_part_of_an_answer_tells_only_what_is_in_it() -> Result<()> {
+    let echo = Echo::start(200).await?;
+    let proxy = Proxy::to_port(echo.port).await?;
+    let observe = |contains: &str| {
+        let observe = json!({ "url": format!("http://127.0.0.1:{}/state", proxy.port()), "contains": contains });
+        request(json!({ "url": echo.url(), "observe": observe }))
+    };
+    let marker = observe("idempotency-key");
+    done(marker.observe().await)?;
+    // Behind the head of the answer and its first line.
+    proxy.set(Mode::DropAfter(190)).await?;
+    done(observe("GET /state").observe().await)?;
+    let reason = unseen(marker.observe().await)?;
+    ensure!(reason.contains("broke off"), "{reason}");
+    ensure!(matches!(marker.verify_once().await, Verified::NotYet { .. }), "a part proves nothing");
+
+    // What comes after 64 KiB is not read.
+    proxy.set(Mode::Pass).await?;
+    for (padding, seen) in [(60 * 1024, true), (64 * 1024, false)] {
+        echo.pad(padding);
+        if seen {
+            done(marker.observe().await)?;
+            before(observe("not there").observe().await)?;
+        } else {
+            unseen(marker.observe().await)?;
+        }
     }
     Ok(())
 }

@@ -87,6 +87,7 @@ async fn refuses(kube: &Kube) -> Result<()> {
 
     scale(kube, "web", 3).at_epoch(7).run().await?;
     let old = scale(kube, "web", 5).at_epoch(6);
+    ensure!(matches!(old.verify_once().await, Verified::Failed { .. }), "an overtaken run goes on");
     let reason = refused(old.apply().await, false)?;
     ensure!(reason.contains("fenced by epoch 7"), "{reason}");
     refused(old.compensate(&stood).await, false)?;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use failoverd::clients::Clients;
-use failoverd::model::Observed;
 use serde_json::json;
 
 use super::{Subject, accepted, aws, before, done, impossible, refused, unknown, unseen};
@@ -36,7 +35,7 @@ async fn a_replica_is_promoted_once() -> Result<()> {
     let stood = before(subject.observe().await)?;
     assert_eq!(stood["source"], db_arn("us-east-1", "shop"));
     accepted(subject.apply().await)?;
-    ensure!(matches!(subject.observe().await, Observed::InProgress { .. }), "a promotion under way");
+    unseen(subject.observe().await)?;
     moto.set_delay("rds_promote", Duration::ZERO).await?;
     subject.verify().await?;
     done(subject.observe().await)?;
@@ -93,7 +92,8 @@ async fn what_rds_refuses_is_known_not_to_be_done() -> Result<()> {
     }
     // Refused by AWS itself, in a state that passes.
     moto.set_db_status(WEST, "shop-replica", "backing-up").await?;
-    before(subject.observe().await)?;
+    let reason = unseen(subject.observe().await)?;
+    ensure!(reason.contains("backing-up"), "{reason}");
     let reason = refused(subject.apply().await, true)?;
     ensure!(reason.contains("InvalidDBInstanceState"), "{reason}");
     ensure!(moto.calls_of(PROMOTE).await?.iter().all(|call| !call.carried_out), "a refused call was carried out");
@@ -113,6 +113,41 @@ async fn an_unknown_outcome_is_resolved_by_observing() -> Result<()> {
         assert_eq!(calls.len(), 1, "{kind:?}: nothing may repeat it");
         assert!(calls[0].carried_out, "{kind:?}");
     }
+    Ok(())
+}
+
+/// A change that has nothing to do with us: a promotion is asked for once it is over, and not before.
+#[tokio::test]
+async fn a_replica_that_is_being_changed_is_waited_for_and_then_promoted() -> Result<()> {
+    let (moto, subject) = replica().await?;
+    for status in ["modifying", "rebooting"] {
+        moto.set_db_status(WEST, "shop-replica", status).await?;
+        let reason = unseen(subject.observe().await)?;
+        ensure!(reason.contains(status), "{reason}");
+    }
+    ensure!(moto.calls_of(PROMOTE).await?.is_empty(), "a promotion was asked for");
+    moto.set_db_status(WEST, "shop-replica", "available").await?;
+    subject.run().await?;
+    done(subject.observe().await)?;
+    Ok(())
+}
+
+/// The same look after a promotion of ours whose answer was lost: no second one, and it ends done.
+#[tokio::test]
+async fn a_promotion_under_way_is_looked_at_until_it_is_through() -> Result<()> {
+    let (moto, subject) = replica().await?;
+    moto.set_delay("rds_promote", HOLD).await?;
+    moto.fault(Fault::new(Kind::SuccessThenReset).action(PROMOTE)).await?;
+    unknown(subject.apply().await)?;
+    for _ in 0..3 {
+        let reason = unseen(subject.observe().await)?;
+        ensure!(reason.contains("modifying"), "{reason}");
+    }
+    moto.set_delay("rds_promote", Duration::ZERO).await?;
+    moto.wait_db(WEST, "shop-replica", "available").await?;
+    done(subject.observe().await)?;
+    subject.verify().await?;
+    assert_eq!(moto.calls_of(PROMOTE).await?.len(), 1, "asked for twice");
     Ok(())
 }
 

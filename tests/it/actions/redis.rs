@@ -61,6 +61,28 @@ async fn a_replica_is_promoted_and_takes_writes() -> Result<()> {
     Ok(())
 }
 
+/// S6: traffic does not follow to what was never seen to take a write.
+#[tokio::test]
+async fn a_master_that_our_user_may_not_write_to_is_not_verified() -> Result<()> {
+    let server = Redis::primary(RedisOptions::default()).await?;
+    let password = format!(">{CANARY}");
+    let user = |rights: &[&str]| {
+        let fixed = ["ACL", "SETUSER", "failover", "reset", "on", password.as_str(), "+role", "+info"];
+        fixed.iter().chain(rights).map(|word| (*word).to_owned()).collect::<Vec<_>>()
+    };
+    let (_file, subject) = promote(&format!("redis://failover:{CANARY}@127.0.0.1:{}", server.port()))?;
+    for (rights, takes) in [(vec![], false), (vec!["+del"], false), (vec!["+del", "~failoverd:*"], true)] {
+        let words = user(&rights);
+        let _: String = server.call(&words.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+        match (subject.verify_once().await, takes) {
+            (Verified::Yes { .. }, true) => {}
+            (Verified::NotYet { evidence }, false) => ensure!(evidence.contains("+del ~failoverd:*"), "{evidence}"),
+            (other, _) => panic!("{rights:?}: {other:?}"),
+        }
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_replica_that_never_followed_is_not_promoted() -> Result<()> {
     let replica = Redis::primary(RedisOptions::default()).await?;

@@ -74,6 +74,27 @@ fn check_tells_good_from_bad_by_its_exit_code() {
     assert_eq!(run(&["plan", "-c", bad]).0, 2);
 }
 
+/// What cannot be built is found now, and not in the night in which it is needed.
+#[test]
+fn check_builds_what_a_run_builds() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("failoverd.toml");
+    let text = "[probes.api]\nhttp = { url = \"http://127.0.0.1:1\", matches = \"(a{100}){1000}\" }\n\
+        [plans.switch.steps.route]\nroute53.upsert_alias = { zone = \"Z1\", name = \"a.example\", target = \"\", target_zone = \"Z2\" }\n";
+    std::fs::write(&file, text).expect("written");
+    let (code, out, err) = run(&["check", "--json", "-c", file.to_str().expect("UTF-8")]);
+    assert_eq!(code, 2, "{out}{err}");
+    let report: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let found: Vec<String> = report["faults"]
+        .as_array()
+        .expect("faults")
+        .iter()
+        .filter(|fault| fault["level"] == "error")
+        .map(|fault| format!("{} {}", fault["code"].as_str().unwrap_or_default(), fault["line"]))
+        .collect();
+    assert_eq!(found, ["cannot_be_built 1", "cannot_be_built 3"], "{out}");
+}
+
 #[test]
 fn check_prints_its_sums_as_json() {
     let good = example();
@@ -124,6 +145,7 @@ fn a_reader_that_has_had_enough_is_no_failure() {
 
 struct Fake {
     views: watch::Sender<Arc<StatusView>>,
+    incident: Mutex<IncidentView>,
     run: Mutex<RunView>,
     told: Mutex<Vec<String>>,
 }
@@ -150,7 +172,7 @@ impl Handle for Fake {
         self.views.borrow().as_ref().clone()
     }
     async fn incidents(&self) -> Vec<IncidentView> {
-        vec![fixture(include_str!("incident.json"))]
+        vec![self.incident.lock().expect("whole").clone()]
     }
     async fn runs(&self) -> Vec<RunView> {
         vec![self.run.lock().expect("whole").clone()]
@@ -186,8 +208,12 @@ fn daemon(view: StatusView) -> Daemon {
     let path = dir.path().join("control.sock");
     let (listener, _path) = socket::bind(&path).expect("free");
     let run = fixture(include_str!("run.json"));
-    let fake =
-        Arc::new(Fake { views: watch::Sender::new(Arc::new(view)), run: Mutex::new(run), told: Mutex::default() });
+    let fake = Arc::new(Fake {
+        views: watch::Sender::new(Arc::new(view)),
+        incident: Mutex::new(fixture(include_str!("incident.json"))),
+        run: Mutex::new(run),
+        told: Mutex::default(),
+    });
     let gate = Arc::new(Gate::for_this_process(Lists::default()).0);
     let router = api::router(fake.clone(), Arc::clone(&gate), Metrics::new().expect("metrics"));
     let stop = CancellationToken::new();
@@ -270,6 +296,20 @@ async fn an_approval_shows_what_is_at_stake_and_binds_to_the_plan() {
     }
     let told = daemon.told();
     assert!(told[0].contains(r#""plan_hash":"0123456789abcdef0123""#), "{told:?}");
+}
+
+/// Nothing was asked, since the loss is too high or somebody denied it: the plan that is shown binds.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_that_nobody_asked_for_binds_to_the_plan_too() {
+    let mut view = outage();
+    view.scenarios[0].plan_hash = Some("feedfeedfeed0123".into());
+    let daemon = daemon(view);
+    daemon.fake.incident.lock().expect("whole").approval = None;
+    let name = daemon.fake.incident.lock().expect("whole").id.to_string();
+    let (code, _, err) = daemon.run(&["approve", &name]).await;
+    assert_eq!(code, 0, "{err}");
+    let told = daemon.told();
+    assert!(told[0].contains(r#""plan_hash":"feedfeedfeed0123""#), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -133,10 +133,10 @@ async fn killed_at(rig: &mut Rig, boundary: &str, expected: &Traces) -> Result<O
     if rig.world.primary_runs() {
         daemon.healthy().await?;
         rig.world.kill_primary();
-    } else if after == "daemon_started" {
-        // Born into an outage of which nothing was written down: nobody knows how far the standby had
-        // followed, so it holds (S5), and a person accepts the loss.
-        daemon.holds("lag_unknown").await?;
+    } else if !rig.knows_of_the_fall()? {
+        // Born into an outage of which nothing was written down, or not yet that the database is down:
+        // nobody knows how far the standby had followed, so it holds (S5), and a person accepts the loss.
+        daemon.holds(if after == "daemon_started" { "lag_unknown" } else { "lag_above_rpo" }).await?;
         let (scenario, allow_data_loss) = ("regional-outage".into(), Some("1h".parse()?));
         daemon.client.command(&Command::Failover { scenario, allow_data_loss }).await?;
         let by_hand = crate::rig::newest(&daemon).await?.trigger;

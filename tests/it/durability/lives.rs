@@ -33,11 +33,13 @@ impl Dice {
     }
 }
 
-async fn outage(rig: &mut Rig) -> Result<Daemon> {
-    let mut daemon = rig.life()?;
-    daemon.healthy().await?;
-    rig.world.kill_primary();
-    Ok(daemon)
+/// An outage in which RDS has taken the promotion and does not come to an end with it.
+async fn promoting(rig: &mut Rig) -> Daemon {
+    rig.reset().await.unwrap();
+    rig.world.moto.set_delay("rds_promote", HOLD).await.unwrap();
+    let mut daemon = rig.outage().await.unwrap();
+    daemon.run("RDS to promote", |run| step(run, "promote").state == StepStateView::Verifying).await.unwrap();
+    daemon
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -51,13 +53,11 @@ async fn killed_at_any_time_and_again_the_run_ends_as_if_undisturbed() {
     let mut dice = Dice::new();
     for _ in 0..4 {
         rig.reset().await.unwrap();
-        let mut daemon = outage(&mut rig).await.unwrap();
+        let mut daemon = rig.outage().await.unwrap();
         // A life that ends before anything is written down leaves a hold for a person: see `boundaries`.
-        until(PATIENCE, "the incident to be written down", async || {
-            daemon.client.incidents().await.is_ok_and(|incidents| !incidents.is_empty())
-        })
-        .await
-        .unwrap();
+        until(PATIENCE, "the outage to be written down", async || rig.knows_of_the_fall().is_ok_and(|knows| knows))
+            .await
+            .unwrap();
         let mut pauses = Vec::new();
         for _ in 0..1 + dice.below(3) {
             // The moment is what is tried here; there is no condition to wait for.
@@ -81,7 +81,7 @@ async fn killed_again_and_again_the_run_still_gets_on() {
     let expected = undisturbed(&mut rig).await.unwrap();
     rig.reset().await.unwrap();
     let mut dice = Dice::new();
-    let mut daemon = outage(&mut rig).await.unwrap();
+    let mut daemon = rig.outage().await.unwrap();
     daemon.run("a run", |_| true).await.unwrap();
     daemon.running.kill9();
     let mut lives = 1;
@@ -120,10 +120,7 @@ async fn ended_in_the_middle_of_a_run_it_goes_on_after_the_next_start() {
     let expected = undisturbed(&mut rig).await.unwrap();
 
     // RDS works on the promotion: nothing is out, and it ends at once.
-    rig.reset().await.unwrap();
-    rig.world.moto.set_delay("rds_promote", HOLD).await.unwrap();
-    let mut daemon = outage(&mut rig).await.unwrap();
-    daemon.run("RDS to promote", |run| step(run, "promote").state == StepStateView::Verifying).await.unwrap();
+    let mut daemon = promoting(&mut rig).await;
     daemon.ends().await.unwrap();
     rig.world.moto.set_delay("rds_promote", Duration::ZERO).await.unwrap();
     let mut daemon = rig.life().unwrap();
@@ -133,7 +130,7 @@ async fn ended_in_the_middle_of_a_run_it_goes_on_after_the_next_start() {
     rig.reset().await.unwrap();
     let slow = Fault::new(Kind::Slow).action("PromoteReadReplica").lasting(Duration::from_secs(2));
     rig.world.moto.fault(slow).await.unwrap();
-    let mut daemon = outage(&mut rig).await.unwrap();
+    let mut daemon = rig.outage().await.unwrap();
     daemon.run("the call to be out", |run| step(run, "promote").state == StepStateView::Applying).await.unwrap();
     daemon.ends().await.unwrap();
     let records = read_records(&rig.state()).unwrap();
@@ -151,10 +148,7 @@ async fn a_run_keeps_its_plan_whatever_the_configuration_says_meanwhile() {
     let mut rig = Rig::start(&[]).await.unwrap();
     rig.world.keep().await.unwrap();
     let expected = undisturbed(&mut rig).await.unwrap();
-    rig.reset().await.unwrap();
-    rig.world.moto.set_delay("rds_promote", HOLD).await.unwrap();
-    let mut daemon = outage(&mut rig).await.unwrap();
-    daemon.run("RDS to promote", |run| step(run, "promote").state == StepStateView::Verifying).await.unwrap();
+    let mut daemon = promoting(&mut rig).await;
     // Other steps, other targets, another instance.
     rig.configure(&[
         ("replicas = 6", "replicas = 9"),
@@ -170,7 +164,8 @@ async fn a_run_keeps_its_plan_whatever_the_configuration_says_meanwhile() {
     daemon.running.wait_log(PATIENCE, "configuration reloaded").await.unwrap();
     daemon.running.kill9();
     let mut daemon = rig.life().unwrap();
-    daemon.run("the run to go on", |run| step(run, "promote").state == StepStateView::Verifying).await.unwrap();
+    // It looks again and again until RDS is done with whatever it is that it changes.
+    daemon.run("the run to go on", |run| step(run, "promote").state == StepStateView::Waiting).await.unwrap();
     rig.world.moto.set_delay("rds_promote", Duration::ZERO).await.unwrap();
     assert_eq!(at_the_end(&rig, &mut daemon).await.unwrap(), expected);
 }

@@ -1,14 +1,12 @@
 //! What a failover left behind, seen from outside and in the journal.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use failoverd::core::ledger::Ledger;
 use failoverd::core::view::{RunView, StepStateView};
 use failoverd::model::RunResult;
-use failoverd::ports::Outbox;
-use failoverd::state::{SqliteState, audit, read_records};
+use failoverd::state::{audit, read_records};
 use serde_json::Value;
 
 use crate::fleet::kube::BACKUP_CONTEXT;
@@ -78,9 +76,9 @@ pub fn sound(rig: &Rig, told: &[Value]) -> Result<()> {
     ensure!(serde_json::to_vec(&ledger)? == serde_json::to_vec(&again)?, "the journal replays to two states");
     ensure!(audit(&rig.state())?.records == records.len() as u64, "the audit does not cover the journal");
     let runs =
-        ledger.runs.values().filter(|run| run.touched() || !stood_still(run.aborting.as_ref().map(|(by, _)| by)));
+        ledger.runs.values().filter(|run| run.changed() || !stood_still(run.aborting.as_ref().map(|(by, _)| by)));
     ensure!(runs.clone().count() == 1, "these runs were begun: {:?}", runs.map(|run| &run.id).collect::<Vec<_>>());
-    ensure!(unsent(&rig.state())?.is_empty(), "notices were left in the outbox: {:?}", unsent(&rig.state())?);
+    ensure!(rig.unsent()?.is_empty(), "notices were left in the outbox: {:?}", rig.unsent()?);
     for kind in ["incident_opened", "run_started", "run_ended"] {
         ensure!(told.iter().any(|notice| notice["kind"] == kind), "nobody was told of {kind}: {told:#?}");
     }
@@ -91,12 +89,6 @@ pub fn sound(rig: &Rig, told: &[Value]) -> Result<()> {
 /// one is begun then; that is not what these tests are about.
 fn stood_still(aborting_by: Option<&String>) -> bool {
     aborting_by.is_some_and(|by| by.contains("the loop stalled"))
-}
-
-/// The subjects of what is still in the outbox of a daemon that has ended.
-pub fn unsent(state: &Path) -> Result<Vec<String>> {
-    let (_journal, mut outbox, _authority) = SqliteState::open(state)?.split();
-    Ok(outbox.pending(1000)?.into_iter().map(|item| format!("{}: {}", item.route, item.notice.subject)).collect())
 }
 
 /// Waits until the run is done and its notices are delivered, ends the daemon, and looks.
@@ -116,8 +108,6 @@ pub async fn at_the_end(rig: &Rig, daemon: &mut Daemon) -> Result<Traces> {
 
 /// What a failover leaves behind when nothing disturbs it.
 pub async fn undisturbed(rig: &mut Rig) -> Result<Traces> {
-    let mut daemon = rig.life()?;
-    daemon.healthy().await?;
-    rig.world.kill_primary();
+    let mut daemon = rig.outage().await?;
     at_the_end(rig, &mut daemon).await
 }

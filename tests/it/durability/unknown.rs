@@ -25,9 +25,7 @@ async fn an_unknown_outcome_is_observed_and_not_repeated() {
         for (action, _) in promotions {
             rig.world.moto.fault(Fault::new(kind).action(action).times(1)).await.unwrap();
         }
-        let mut daemon = rig.life().unwrap();
-        daemon.healthy().await.unwrap();
-        rig.world.kill_primary();
+        let mut daemon = rig.outage().await.unwrap();
         let seen = at_the_end(&rig, &mut daemon).await.unwrap();
         // One of each was carried out, says this.
         assert_eq!(seen, expected, "{kind:?}");

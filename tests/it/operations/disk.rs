@@ -13,13 +13,11 @@ use super::shop::{SOON, Shop, Sketch, has};
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(at: &Path) -> Option<Self> {
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "none"]).arg(at).output();
-        let mounted = mount.is_ok_and(|output| output.status.success());
-        if !mounted {
-            eprintln!("SKIPPED: only root can mount a small disk");
-        }
-        mounted.then(|| Self(at.to_owned()))
+    fn mount(at: &Path) -> Result<Self> {
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "none"]).arg(at).output()?;
+        let said = String::from_utf8_lossy(&mount.stderr).into_owned();
+        ensure!(mount.status.success(), "the tests mount a small disk, which only root can: {said}");
+        Ok(Self(at.to_owned()))
     }
 
     /// Takes all that is left of it, byte by byte at the end.
@@ -50,7 +48,7 @@ impl Drop for SmallDisk {
 #[tokio::test]
 async fn a_run_stops_where_it_cannot_be_written_down() -> Result<()> {
     let shop = Shop::open(Sketch::default()).await?;
-    let Some(disk) = SmallDisk::mount(&shop.dir().join("state")) else { return Ok(()) };
+    let disk = SmallDisk::mount(&shop.dir().join("state"))?;
     let mut daemon = shop.start().await?;
     shop.hooks.hold("/prepare");
     shop.break_api();
@@ -67,11 +65,17 @@ async fn a_run_stops_where_it_cannot_be_written_down() -> Result<()> {
     assert_eq!((shop.hooks.seen_at("/prepare"), shop.hooks.seen_at("/switch")), (1, 0));
     assert!(!shop.socket().exists(), "the socket is left behind");
 
-    // Its end gave back the room of the write-ahead log. A start without any says so too.
+    // Its end gave back the room of the write-ahead log. A start without any says so too, and a
+    // supervisor that tries again and again makes no storm of pages.
     disk.fill()?;
-    let again = shop.verb(&["run"]).run(SOON).await?;
-    assert_eq!((again.status.code(), shop.hooks.seen_at("/switch")), (Some(1), 0), "{again:?}");
-    has(&again.stderr, &["state.db", "no space is left"]);
+    for _ in 0..3 {
+        let again = shop.verb(&["run"]).run(SOON).await?;
+        assert_eq!((again.status.code(), shop.hooks.seen_at("/switch")), (Some(1), 0), "{again:?}");
+        has(&again.stderr, &["state.db", "no space is left"]);
+    }
+    shop.told("shop does not start").await?;
+    let pages = shop.notices().into_iter().filter(|subject| subject.contains("does not start"));
+    assert_eq!(pages.count(), 1, "{:#?}", shop.notices());
 
     disk.free()?;
     let mut daemon = shop.up_again().await?;
@@ -79,4 +83,17 @@ async fn a_run_stops_where_it_cannot_be_written_down() -> Result<()> {
     assert_eq!((after.id, after.result), (run.id, Some(RunResult::Done)));
     assert_eq!(shop.hooks.seen_at("/switch"), 1);
     super::shop::stop(&mut daemon).await
+}
+
+/// A store that is lost in peace is found in peace, and not when something has to be written down.
+#[tokio::test]
+async fn a_state_that_is_taken_away_ends_the_daemon_at_once() -> Result<()> {
+    let shop = Shop::open(Sketch::default()).await?;
+    let mut daemon = shop.start().await?;
+    std::fs::rename(shop.state(), shop.dir().join("taken-away.db"))?;
+    let status = daemon.wait_exit(SOON).await?;
+    assert_eq!(status.code(), Some(1), "{}", daemon.stderr());
+    shop.told("shop stops").await?;
+    has(&daemon.stderr(), &["state.db"]);
+    Ok(())
 }

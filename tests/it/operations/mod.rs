@@ -9,7 +9,7 @@ mod newcomer;
 mod roles;
 mod runs;
 mod service;
-mod shop;
+pub mod shop;
 mod signals;
 mod start;
 mod verbs;

@@ -2,6 +2,7 @@
 
 mod dns;
 mod postgres;
+mod postgres_tls;
 mod redis;
 mod scale;
 

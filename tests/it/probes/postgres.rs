@@ -8,7 +8,6 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{LONG, SHORT, assert_falls_silent, assert_saw, context, facts, kind, look, probe};
-use crate::fleet::child::drop_root;
 use crate::fleet::eventually;
 use crate::fleet::postgres::{PASSWORD, PgOptions, Postgres, StandbyOptions};
 
@@ -174,50 +173,6 @@ async fn two_clusters_are_told_apart() -> Result<()> {
     let (one, other) = (Postgres::primary(PgOptions::default()).await?, Postgres::primary(PgOptions::default()).await?);
     let cluster = async |server: &Postgres| facts(&probe(json!({ "postgres": { "url": server.url() } }))).await.cluster;
     assert_ne!(cluster(&one).await, cluster(&other).await);
-    Ok(())
-}
-
-#[tokio::test]
-async fn sslmode_is_kept() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
-    let (ca, key) = (folder.path().join("server.crt"), folder.path().join("server.key"));
-    std::fs::write(&ca, cert.pem())?;
-    std::fs::write(&key, signing_key.serialize_pem())?;
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600))?;
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
-    if let Some((uid, gid)) = drop_root("postgres")? {
-        std::os::unix::fs::chown(&key, Some(uid), Some(gid))?;
-    }
-    let settings = [("ssl", "on"), ("ssl_cert_file", &ca.to_string_lossy()), ("ssl_key_file", &key.to_string_lossy())]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .to_vec();
-    let with_tls = Postgres::primary(PgOptions { settings, ..Default::default() }).await?;
-    let without = Postgres::primary(PgOptions::default()).await?;
-    let url = |server: &Postgres, host: &str, mode: &str| {
-        format!("postgres://postgres:{PASSWORD}@{host}:{}/postgres?sslmode={mode}", server.port())
-    };
-    let encrypted = "DO $$ BEGIN ASSERT (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()); END $$";
-    for mode in ["prefer", "require", "verify-ca", "verify-full"] {
-        let url = url(&with_tls, "127.0.0.1", mode);
-        facts(&probe(json!({ "postgres": { "url": url, "ca_file": ca, "query": encrypted } }))).await;
-    }
-    facts(&probe(json!({ "postgres": { "url": url(&with_tls, "127.0.0.1", "require"), "query": encrypted } }))).await;
-    facts(&probe(json!({ "postgres": { "url": url(&without, "127.0.0.1", "prefer") } }))).await;
-    // The name is only checked by verify-full.
-    facts(&probe(json!({ "postgres": { "url": url(&with_tls, "localhost", "verify-ca"), "ca_file": ca } }))).await;
-    let foreign = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
-    let other = folder.path().join("other.crt");
-    std::fs::write(&other, foreign.cert.pem())?;
-    for (url, ca) in [
-        (url(&with_tls, "localhost", "verify-full"), &ca),
-        (url(&with_tls, "127.0.0.1", "verify-ca"), &other),
-        (url(&without, "127.0.0.1", "require"), &ca),
-    ] {
-        let seen = look(&probe(json!({ "postgres": { "url": url, "ca_file": ca } }))).await;
-        assert_saw(&seen, Health::Down, CauseKind::Tls);
-    }
     Ok(())
 }
 

@@ -1,6 +1,9 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use failoverd::clients::FailureKind;
+use failoverd::clients::redis::{connect, query};
+use failoverd::config::SecretText;
 use failoverd::model::{CauseKind, Health, Role};
 use serde_json::json;
 
@@ -51,6 +54,70 @@ async fn a_stopped_server_runs_into_the_deadline() -> Result<()> {
     assert_falls_silent(&kept).await;
     server.sigcont()?;
     facts(&kept).await;
+    Ok(())
+}
+
+/// The primary hangs: that is no fault of the replica, which is what is left.
+#[tokio::test]
+async fn a_replica_of_a_primary_that_hangs_is_up_with_unknown_lag() -> Result<()> {
+    let mut primary = Redis::primary(RedisOptions::default()).await?;
+    let replica = primary.replica().await?;
+    let on_replica = probe(json!({ "redis": { "url": replica.url(), "expect": "replica", "max_lag": "15s" } }));
+    // As Redis has it where nobody says otherwise.
+    replica.call::<()>(&["CONFIG", "SET", "repl-timeout", "60"]).await?;
+    eventually(LONG, "the link to stand", async || {
+        ensure!(facts(&on_replica).await.lag.is_some());
+        Ok(())
+    })
+    .await?;
+    primary.sigstop()?;
+    eventually(LONG * 2, "the silence to be seen", async || {
+        // Panics where it is not Up.
+        let seen = facts(&on_replica).await;
+        ensure!(seen.streaming == Some(false) && seen.lag.is_none(), "{seen:?}");
+        Ok(())
+    })
+    .await?;
+    assert_eq!(replica.info("master_link_status").await?, "up", "it still calls the link up");
+    facts(&on_replica).await;
+    primary.sigcont()
+}
+
+/// A server that is full takes us a moment later; neither the probe nor `redis.promote` may take
+/// that for a wrong password.
+#[tokio::test]
+async fn a_full_server_is_not_a_wrong_password() -> Result<()> {
+    let password = "canary-redis-8";
+    for (db, password) in [("", Some(password.to_owned())), ("/3", Some(password.to_owned())), ("", None)] {
+        let server = Redis::primary(RedisOptions { password: password.clone(), ..Default::default() }).await?;
+        let url = format!("{}{db}", server.url());
+        let ask = async || {
+            let until = Instant::now() + LONG;
+            let mut connection = connect(&SecretText::Plain(url.clone()), until).await?;
+            query::<i64>(&mut connection, &redis::cmd("DBSIZE"), until).await
+        };
+        assert_eq!(ask().await, Ok(0));
+        let mut holds = redis::Client::open(server.url())?.get_multiplexed_async_connection().await?;
+        let _: () = redis::cmd("CONFIG").arg(&["SET", "maxclients", "1"]).query_async(&mut holds).await?;
+        // Whoever was cut off while we asked for that is gone by now.
+        eventually(LONG, "the server to be full", async || {
+            let failure = ask().await.err();
+            ensure!(failure.is_some(), "not yet");
+            let again = failure.as_ref().is_some_and(|failure| failure.kind.before_sending() == FailureKind::Again);
+            assert!(again, "{failure:?}");
+            Ok(())
+        })
+        .await?;
+        let seen = look(&probe(json!({ "redis": { "url": url } }))).await;
+        assert_eq!(seen.health(), Health::Down, "{seen:?}");
+        let _: () = redis::cmd("CONFIG").arg(&["SET", "maxclients", "100"]).query_async(&mut holds).await?;
+        assert_eq!(ask().await, Ok(0));
+        if password.is_some() {
+            let wrong = SecretText::Plain(url.replace("canary", "wrong"));
+            let failure = connect(&wrong, Instant::now() + LONG).await.err();
+            assert_eq!(failure.map(|failure| failure.kind), Some(FailureKind::Denied));
+        }
+    }
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! What a probe trusts. One TLS configuration is shared by all probes that trust the same, so
-//! that the system's certificates are read and held once, not once per probe.
+//! Whom to trust, for probes and actions alike. One TLS configuration is shared by all probes that
+//! trust the same, so that the system's certificates are read and held once, not once per probe.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -12,7 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::ProbeBuildError;
+use super::Failure;
 
 /// How the server's certificate is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,22 @@ pub enum Check {
     Chain,
     /// Not at all (libpq's `require` without a CA): it encrypts, and stops no one in the middle.
     Nothing,
+}
+
+/// Why there is no TLS configuration. Never holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct TlsError {
+    /// What has to be looked at: `ca_file`, or `tls` as a whole.
+    pub field: &'static str,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl From<TlsError> for Failure {
+    fn from(error: TlsError) -> Self {
+        Self::refused(error.to_string())
+    }
 }
 
 /// The shared TLS configurations.
@@ -38,7 +54,7 @@ impl Trust {
     ///
     /// # Errors
     /// Where the file holds no certificate, or the system has none.
-    pub fn config(&self, check: Check, ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, ProbeBuildError> {
+    pub fn config(&self, check: Check, ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
         if check == Check::Nothing {
             return build(check, None);
         }
@@ -58,7 +74,7 @@ impl Trust {
         }
     }
 
-    fn system_roots(&self) -> Result<Arc<RootCertStore>, ProbeBuildError> {
+    fn system_roots(&self) -> Result<Arc<RootCertStore>, TlsError> {
         let read = || {
             let mut roots = RootCertStore::empty();
             let loaded = rustls_native_certs::load_native_certs();
@@ -70,12 +86,12 @@ impl Trust {
             }
             Ok(Arc::new(roots))
         };
-        self.system.get_or_init(read).clone().map_err(|reason| ProbeBuildError::new("tls", reason))
+        self.system.get_or_init(read).clone().map_err(|reason| TlsError { field: "tls", reason })
     }
 }
 
-fn read_file(path: &Path) -> Result<RootCertStore, ProbeBuildError> {
-    let error = |reason: String| ProbeBuildError::new("ca_file", format!("{}: {reason}", path.display()));
+fn read_file(path: &Path) -> Result<RootCertStore, TlsError> {
+    let error = |reason: String| TlsError { field: "ca_file", reason: format!("{}: {reason}", path.display()) };
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(path).map_err(|e| error(e.to_string()))? {
         let certificate = certificate.map_err(|e| error(e.to_string()))?;
@@ -87,8 +103,8 @@ fn read_file(path: &Path) -> Result<RootCertStore, ProbeBuildError> {
     Ok(roots)
 }
 
-fn build(check: Check, roots: Option<Arc<RootCertStore>>) -> Result<Arc<ClientConfig>, ProbeBuildError> {
-    let error = |reason: String| ProbeBuildError::new("tls", reason);
+fn build(check: Check, roots: Option<Arc<RootCertStore>>) -> Result<Arc<ClientConfig>, TlsError> {
+    let error = |reason: String| TlsError { field: "tls", reason };
     // The provider is named here, so that nothing depends on who installed a default one first.
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))

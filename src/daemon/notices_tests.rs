@@ -1,0 +1,120 @@
+//! Couriers on a real outbox, with routes that refuse.
+
+use async_trait::async_trait;
+use tokio::time::timeout;
+
+use super::*;
+use crate::model::{NoticeKind, WallTime};
+use crate::state::SqliteState;
+
+/// Remembers what it took; refuses what contains a word.
+struct Chat {
+    refuses: &'static str,
+    took: Mutex<Vec<String>>,
+    heard: Notify,
+}
+
+impl Chat {
+    fn that_refuses(refuses: &'static str) -> Arc<Self> {
+        Arc::new(Self { refuses, took: Mutex::default(), heard: Notify::new() })
+    }
+
+    async fn took(&self, subject: &str) {
+        let heard = async {
+            while !lock(&self.took).iter().any(|took| took == subject) {
+                self.heard.notified().await;
+            }
+        };
+        timeout(Duration::from_secs(30), heard).await.unwrap_or_else(|_| panic!("{subject} never came"));
+    }
+}
+
+#[async_trait]
+impl Notifier for Chat {
+    async fn deliver(&self, notice: &Notice) -> Result<(), String> {
+        if notice.subject.contains(self.refuses) {
+            return Err("400 Bad Request".to_owned());
+        }
+        lock(&self.took).push(notice.subject.clone());
+        self.heard.notify_one();
+        Ok(())
+    }
+}
+
+fn notice(subject: &str) -> Notice {
+    Notice {
+        kind: NoticeKind::Daemon,
+        importance: Importance::Page,
+        at: WallTime(0),
+        scenario: None,
+        severity: None,
+        incident: None,
+        run: None,
+        subject: subject.to_owned(),
+        body: String::new(),
+    }
+}
+
+fn route(name: &str, notifier: &Arc<Chat>) -> Route {
+    Route { name: name.to_owned(), from: NotifyFrom::Info, notifier: Arc::clone(notifier) as Arc<dyn Notifier> }
+}
+
+/// An outbox on a real disk, which has to outlive its couriers.
+struct Place {
+    outbox: Arc<Mutex<dyn Outbox>>,
+    _kept: Box<dyn std::any::Any>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, outbox, authority) = SqliteState::open(&folder.path().join("state.db")).unwrap().split();
+        Self { outbox: Arc::new(Mutex::new(outbox)), _kept: Box::new((folder, journal, authority)) }
+    }
+
+    fn put(&self, routes: &[&str], subject: &str) {
+        let routes: Vec<String> = routes.iter().map(|route| (*route).to_owned()).collect();
+        lock(&self.outbox).put(&routes, &notice(subject)).unwrap();
+    }
+
+    fn start(&self, routes: Vec<Route>) -> Notices {
+        Notices::start(Arc::clone(&self.outbox), routes, &Metrics::new().unwrap())
+    }
+}
+
+#[tokio::test]
+async fn a_dead_route_does_not_stand_in_the_way_of_the_others() {
+    let place = Place::new();
+    (0..=ROUND).for_each(|number| place.put(&["dead"], &format!("number {number}")));
+    place.put(&["chat", "dead"], "the page");
+    let (dead, chat) = (Chat::that_refuses(""), Chat::that_refuses("nothing"));
+    let notices = place.start(vec![route("dead", &dead), route("chat", &chat)]);
+    chat.took("the page").await;
+    assert!(lock(&dead.took).is_empty());
+    notices.finish(Duration::from_millis(1)).await;
+}
+
+#[tokio::test]
+async fn one_notice_that_is_always_refused_does_not_hold_up_those_behind_it() {
+    let place = Place::new();
+    for subject in ["one", "poison", "two", "three"] {
+        place.put(&["chat"], subject);
+    }
+    let chat = Chat::that_refuses("poison");
+    let notices = place.start(vec![route("chat", &chat)]);
+    chat.took("three").await;
+    assert_eq!(*lock(&chat.took), ["one", "two", "three"]);
+    assert_eq!(lock(&place.outbox).pending("chat", 10).unwrap().len(), 1, "it is still tried");
+    notices.finish(Duration::from_millis(1)).await;
+}
+
+#[tokio::test]
+async fn what_waits_for_a_route_that_is_gone_is_named_and_not_kept() {
+    let place = Place::new();
+    place.put(&["gone", "chat"], "the page");
+    let chat = Chat::that_refuses("nothing");
+    let notices = place.start(vec![route("chat", &chat)]);
+    chat.took("the page").await;
+    notices.finish(Duration::from_secs(5)).await;
+    assert!(lock(&place.outbox).waiting().unwrap().is_empty());
+}
