@@ -126,15 +126,16 @@ impl Rig {
         self.env.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Does the journal say that the primary database fell? Before that nobody knows whether it took
-    /// writes after what is written there, and the next life leaves it to a person to accept their
-    /// loss.
-    pub fn knows_of_the_fall(&self) -> Result<bool> {
+    /// Will the next life go on by itself: is it written down that the primary database fell, or had a
+    /// run begun already? Before both nobody knows whether the primary took writes after what is
+    /// written there, and the next life leaves it to a person to accept their loss.
+    pub fn goes_on_by_itself(&self) -> Result<bool> {
         let fell = |known: &ReplicationEvidence| known.down_since.is_some();
         Ok(read_records(&self.state())?.iter().any(|record| match &record.entry {
             Entry::IncidentOpened { replication, .. } | Entry::ReplicationSeen { replication, .. } => {
                 replication.iter().any(fell)
             }
+            Entry::RunStarted { .. } => true,
             _ => false,
         }))
     }

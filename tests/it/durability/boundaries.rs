@@ -133,7 +133,7 @@ async fn killed_at(rig: &mut Rig, boundary: &str, expected: &Traces) -> Result<O
     if rig.world.primary_runs() {
         daemon.healthy().await?;
         rig.world.kill_primary();
-    } else if !rig.knows_of_the_fall()? {
+    } else if !rig.goes_on_by_itself()? {
         // Born into an outage of which nothing was written down, or not yet that the database is down:
         // nobody knows how far the standby had followed, so it holds (S5), and a person accepts the loss.
         daemon.holds(if after == "daemon_started" { "lag_unknown" } else { "lag_above_rpo" }).await?;

@@ -55,7 +55,7 @@ async fn killed_at_any_time_and_again_the_run_ends_as_if_undisturbed() {
         rig.reset().await.unwrap();
         let mut daemon = rig.outage().await.unwrap();
         // A life that ends before anything is written down leaves a hold for a person: see `boundaries`.
-        until(PATIENCE, "the outage to be written down", async || rig.knows_of_the_fall().is_ok_and(|knows| knows))
+        until(PATIENCE, "the outage to be written down", async || rig.goes_on_by_itself().is_ok_and(|knows| knows))
             .await
             .unwrap();
         let mut pauses = Vec::new();
