@@ -192,8 +192,8 @@ impl Action for Request {
     async fn verify(&self, context: &ActionContext) -> Verified {
         match self.ask(context, until(context, LOOK)).await {
             // Called only after an answer with an expected status.
-            None => Verified::Yes { evidence: "answered as expected; there is nothing to look at".into() },
-            Some(Ok((true, evidence))) => Verified::Yes { evidence },
+            None => Verified::yes("answered as expected; there is nothing to look at"),
+            Some(Ok((true, evidence))) => Verified::yes(evidence),
             Some(Ok((false, evidence))) => Verified::NotYet { evidence },
             Some(Err(failure)) => failure.verified(),
         }

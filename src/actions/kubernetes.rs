@@ -203,7 +203,7 @@ impl Action for Scale {
             Ok(seen) => {
                 let evidence = format!("{} of {} replicas are ready", seen.ready, seen.wanted);
                 if seen.wanted >= self.replicas && seen.ready >= self.replicas {
-                    Verified::Yes { evidence }
+                    Verified::yes(evidence)
                 } else {
                     Verified::NotYet { evidence }
                 }

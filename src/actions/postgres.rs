@@ -78,7 +78,7 @@ impl Promote {
         let sql = format!("SELECT pg_logical_emit_message(true, 'failoverd', 'epoch={epoch}')::text");
         let commit_until = until.min(Instant::now() + COMMIT);
         match session.value(&sql, commit_until).await {
-            Ok(lsn) => Verified::Yes { evidence: format!("not in recovery; a write was committed at {lsn}") },
+            Ok(lsn) => Verified::yes(format!("not in recovery; a write was committed at {lsn}")),
             Err(_) if Instant::now() >= commit_until => {
                 // Else each further look would leave one more backend waiting.
                 session.cancel(Duration::from_millis(500)).await;

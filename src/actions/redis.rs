@@ -163,7 +163,7 @@ impl Action for Promote {
             // and is refused like any write: READONLY, NOREPLICAS, MISCONF.
             let key = format!("failoverd:{}", context.step);
             match query::<i64>(&mut connection, cmd("DEL").arg(key), until).await {
-                Ok(_) => Ok(Verified::Yes { evidence: "it is master and takes writes".into() }),
+                Ok(_) => Ok(Verified::yes("it is master and takes writes")),
                 // Without the right nothing is proven, and traffic must not follow (S6).
                 Err(failure) if failure.kind == FailureKind::Denied => Ok(Verified::NotYet {
                     evidence: format!(

@@ -13,6 +13,7 @@ fn spec(kind: &str, params: Value) -> ActionSpec {
         target: String::new(),
         service: None,
         region: None,
+        estimate: crate::model::HumanDuration::secs(1),
         params: json!({ family: { verb: params } }),
     }
 }

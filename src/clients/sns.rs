@@ -6,7 +6,7 @@ use aws_sdk_sns::operation::publish::builders::PublishFluentBuilder;
 
 use super::failure::Failure;
 use super::{Api, Clients};
-use crate::config::action_spec::topic_region;
+use crate::config::action::topic_region;
 
 /// The call, for error texts.
 pub const WHAT: &str = "sns Publish";

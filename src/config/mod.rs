@@ -5,7 +5,6 @@
 //! the settings. Imports `model`, and `core` for the arithmetic of plans.
 
 pub mod action;
-pub mod action_spec;
 pub mod check;
 pub mod fault;
 pub mod layers;

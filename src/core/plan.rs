@@ -288,15 +288,7 @@ pub fn default_estimate(work: &Work, timeout: HumanDuration) -> HumanDuration {
         // A person may take as long as the step allows.
         Work::Approval { .. } => return timeout,
         Work::VerifyProbe { hold, .. } => HumanDuration(hold.get().saturating_add(LOOKS)),
-        Work::Action(spec) => match spec.kind.as_str() {
-            // AWS: "usually a few minutes", a reboot included.
-            "rds.promote_read_replica" => HumanDuration::secs(300),
-            "postgres.promote" => HumanDuration::secs(5),
-            "redis.promote" | "sns.publish" | "http.request" => HumanDuration::secs(1),
-            // Route 53: changes "generally propagate within 60 seconds".
-            "route53.upsert_alias" | "kubernetes.scale" => HumanDuration::secs(60),
-            _ => HumanDuration::secs(30),
-        },
+        Work::Action(spec) => spec.estimate,
     };
     expected.min(timeout)
 }

@@ -414,7 +414,7 @@ impl Brain {
 }
 
 pub(super) fn done(evidence: String, already: bool) -> StepEnd {
-    StepEnd::Done { evidence, already }
+    StepEnd::Done { evidence, already, outputs: crate::model::Outputs::new() }
 }
 
 /// The steps whose change stands although the run was aborted.

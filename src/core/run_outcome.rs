@@ -153,7 +153,9 @@ impl Brain {
         }
         let already = run.steps[index].attempts == 0;
         match verified {
-            Verified::Yes { evidence } => self.end_step(now, driver, index, done(evidence, already)),
+            Verified::Yes { evidence, outputs } => {
+                self.end_step(now, driver, index, StepEnd::Done { evidence, already, outputs });
+            }
             // What ran out while all was paused is looked at again afterwards.
             Verified::NotYet { .. } if self.is_held() => self.look_again(now, driver, index),
             Verified::NotYet { evidence } => {

@@ -158,7 +158,7 @@ impl Brain {
         let (step, ledger) = (&run.plan.steps[index], &run.steps[index]);
         let activity = self.driver.as_ref().filter(|driver| driver.run == run.id).map(|driver| &driver.steps[index]);
         let (state, detail) = match &ledger.state {
-            StepState::Ended(StepEnd::Done { evidence, already: true }) => {
+            StepState::Ended(StepEnd::Done { evidence, already: true, .. }) => {
                 (StepStateView::AlreadyDone, evidence.clone())
             }
             StepState::Ended(StepEnd::Done { evidence, .. }) => (StepStateView::Done, evidence.clone()),

@@ -24,6 +24,6 @@ pub use plan::{ActionSpec, EffectKind, OnError, Plan, Repeat, Retry, Step, Work}
 pub use policy::{Decision, HoldReason, LossShown, Mode, OnNoAnswer, Severity, Trigger};
 pub use record::{Entry, Record, RunResult, StepEnd};
 pub use settings::{ProbeSettings, ReplicationPair, ScenarioSettings, Settings};
-pub use step::{Applied, CallOutcome, Observed, Phase, StepCall, Verified};
+pub use step::{Applied, CallOutcome, Observed, Outputs, Phase, StepCall, Verified};
 pub use time::{HumanDuration, MonoTime, Now, WallTime};
 pub use vote::{Inconclusive, ReplicationEvidence, Verdict, Vote, VoteEvidence};

@@ -113,7 +113,9 @@ pub struct ActionSpec {
     pub service: Option<ServiceName>,
     /// The region that it calls.
     pub region: Option<RegionName>,
-    /// The typed parameters of `config::actions`, as JSON.
+    /// How long it is expected to take, until runs have measured it.
+    pub estimate: HumanDuration,
+    /// The parameters of `config::action`, as JSON.
     pub params: serde_json::Value,
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::ids::{Epoch, IncidentId, PlanHash, RunId, ScenarioName, ServiceName, StepName};
 use super::plan::Plan;
 use super::policy::{Decision, LossShown, Mode, Severity, Trigger};
-use super::step::Applied;
+use super::step::{Applied, Outputs};
 use super::time::{HumanDuration, WallTime};
 use super::vote::{ReplicationEvidence, VoteEvidence};
 
@@ -261,6 +261,9 @@ pub enum StepEnd {
         evidence: String,
         /// It was so before the step did anything.
         already: bool,
+        /// What it hands to later steps.
+        #[serde(default, skip_serializing_if = "Outputs::is_empty")]
+        outputs: Outputs,
     },
     /// It failed, and `on_error` lets the run go on or makes it undo.
     Failed {

@@ -1,5 +1,6 @@
 //! What passes between the brain and an action: one phase at a time.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +8,9 @@ use serde_json::Value;
 
 use super::ids::{CallId, Epoch, RunId, StepName};
 use super::plan::ActionSpec;
+
+/// What a step hands to later ones: names and values.
+pub type Outputs = BTreeMap<String, String>;
 
 /// The phases of a step. Only `Apply` and `Compensate` change anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -111,6 +115,9 @@ pub enum Verified {
     Yes {
         /// What was seen.
         evidence: String,
+        /// What later steps can use, by name. No secrets: it is journalled.
+        #[serde(default, skip_serializing_if = "Outputs::is_empty")]
+        outputs: Outputs,
     },
     /// Not yet; the executor asks again until the step's timeout.
     NotYet {
@@ -122,6 +129,13 @@ pub enum Verified {
         /// Why.
         reason: String,
     },
+}
+
+impl Verified {
+    /// Seen from outside; later steps are handed nothing.
+    pub fn yes(evidence: impl Into<String>) -> Self {
+        Self::Yes { evidence: evidence.into(), outputs: Outputs::new() }
+    }
 }
 
 /// The answer to a [`StepCall`].

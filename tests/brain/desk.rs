@@ -268,7 +268,7 @@ impl Desk {
         match call.phase {
             Phase::Observe if self.done.contains(&call.step) => CallOutcome::Observed(Observed::Done { evidence }),
             Phase::Observe => not_done(),
-            Phase::Verify => CallOutcome::Verified(Verified::Yes { evidence }),
+            Phase::Verify => CallOutcome::Verified(Verified::yes(evidence)),
             Phase::Apply => {
                 self.done.insert(call.step.clone());
                 CallOutcome::Applied(Applied::Accepted { evidence })

@@ -143,7 +143,7 @@ fn doubt_in_the_middle_of_a_run_makes_no_further_change() {
     assert_eq!(desk.changes(), "fence scale");
     desk.event(Event::StateInDoubt { what: "fsync failed".into() });
     let verify = desk.calls.iter().rfind(|call| call.step.as_str() == "fence").unwrap().call;
-    let outcome = CallOutcome::Verified(Verified::Yes { evidence: "stopped".into() });
+    let outcome = CallOutcome::Verified(Verified::yes("stopped"));
     desk.event(Event::Outcome { call: verify, outcome });
     desk.run_for(60);
     assert_eq!(desk.changes(), "fence scale", "promote is not begun");

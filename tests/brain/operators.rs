@@ -104,7 +104,7 @@ fn pause_lets_the_step_under_way_finish_and_begins_no_other() {
     desk.run_for(15);
     desk.command(Command::Pause).unwrap();
     let verify = desk.calls.iter().rfind(|call| call.step.as_str() == "fence").unwrap().call;
-    let outcome = CallOutcome::Verified(Verified::Yes { evidence: "stopped".into() });
+    let outcome = CallOutcome::Verified(Verified::yes("stopped"));
     desk.event(failoverd::core::Event::Outcome { call: verify, outcome });
     desk.run_for(30);
     assert_eq!(desk.changes(), "fence scale");

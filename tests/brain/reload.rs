@@ -20,7 +20,7 @@ fn a_running_plan_does_not_change() {
         s.scenarios[0].plan = None;
     }));
     let verify = desk.calls.iter().rfind(|call| call.step.as_str() == "fence").unwrap().call;
-    let outcome = CallOutcome::Verified(Verified::Yes { evidence: "stopped".into() });
+    let outcome = CallOutcome::Verified(Verified::yes("stopped"));
     desk.event(Event::Outcome { call: verify, outcome });
     desk.run_for(5);
     assert_eq!(desk.changes(), "fence scale promote route tell");
@@ -165,7 +165,7 @@ fn the_incident_of_a_scenario_that_is_gone_stays_open_until_its_run_is_over() {
     desk.run_for(5);
     assert!(desk.result().is_none() && desk.brain.ledger().incidents[&incident].closed.is_none());
     let verify = desk.calls.iter().rfind(|call| call.step.as_str() == "fence").unwrap().call;
-    let outcome = CallOutcome::Verified(Verified::Yes { evidence: "stopped".into() });
+    let outcome = CallOutcome::Verified(Verified::yes("stopped"));
     desk.event(Event::Outcome { call: verify, outcome });
     desk.run_for(5);
     assert_eq!(desk.result(), Some(RunResult::Done));

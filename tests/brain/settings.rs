@@ -43,6 +43,7 @@ pub fn action(kind: &str, effect: EffectKind, repeat: Repeat) -> ActionSpec {
         target: kind.to_owned(),
         service: (effect == EffectKind::Promote).then(|| "shop".into()),
         region: None,
+        estimate: failoverd::model::HumanDuration::secs(1),
         params: Value::Null,
     }
 }

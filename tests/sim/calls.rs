@@ -67,7 +67,7 @@ impl Sim {
             self.trace.count("verify: failed");
             Verified::Failed { reason: "rolled back".into() }
         } else if self.world.is_changed(&call.spec, &call.step) {
-            Verified::Yes { evidence: "seen".into() }
+            Verified::yes("seen")
         } else if self.now >= until {
             self.trace.count("verify: not in time");
             Verified::NotYet { evidence: "not seen".into() }

@@ -281,6 +281,7 @@ fn action(rng: &mut Rng, name: &str, after: &[&str], effect: EffectKind, repeat:
         target: name.to_owned(),
         service: (effect == EffectKind::Promote).then(|| "shop".into()),
         region: None,
+        estimate: failoverd::model::HumanDuration::secs(1),
         params: if name == "scale" { json!({ "replicas": 10 }) } else { Value::Null },
     };
     step(rng, name, after, Work::Action(spec))

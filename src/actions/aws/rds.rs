@@ -166,7 +166,7 @@ impl Action for PromoteReadReplica {
                 Verified::Failed { reason: format!("{name} is {status}") }
             }
             Ok(Instance { status, source: None }) if status == "available" => {
-                Verified::Yes { evidence: format!("{name} is available and follows nobody") }
+                Verified::yes(format!("{name} is available and follows nobody"))
             }
             Ok(Instance { status, source }) => {
                 let follows = source.unwrap_or_else(|| "nobody".to_owned());

@@ -10,8 +10,7 @@ use serde_json::Value;
 use super::route53_records::{Route, Sentinel, change, plain_name, plain_zone, sentinel_value, swap_sentinel};
 use crate::actions::{CHANGE, Halt, LOOK, fenced, until};
 use crate::clients::{Api, Clients, Failure, FailureKind, aws};
-use crate::config::action::Route53UpsertAlias;
-use crate::config::action_spec::ROUTE53_REGION;
+use crate::config::action::{ROUTE53_REGION, Route53UpsertAlias};
 use crate::model::{Applied, Observed, Verified};
 use crate::ports::{Action, ActionContext, Denied};
 
@@ -264,14 +263,12 @@ impl Action for UpsertAlias {
             return Verified::NotYet { evidence: format!("{} does not lead there", self.wanted.name) };
         };
         match self.in_sync(until).await {
-            Some(Ok(true)) => Verified::Yes { evidence: format!("{route}; INSYNC") },
+            Some(Ok(true)) => Verified::yes(format!("{route}; INSYNC")),
             Some(Ok(false)) => Verified::NotYet { evidence: format!("{route}; the change is pending") },
             Some(Err(failure)) => failure.verified(),
-            None => Verified::Yes {
-                evidence: format!(
-                    "{route}, as the API lists it; the change's id is not known, so that INSYNC was not asked"
-                ),
-            },
+            None => Verified::yes(format!(
+                "{route}, as the API lists it; the change's id is not known, so that INSYNC was not asked"
+            )),
         }
     }
 

@@ -3,7 +3,6 @@
 //! Each module reads its part of the [`File`], tells what is wrong with it, and gives back what
 //! could be made of it, so that the checks behind it go on and all faults are told at once.
 
-pub mod actions;
 pub mod common;
 pub mod conditions;
 pub mod daemon;

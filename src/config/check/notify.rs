@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::common::aws_region;
 use super::secrets;
-use crate::config::action_spec::topic_region;
+use crate::config::action::topic_region;
 use crate::config::path::Path;
 use crate::config::report::Report;
 use crate::config::secret::SecretText;

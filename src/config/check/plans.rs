@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::common::{not_empty, not_zero};
-use super::{Names, actions, dangling, plain_name};
-use crate::config::action::ActionConfig;
+use super::{Names, dangling, plain_name};
+use crate::config::action::{ActionConfig, FAMILIES};
 use crate::config::path::Path;
 use crate::config::report::Report;
 use crate::config::shape::{File, PlanTable, RegionRole, Step as StepTable, VerifyAction};
@@ -12,8 +12,13 @@ use crate::config::suggest;
 use crate::core::plan as arithmetic;
 use crate::model::{EffectKind, HumanDuration, OnError, Plan, Step, StepName, Work};
 
-const ACTIONS: [&str; 10] =
-    ["rds", "postgres", "redis", "route53", "kubernetes", "sns", "http", "verify", "approval", "wait"];
+/// What a step does without calling anything outside.
+const OWN: [&str; 3] = ["verify", "approval", "wait"];
+
+/// All that a step can do, as keys of the file.
+fn all_actions() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().copied().chain(OWN)
+}
 
 /// The plans that could be made, their steps in the order written.
 pub fn plans(file: &File, names: &Names, report: &mut Report<'_>) -> Vec<Plan> {
@@ -70,8 +75,8 @@ fn work(file: &File, report: &mut Report<'_>, at: &Path, table: &StepTable, name
     let given = given_actions(table);
     match given.as_slice() {
         [] => {
-            if !ACTIONS.iter().any(|action| report.touches_broken(&at.key(action))) {
-                let fix = format!("add an action: one of {}", suggest::list(&ACTIONS));
+            if !all_actions().any(|action| report.touches_broken(&at.key(action))) {
+                let fix = format!("add an action: one of {}", suggest::list(&all_actions().collect::<Vec<_>>()));
                 report.error("not_exactly_one", at, "this step does nothing", fix);
             }
             return None;
@@ -84,9 +89,8 @@ fn work(file: &File, report: &mut Report<'_>, at: &Path, table: &StepTable, name
             "make two steps of it, the second with `after`",
         ),
     }
-    let action = outside_action(table);
-    if let Some(action) = action {
-        actions::check(report, at, &action);
+    if let Some((_, action)) = ActionConfig::of_step(table).into_iter().next() {
+        action.check(at, report);
         in_primary_region(file, report, at, &action);
         return match action.to_spec() {
             Ok(spec) => Some(Work::Action(spec)),
@@ -112,7 +116,10 @@ fn work(file: &File, report: &mut Report<'_>, at: &Path, table: &StepTable, name
 
 /// A replica in the region that fails is no replica to promote.
 fn in_primary_region(file: &File, report: &mut Report<'_>, at: &Path, action: &ActionConfig) {
-    let Some(region) = action.region().filter(|_| action.effect() == EffectKind::Promote) else { return };
+    let Some(region) = action.parameters().region().filter(|_| action.parameters().effect() == EffectKind::Promote)
+    else {
+        return;
+    };
     if file.regions.get(&region).is_some_and(|table| table.role == RegionRole::Primary) {
         report.warn(
             "promotes_in_primary",
@@ -124,30 +131,9 @@ fn in_primary_region(file: &File, report: &mut Report<'_>, at: &Path, action: &A
 }
 
 fn given_actions(table: &StepTable) -> Vec<&'static str> {
-    let given = [
-        table.rds.is_some(),
-        table.postgres.is_some(),
-        table.redis.is_some(),
-        table.route53.is_some(),
-        table.kubernetes.is_some(),
-        table.sns.is_some(),
-        table.http.is_some(),
-        table.verify.is_some(),
-        table.approval.is_some(),
-        table.wait.is_some(),
-    ];
-    ACTIONS.iter().zip(given).filter(|(_, given)| *given).map(|(name, _)| *name).collect()
-}
-
-/// The action that calls something outside.
-fn outside_action(table: &StepTable) -> Option<ActionConfig> {
-    None.or_else(|| table.rds.clone().map(ActionConfig::Rds))
-        .or_else(|| table.postgres.clone().map(ActionConfig::Postgres))
-        .or_else(|| table.redis.clone().map(ActionConfig::Redis))
-        .or_else(|| table.route53.clone().map(ActionConfig::Route53))
-        .or_else(|| table.kubernetes.clone().map(ActionConfig::Kubernetes))
-        .or_else(|| table.sns.clone().map(ActionConfig::Sns))
-        .or_else(|| table.http.clone().map(ActionConfig::Http))
+    let own = OWN.into_iter().zip([table.verify.is_some(), table.approval.is_some(), table.wait.is_some()]);
+    let outside = ActionConfig::of_step(table).into_iter().map(|(name, _)| (name, true));
+    outside.chain(own).filter(|(_, given)| *given).map(|(name, _)| name).collect()
 }
 
 fn step(file: &File, report: &mut Report<'_>, at: &Path, name: &str, table: &StepTable, work: Work) -> Step {

@@ -19,6 +19,7 @@ pub(super) fn plan() -> Plan {
                 target: "us-west-2/shop-replica".into(),
                 service: Some("shop".into()),
                 region: Some("us-west-2".into()),
+                estimate: crate::model::HumanDuration::secs(300),
                 params: json!({"instance": "shop-replica", "nested": [1, null, "ü"]}),
             }),
             timeout: HumanDuration::secs(600),
@@ -120,7 +121,7 @@ pub(super) fn samples(text: &str, value: &Value, epoch: u64) -> Vec<Entry> {
         Entry::StepEnded {
             run: run(),
             step: step(),
-            end: StepEnd::Done { evidence: by(), already: false },
+            end: StepEnd::Done { evidence: by(), already: false, outputs: [("endpoint".to_owned(), by())].into() },
             took: Duration::from_nanos(1_000_000_001),
         },
         Entry::CompensationIntent { run: run(), step: step(), epoch: Epoch(epoch) },

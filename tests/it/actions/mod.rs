@@ -70,6 +70,7 @@ impl Subject {
             target: String::new(),
             service: None,
             region: None,
+            estimate: failoverd::model::HumanDuration::secs(1),
             params: json!({ family: { verb: params } }),
         };
         let action = actions::build(&spec, clients).unwrap_or_else(|error| panic!("{error}"));
@@ -143,7 +144,7 @@ impl Subject {
         let until = Instant::now() + SOON;
         loop {
             match self.verify_once().await {
-                Verified::Yes { evidence } => return Ok(evidence),
+                Verified::Yes { evidence, .. } => return Ok(evidence),
                 Verified::Failed { reason } => bail!("failed: {reason}"),
                 Verified::NotYet { evidence } if Instant::now() > until => bail!("not yet: {evidence}"),
                 Verified::NotYet { .. } => tokio::time::sleep(Duration::from_millis(50)).await,

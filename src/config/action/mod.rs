@@ -1,0 +1,246 @@
+//! The actions and their parameters, as the file has them: `src/actions` carries them out.
+//!
+//! Lives here: one file per family; each struct of parameters tells by [`Parameters`] all that plans,
+//! guards, `check` and the documentation need to know of its action. Does not live here: any call.
+//!
+//! To add an action: a struct with its documentation (it becomes the page of `failoverd actions
+//! NAME`), its [`Parameters`], one line in `families!` below, and its builder in
+//! `src/actions`.
+
+pub mod http;
+pub mod kubernetes;
+pub mod postgres;
+pub mod rds;
+pub mod redis;
+pub mod route53;
+pub mod sns;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::path::Path;
+use super::report::Report;
+use super::secret::SecretText;
+use super::shape::Step;
+use crate::model::{ActionKind, ActionSpec, EffectKind, HumanDuration, Repeat};
+
+pub use http::{HttpEffect, HttpObserve, HttpRequest};
+pub use kubernetes::{KubernetesCluster, KubernetesScale};
+pub use postgres::PostgresPromote;
+pub use rds::RdsPromoteReadReplica;
+pub use redis::RedisPromote;
+pub use route53::{ROUTE53_REGION, Route53UpsertAlias, RouteRecordType};
+pub use sns::{SnsPublish, topic_region};
+
+/// What an action's parameters tell of it, without any call.
+pub trait Parameters {
+    /// What it changes, for the guards.
+    fn effect(&self) -> EffectKind;
+
+    /// How an unknown outcome is resolved.
+    fn repeat(&self) -> Repeat {
+        Repeat::ByObservation
+    }
+
+    /// The service whose writable copy it moves; `Some` exactly where the effect is `Promote`.
+    fn service(&self) -> Option<String> {
+        None
+    }
+
+    /// The region that it calls, where it calls one.
+    fn region(&self) -> Option<String> {
+        None
+    }
+
+    /// One line for people: what it touches. Without a secret.
+    fn target(&self) -> String;
+
+    /// How long it is expected to take, until runs have measured it.
+    fn estimate(&self) -> HumanDuration;
+
+    /// The values that later steps can use, told by `verify`.
+    fn outputs(&self) -> &'static [Output] {
+        &[]
+    }
+
+    /// The parameters that are messages, as JSON pointers: templates that are filled in when the step
+    /// begins.
+    fn messages(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Tells what can be seen to be wrong before an outage; `at` is the path of the parameters.
+    fn check(&self, at: &Path, report: &mut Report<'_>);
+}
+
+/// A value that an action hands to later steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// Its name: `endpoint`.
+    pub name: &'static str,
+    /// What it is.
+    pub meaning: &'static str,
+    /// A value of its form, which stands for it in `check`.
+    pub sample: &'static str,
+}
+
+/// Declares the families, their actions, and what follows from the list.
+macro_rules! families {
+    ($(
+        $(#[doc = $about:literal])+
+        $family:ident, $actions:ident, $field:ident {
+            $( $(#[doc = $does:literal])+ $verb:ident($parameters:ty) = $kind:literal, )+
+        }
+    )+) => {
+        $(
+            $(#[doc = $about])+
+            #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+            #[serde(rename_all = "snake_case")]
+            pub enum $actions {
+                $( $(#[doc = $does])+ $verb($parameters), )+
+            }
+        )+
+
+        /// An action. In the file: `rds.promote_read_replica = { … }`.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(rename_all = "snake_case")]
+        pub enum ActionConfig {
+            $( $(#[doc = $about])+ $family($actions), )+
+        }
+
+        /// The kinds of all actions, by family, each with what it does in one line.
+        pub const KINDS: &[(&str, &str)] = &[$($( ($kind, concat!($($does),+)), )+)+];
+
+        /// The families, as keys of a step.
+        pub const FAMILIES: &[&str] = &[$( stringify!($field), )+];
+
+        impl ActionConfig {
+            /// `family.verb`, as in the file.
+            pub fn kind(&self) -> ActionKind {
+                ActionKind::new(match self {
+                    $($( Self::$family($actions::$verb(_)) => $kind, )+)+
+                })
+            }
+
+            /// What its parameters tell.
+            pub fn parameters(&self) -> &dyn Parameters {
+                match self {
+                    $($( Self::$family($actions::$verb(parameters)) => parameters, )+)+
+                }
+            }
+
+            /// The actions that a step of the file names, each with its key.
+            pub fn of_step(step: &Step) -> Vec<(&'static str, Self)> {
+                let mut found = Vec::new();
+                $( found.extend(step.$field.clone().map(|action| (stringify!($field), Self::$family(action)))); )+
+                found
+            }
+        }
+    };
+}
+
+families! {
+    /// Amazon RDS and Aurora.
+    Rds, RdsAction, rds {
+        /// Promotes a read replica to a database of its own.
+        PromoteReadReplica(RdsPromoteReadReplica) = "rds.promote_read_replica",
+    }
+    /// PostgreSQL, asked directly.
+    Postgres, PostgresAction, postgres {
+        /// Promotes a standby.
+        Promote(PostgresPromote) = "postgres.promote",
+    }
+    /// Redis, asked directly.
+    Redis, RedisAction, redis {
+        /// Promotes a replica (`REPLICAOF NO ONE`).
+        Promote(RedisPromote) = "redis.promote",
+    }
+    /// Amazon Route 53.
+    Route53, Route53Action, route53 {
+        /// Points a name to another target.
+        UpsertAlias(Route53UpsertAlias) = "route53.upsert_alias",
+    }
+    /// Kubernetes.
+    Kubernetes, KubernetesAction, kubernetes {
+        /// Sets a Deployment's replicas.
+        Scale(KubernetesScale) = "kubernetes.scale",
+    }
+    /// Amazon SNS.
+    Sns, SnsAction, sns {
+        /// Publishes a message.
+        Publish(SnsPublish) = "sns.publish",
+    }
+    /// Any HTTP endpoint.
+    Http, HttpAction, http {
+        /// Makes a request.
+        Request(HttpRequest) = "http.request",
+    }
+}
+
+impl ActionConfig {
+    /// The specification that a plan holds.
+    ///
+    /// # Errors
+    /// One line, where the parameters cannot be written as JSON (a path that is not UTF-8).
+    pub fn to_spec(&self) -> Result<ActionSpec, String> {
+        let parameters = self.parameters();
+        Ok(ActionSpec {
+            kind: self.kind(),
+            effect: parameters.effect(),
+            repeat: parameters.repeat(),
+            target: parameters.target(),
+            service: parameters.service().map(Into::into),
+            region: parameters.region().map(Into::into),
+            estimate: parameters.estimate(),
+            params: serde_json::to_value(self).map_err(|error| error.to_string())?,
+        })
+    }
+
+    /// The action of a specification.
+    ///
+    /// # Errors
+    /// One line, where the parameters are those of another version of this program.
+    pub fn from_spec(spec: &ActionSpec) -> Result<Self, String> {
+        let action: Self = serde_path_to_error::deserialize(&spec.params).map_err(|error| {
+            format!("the parameters of {} cannot be read: {}: {}", spec.kind, error.path(), error.inner())
+        })?;
+        if action.kind() == spec.kind {
+            Ok(action)
+        } else {
+            Err(format!("the step says {}, and its parameters are those of {}", spec.kind, action.kind()))
+        }
+    }
+
+    /// Tells what is wrong with its parameters; `step` is the path of its step.
+    pub fn check(&self, step: &Path, report: &mut Report<'_>) {
+        let at = self.kind().as_str().split('.').fold(step.clone(), |path, part| path.key(part));
+        self.parameters().check(&at, report);
+    }
+}
+
+/// The name of a service for the guard "one promotion per service and epoch".
+fn service(report: &mut Report<'_>, at: &Path, service: Option<&str>) {
+    if let Some(service) = service {
+        super::check::plain_value(report, &at.key("service"), service);
+    }
+}
+
+/// An address without what may be secret in it: its user, query and fragment are left out.
+fn shown(text: &SecretText) -> String {
+    match text {
+        SecretText::Reference(secret) => format!("the address in {secret}"),
+        SecretText::Plain(plain) => match url::Url::parse(plain) {
+            Ok(mut url) => {
+                let _ = url.set_password(None);
+                let _ = url.set_username("");
+                url.set_query(None);
+                url.set_fragment(None);
+                url.to_string()
+            }
+            Err(_) => super::redact::redact(plain, &[]),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+use serde_json::json;
+
+use super::*;
+
+fn action(value: serde_json::Value) -> ActionConfig {
+    serde_json::from_value(value).unwrap()
+}
+
+#[test]
+fn every_action_comes_back_out_of_its_specification() {
+    for (value, effect, repeat, service, region) in [
+        (
+            json!({ "rds": { "promote_read_replica": { "region": "us-west-2", "instance": "shop" } } }),
+            EffectKind::Promote,
+            Repeat::ByObservation,
+            Some("shop"),
+            Some("us-west-2"),
+        ),
+        (
+            json!({ "postgres": { "promote": { "url": { "file": "/x" } } } }),
+            EffectKind::Promote,
+            Repeat::ByObservation,
+            Some("postgres"),
+            None,
+        ),
+        (
+            json!({ "redis": { "promote": { "url": "redis://cache", "service": "sessions" } } }),
+            EffectKind::Promote,
+            Repeat::ByObservation,
+            Some("sessions"),
+            None,
+        ),
+        (
+            json!({ "route53": { "upsert_alias": { "zone": "Z1", "name": "a.example", "values": ["b"], "ttl": "1m" } } }),
+            EffectKind::Route,
+            Repeat::ByObservation,
+            None,
+            Some("us-east-1"),
+        ),
+        (
+            json!({ "kubernetes": { "scale": { "deployment": "shop/api", "replicas": 3 } } }),
+            EffectKind::Scale,
+            Repeat::ByObservation,
+            None,
+            None,
+        ),
+        (
+            json!({ "sns": { "publish": { "topic": "arn:aws:sns:eu-west-1:123456789012:x", "message": "m" } } }),
+            EffectKind::Notify,
+            Repeat::AtLeastOnce,
+            None,
+            Some("eu-west-1"),
+        ),
+        (
+            json!({ "http": { "request": { "url": "https://x", "effect": "fence" } } }),
+            EffectKind::Fence,
+            Repeat::Never,
+            None,
+            None,
+        ),
+    ] {
+        let action = action(value);
+        let spec = action.to_spec().unwrap();
+        assert_eq!((spec.effect, spec.repeat), (effect, repeat), "{}", spec.kind);
+        assert_eq!(spec.service.as_ref().map(|name| name.as_str()), service);
+        assert_eq!(spec.region.as_ref().map(|name| name.as_str()), region);
+        let json = serde_json::to_string(&spec).unwrap();
+        let spec: ActionSpec = serde_json::from_str(&json).unwrap();
+        assert_eq!(ActionConfig::from_spec(&spec), Ok(action));
+    }
+}
+
+#[test]
+fn a_request_is_repeated_only_where_that_is_safe() {
+    let repeat = |extra: serde_json::Value| {
+        let mut request = json!({ "url": "https://x" });
+        request.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        action(json!({ "http": { "request": request } })).parameters().repeat()
+    };
+    assert_eq!(repeat(json!({})), Repeat::Never);
+    assert_eq!(repeat(json!({ "method": "PUT" })), Repeat::AtLeastOnce);
+    assert_eq!(repeat(json!({ "method": "put", "idempotent": false })), Repeat::Never);
+    assert_eq!(repeat(json!({ "idempotent": true })), Repeat::AtLeastOnce);
+    assert_eq!(repeat(json!({ "observe": { "url": "https://x", "contains": "y" } })), Repeat::ByObservation);
+}
+
+#[test]
+fn a_foreign_specification_is_refused_and_not_guessed() {
+    let mut spec = action(json!({ "redis": { "promote": { "url": "redis://cache" } } })).to_spec().unwrap();
+    spec.kind = "postgres.promote".into();
+    assert!(ActionConfig::from_spec(&spec).unwrap_err().contains("redis.promote"));
+    spec.params = json!({ "redis": { "promote": { "url": "redis://cache", "new": 1 } } });
+    assert!(ActionConfig::from_spec(&spec).unwrap_err().contains("new"));
+}
+
+#[test]
+fn a_target_shows_no_credentials() {
+    let action = action(json!({ "http": { "request": { "url": "https://u:p@x.example/a?token=t" } } }));
+    assert_eq!(action.parameters().target(), "POST https://x.example/a");
+}
