@@ -14,6 +14,7 @@ fn spec(kind: &str, params: Value) -> ActionSpec {
         service: None,
         region: None,
         estimate: crate::model::HumanDuration::secs(1),
+        messages: Vec::new(),
         params: json!({ family: { verb: params } }),
     }
 }

@@ -67,10 +67,18 @@ pub enum Verb {
     },
     /// Print the JSON Schema of the configuration
     Schema,
+    /// What a step can do: every action, or all about one
+    Actions {
+        /// The action
+        name: Option<String>,
+    },
     /// Look at a plan without doing it: what each step would find now
     Plan {
         /// The plan; may be left out where there is only one
         name: Option<String>,
+        /// A parameter of the plan
+        #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
+        set: Vec<(String, String)>,
         /// How long to look at most
         #[arg(long, value_name = "TIME", default_value = "15s")]
         within: HumanDuration,
@@ -121,6 +129,8 @@ pub enum Verb {
     },
     /// Carry out a scenario's plan now
     Failover(Failover),
+    /// Carry out a plan now, with its parameters
+    Execute(Execute),
     /// The runs, or one with its steps
     Runs {
         /// The run
@@ -172,6 +182,36 @@ pub struct Failover {
     pub watch: bool,
 }
 
+/// `failoverd execute`.
+#[derive(Clone, Debug, Args)]
+pub struct Execute {
+    /// The plan
+    pub plan: String,
+    /// A parameter of the plan
+    #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
+    pub set: Vec<(String, String)>,
+    /// The primary still answers: do the steps that drain and demote it as well
+    #[arg(long)]
+    pub graceful: bool,
+    /// So much data may be lost, for example 30s
+    #[arg(long, value_name = "TIME")]
+    pub allow_data_loss: Option<HumanDuration>,
+    /// Do not ask; needed where there is no terminal
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Follow the run to its end
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// `NAME=VALUE`.
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".into()),
+    }
+}
+
 /// `failoverd step`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum StepVerb {
@@ -181,6 +221,15 @@ pub enum StepVerb {
     Skip(StepName),
     /// Yes to an approval step
     Approve(StepName),
+    /// A task is done; also one that a run left open
+    Done {
+        /// Which.
+        #[command(flatten)]
+        of: StepName,
+        /// What there is to say of it
+        #[arg(long)]
+        note: Option<String>,
+    },
 }
 
 /// Which step.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 
-use super::args::{Approve, Failover, StepVerb};
+use super::args::{Approve, Execute, Failover, StepVerb};
 use super::context::{Context, confirm, now};
 use super::exit::{Exit, Failure, print, print_json};
 use super::render::incident::render_incident;
@@ -13,7 +13,7 @@ use super::show::unknown;
 use super::watch::Until;
 use crate::core::view::{IncidentView, ScenarioView};
 use crate::core::{Answer, Command};
-use crate::model::{HumanDuration, IncidentId, ScenarioName, Truth, WallTime};
+use crate::model::{HumanDuration, IncidentId, RunKind, ScenarioName, Truth, WallTime};
 
 impl Context {
     /// Gives a command and shows the answer.
@@ -106,17 +106,40 @@ impl Context {
         if args.watch { self.watch(Until::after(answer.run)).await } else { Ok(()) }
     }
 
+    /// `failoverd execute`.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn execute(&self, args: &Execute) -> Result<(), Failure> {
+        let kind = if args.graceful { RunKind::Graceful } else { RunKind::Ungraceful };
+        if !args.yes {
+            let with: Vec<String> = args.set.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+            let with = if with.is_empty() { String::new() } else { format!(" with {}", with.join(", ")) };
+            confirm(&format!("Carry out plan {}{with} now ({kind})?", args.plan))?;
+        }
+        let parameters = args.set.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+        let command = Command::Execute {
+            plan: args.plan.as_str().into(),
+            parameters,
+            kind,
+            allow_data_loss: args.allow_data_loss,
+        };
+        let answer = self.give(command).await?;
+        if args.watch { self.watch(Until::after(answer.run)).await } else { Ok(()) }
+    }
+
     /// `failoverd step`.
     ///
     /// # Errors
     /// [`Failure`].
     pub async fn step(&self, verb: &StepVerb) -> Result<(), Failure> {
-        let (StepVerb::Retry(of) | StepVerb::Skip(of) | StepVerb::Approve(of)) = verb;
+        let (StepVerb::Retry(of) | StepVerb::Skip(of) | StepVerb::Approve(of) | StepVerb::Done { of, .. }) = verb;
         let (run, step) = (of.run.as_deref().map(Into::into), of.step.as_str().into());
         let command = match verb {
             StepVerb::Retry(_) => Command::StepRetry { run, step },
             StepVerb::Skip(_) => Command::StepSkip { run, step },
             StepVerb::Approve(_) => Command::StepApprove { run, step },
+            StepVerb::Done { note, .. } => Command::StepDone { run, step, note: note.clone() },
         };
         self.give(command).await.map(drop)
     }

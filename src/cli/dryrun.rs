@@ -18,7 +18,7 @@ use crate::actions;
 use crate::clients::Clients;
 use crate::config::Loaded;
 use crate::core::plan::{critical_path, topological};
-use crate::model::{Epoch, Plan, Settings, Step, StepName, Work};
+use crate::model::{Epoch, Given, Plan, Reference, Settings, Step, StepGuard, StepName, Work};
 use crate::ports::{ActionContext, Authority, Denied};
 
 /// So many steps look at the same time.
@@ -37,9 +37,15 @@ impl Authority for NothingMayChange {
 ///
 /// # Errors
 /// [`Failure`]; exit code 1 where a step stands in the way of a run.
-pub async fn plan(global: &Global, name: Option<&str>, within: Duration) -> Result<(), Failure> {
+pub async fn plan(
+    global: &Global,
+    name: Option<&str>,
+    within: Duration,
+    set: &[(String, String)],
+) -> Result<(), Failure> {
     let loaded = load_or_tell(global, &load_options(global, true))?;
     let plan = choose(&loaded.settings, name)?;
+    let plan = &with_values(plan, set)?;
     let looks = look_at_all(&loaded, plan, within, global.json).await;
     let dry = assemble(&loaded.settings, plan, looks);
     if global.json {
@@ -65,6 +71,18 @@ fn choose<'a>(settings: &'a Settings, name: Option<&str>) -> Result<&'a Plan, Fa
             "there is more than one plan; name one of: {}",
             names().collect::<Vec<_>>().join(", ")
         ))),
+    }
+}
+
+/// The plan with what is given. Without a value that it needs it is shown all the same, and what needs
+/// that value is not looked at; but a value that is given is not ignored.
+fn with_values(plan: &Plan, set: &[(String, String)]) -> Result<Plan, Failure> {
+    let typed: Given = set.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+    let given = plan.read(&typed).and_then(|given| plan.with(&given));
+    match given {
+        Ok(plan) => Ok(plan),
+        Err(_) if set.is_empty() => Ok(plan.clone()),
+        Err(why) => Err(Failure::usage(why)),
     }
 }
 
@@ -101,7 +119,18 @@ fn spinner(steps: usize, quiet: bool) -> ProgressBar {
 }
 
 async fn look(step: &Step, clients: &Arc<Clients>, deadline: Instant) -> Look {
+    let left_out = |guard: &&StepGuard| match guard {
+        StepGuard::Parameter { value, is, .. } => Reference::of(value).is_none() && !is.contains(value),
+        StepGuard::Step { .. } | StepGuard::Holds(_) => false,
+    };
+    if let Some(guard) = step.terms.when.iter().find(left_out) {
+        return Look::LeftOut { why: format!("{guard} does not hold") };
+    }
     let Some(spec) = step.work.action() else { return Look::ByDaemon };
+    let open: Vec<String> = Reference::all_in(&spec.params).iter().map(|(_, open)| open.to_string()).collect();
+    if !open.is_empty() {
+        return Look::Later { values: open.join(", ") };
+    }
     let action = match actions::build(spec, clients) {
         Ok(action) => action,
         Err(error) => return Look::Broken { reason: error.to_string() },
@@ -125,7 +154,8 @@ fn target(work: &Work) -> String {
     match work {
         Work::Action(spec) => spec.target.clone(),
         Work::Wait { duration } => duration.to_string(),
-        Work::Approval { message } => message.clone(),
+        Work::Approval { message } | Work::Task { message, .. } => message.clone(),
+        Work::Gather { of, minimum } => format!("{minimum} of {} steps", of.len()),
         Work::VerifyProbe { probe, hold } => format!("{probe} is up for {hold}"),
     }
 }

@@ -3,6 +3,7 @@
 //! Lives here: the command line, what is shown, the exit codes. Does not live here: anything that
 //! decides; a verb reads a view or gives a command. Imports everything but the daemon's insides.
 
+mod actions;
 pub mod args;
 pub mod ask;
 pub mod check;
@@ -31,7 +32,8 @@ pub async fn dispatch(global: &Global, verb: &Verb) -> Result<(), Failure> {
         Verb::Run { .. } => Err(Failure::new(Exit::Failed, "internal", "`run` is not carried out here")),
         Verb::Check { no_inspect } => check::check(global, !no_inspect),
         Verb::Schema => print_json(&crate::config::schema()),
-        Verb::Plan { name, within } => dryrun::plan(global, name.as_deref(), within.get()).await,
+        Verb::Actions { name } => actions::actions(global.json, name.as_deref()),
+        Verb::Plan { name, within, set } => dryrun::plan(global, name.as_deref(), within.get(), set).await,
         Verb::Completions { shell } => completions(*shell),
         _ => talk(&Context::new(global)?, verb).await,
     }
@@ -52,12 +54,18 @@ async fn talk(context: &Context, verb: &Verb) -> Result<(), Failure> {
         Verb::Deny { incident } => context.deny(incident.as_deref()).await,
         Verb::Ack { incident } => context.ack(incident.as_deref()).await,
         Verb::Failover(args) => context.failover(args).await,
+        Verb::Execute(args) => context.execute(args).await,
         Verb::Step(verb) => context.step(verb).await,
         Verb::Abort { run } => give(Command::Abort { run: run.as_deref().map(Into::into) }).await,
         Verb::Pause => give(Command::Pause).await,
         Verb::Resume => give(Command::Resume).await,
         Verb::Mode { mode } => give(Command::Mode { mode: mode.mode() }).await,
-        Verb::Run { .. } | Verb::Check { .. } | Verb::Schema | Verb::Plan { .. } | Verb::Completions { .. } => {
+        Verb::Run { .. }
+        | Verb::Check { .. }
+        | Verb::Schema
+        | Verb::Actions { .. }
+        | Verb::Plan { .. }
+        | Verb::Completions { .. } => {
             Err(Failure::new(Exit::Failed, "internal", "this verb does not talk to the daemon"))
         }
     }

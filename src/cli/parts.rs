@@ -9,7 +9,7 @@ use crate::config::LoadedProbe;
 use crate::config::path::Path;
 use crate::config::report::Report;
 use crate::config::shape::File;
-use crate::model::Settings;
+use crate::model::{Given, Reference, Settings};
 use crate::notify;
 use crate::probes::{self, ProbeClients, ProbeContext};
 
@@ -32,7 +32,13 @@ pub fn check(file: &File, settings: &Settings, probes: &[LoadedProbe], report: &
     let clients = Arc::new(Clients::new(&file.limits));
     for plan in &settings.plans {
         let steps = root.key("plans").key(plan.name.as_str()).key("steps");
+        // What is left open is built when it is known. Where all has a default, that is what is built.
+        let given = plan.with(&Given::new());
+        let plan = given.as_ref().unwrap_or(plan);
         for (step, spec) in plan.steps.iter().filter_map(|step| Some((step, step.work.action()?))) {
+            if !Reference::all_in(&spec.params).is_empty() {
+                continue;
+            }
             refuse(report, &steps.key(step.name.as_str()), actions::build(spec, &clients).err());
         }
     }

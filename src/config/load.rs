@@ -13,7 +13,7 @@ use super::path::Path;
 use super::probe::ProbeKind;
 use super::report::{Report, file_fault, text_faults};
 use super::shape::File;
-use super::{read, suggest};
+use super::{expand, read, references, suggest};
 use crate::model::{ProbeName, ProbeSettings, Settings};
 
 /// Where the configuration is found unless something else is said.
@@ -103,8 +103,12 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Faults> {
             return Err(report.finish());
         }
     };
+    let order = expand::expand(&mut tree, &mut report);
+    let references = references::take(&mut tree, &mut report);
     let made = read::read(&mut tree, &mut report).map(|file| {
-        let (settings, probes) = check::all(&file, &mut report);
+        // What stands for a value that is not known yet is not looked at.
+        references.values().flatten().for_each(|taken| report.set_broken(&taken.path));
+        let (settings, probes) = check::all(&file, &order, &references, &mut report);
         if let Some(further) = options.further {
             further(&file, &settings, &probes, &mut report);
         }

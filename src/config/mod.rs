@@ -6,6 +6,7 @@
 
 pub mod action;
 pub mod check;
+pub mod expand;
 pub mod fault;
 pub mod layers;
 pub mod lists;
@@ -14,6 +15,7 @@ pub mod path;
 pub mod probe;
 pub mod read;
 pub mod redact;
+pub mod references;
 pub mod report;
 pub mod schema;
 pub mod secret;

@@ -30,6 +30,8 @@ pub struct Report<'a> {
     /// an echo of the first fault, and not told.
     broken: BTreeSet<Path>,
     hidden: Vec<Path>,
+    /// Values that were written elsewhere: `(here, there)`.
+    aliases: Vec<(Path, Path)>,
     inspects: bool,
 }
 
@@ -37,7 +39,7 @@ impl<'a> Report<'a> {
     /// An empty report on these layers. `inspects`: are the files and variables looked at that the
     /// configuration refers to?
     pub fn new(layers: &'a Layers, inspects: bool) -> Self {
-        Self { layers, drafts: Vec::new(), broken: BTreeSet::new(), hidden: Vec::new(), inspects }
+        Self { layers, drafts: Vec::new(), broken: BTreeSet::new(), hidden: Vec::new(), aliases: Vec::new(), inspects }
     }
 
     /// Are the files and variables looked at that the configuration refers to?
@@ -88,9 +90,30 @@ impl<'a> Report<'a> {
         self.push(Level::Warning, code, path, false, message.into(), fix.into());
     }
 
+    /// What is at or below `here` was written at or below `there`.
+    pub fn alias(&mut self, here: Path, there: Path) {
+        self.aliases.push((here, there));
+    }
+
+    /// Where the value at this path was written. A step of a child plan may come from a list of it:
+    /// so one alias may lead to another.
+    fn written_at(&self, path: &Path) -> Path {
+        let mut path = path.clone();
+        for _ in 0..2 {
+            let Some((here, there)) = self.aliases.iter().find(|(here, _)| path.starts_with(here)) else { break };
+            path = Path(there.0.iter().chain(&path.0[here.0.len()..]).cloned().collect());
+        }
+        path
+    }
+
     fn push(&mut self, level: Level, code: &'static str, path: &Path, key: bool, message: String, fix: String) {
         if !self.is_broken(path) {
-            self.drafts.push(Draft { level, code, path: path.clone(), key, message, fix });
+            let path = self.written_at(path);
+            let told = |draft: &Draft| draft.code == code && draft.path == path && draft.message == message;
+            // A step that was written once may be looked at several times.
+            if self.aliases.is_empty() || !self.drafts.iter().any(told) {
+                self.drafts.push(Draft { level, code, path, key, message, fix });
+            }
         }
     }
 
@@ -101,7 +124,8 @@ impl<'a> Report<'a> {
 
     /// Could this value, or one above it, not be read?
     pub fn is_broken(&self, path: &Path) -> bool {
-        self.broken.iter().any(|broken| path.starts_with(broken))
+        let written = self.written_at(path);
+        self.broken.iter().any(|broken| path.starts_with(broken) || written.starts_with(broken))
     }
 
     /// Could this value, or one above or below it, not be read?

@@ -1,6 +1,7 @@
 //! The shape of the file: what `toml` is read into, before anything is checked across it.
 
 mod outputs;
+mod plans;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,11 +9,14 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::action::{HttpAction, KubernetesAction, PostgresAction, RdsAction, RedisAction, Route53Action, SnsAction};
 use super::probe::{DnsProbe, HttpProbe, PostgresProbe, RedisProbe, TcpProbe};
 pub use outputs::{Control, Limits, Log, LogFormat, Metrics, NotifyFrom, NotifyRoute, NotifySns, NotifyWebhook};
+pub use plans::{
+    Approval, FenceNeed, Gather, ParameterTable, PlanTable, RunPlan, Scope, Step, Task, VerifyAction, VerifyProbe,
+    WhenConfig, WhenParameter, WhenStep,
+};
 
-use crate::model::{HumanDuration, Mode, OnError, OnNoAnswer, Retry, Severity};
+use crate::model::{HumanDuration, Mode, OnNoAnswer, Retry, Severity};
 
 /// The whole file.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -380,93 +384,4 @@ pub struct ConditionTable {
     /// How much it counts within an `at_least` (default 1).
     #[serde(default)]
     pub weight: Option<u32>,
-}
-
-/// A plan.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PlanTable {
-    /// From this step's intent on, the run goes forward only (default: the first promotion).
-    #[serde(default)]
-    pub point_of_no_return: Option<String>,
-    /// The steps.
-    pub steps: BTreeMap<String, Step>,
-}
-
-/// A step. Exactly one action.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Step {
-    /// The steps that come before it.
-    #[serde(default)]
-    pub after: Vec<String>,
-    /// For the whole step.
-    #[serde(default)]
-    pub timeout: Option<HumanDuration>,
-    /// Retries.
-    #[serde(default)]
-    pub retry: Option<Retry>,
-    /// What happens when it cannot be done (default: `park`; `continue` for a notification).
-    #[serde(default)]
-    pub on_error: Option<OnError>,
-    /// How long it is expected to take, until runs have measured it.
-    #[serde(default)]
-    pub estimate: Option<HumanDuration>,
-    /// Amazon RDS.
-    #[serde(default)]
-    pub rds: Option<RdsAction>,
-    /// PostgreSQL.
-    #[serde(default)]
-    pub postgres: Option<PostgresAction>,
-    /// Redis.
-    #[serde(default)]
-    pub redis: Option<RedisAction>,
-    /// Amazon Route 53.
-    #[serde(default)]
-    pub route53: Option<Route53Action>,
-    /// Kubernetes.
-    #[serde(default)]
-    pub kubernetes: Option<KubernetesAction>,
-    /// Amazon SNS.
-    #[serde(default)]
-    pub sns: Option<SnsAction>,
-    /// Any HTTP endpoint.
-    #[serde(default)]
-    pub http: Option<HttpAction>,
-    /// A named probe must be Up.
-    #[serde(default)]
-    pub verify: Option<VerifyAction>,
-    /// A person must say yes.
-    #[serde(default)]
-    pub approval: Option<Approval>,
-    /// Lets time pass.
-    #[serde(default)]
-    pub wait: Option<HumanDuration>,
-}
-
-/// Checks.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum VerifyAction {
-    /// A named probe must be Up.
-    Probe(VerifyProbe),
-}
-
-/// `verify.probe`.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct VerifyProbe {
-    /// The probe.
-    pub probe: String,
-    /// Without interruption (default 0s: one fresh look).
-    #[serde(default, rename = "for")]
-    pub hold: HumanDuration,
-}
-
-/// `approval`.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Approval {
-    /// What the person is asked.
-    pub message: String,
 }

@@ -251,10 +251,12 @@ pub fn command_name(command: &Command) -> &'static str {
         Command::Approve { .. } => "approve",
         Command::Deny { .. } => "deny",
         Command::Failover { .. } => "failover",
+        Command::Execute { .. } => "execute",
         Command::Abort { .. } => "abort",
         Command::StepRetry { .. } => "step_retry",
         Command::StepSkip { .. } => "step_skip",
         Command::StepApprove { .. } => "step_approve",
+        Command::StepDone { .. } => "step_done",
     }
 }
 

@@ -40,6 +40,7 @@ impl Role {
             Command::Approve { .. }
             | Command::Deny { .. }
             | Command::Failover { .. }
+            | Command::Execute { .. }
             | Command::StepApprove { .. }
             // What is left out may be the very question, or the promotion that a route waits for.
             | Command::StepSkip { .. }
@@ -50,6 +51,7 @@ impl Role {
             | Command::Ack { .. }
             | Command::Abort { .. }
             | Command::StepRetry { .. }
+            | Command::StepDone { .. }
             | Command::Mode { mode: Some(Mode::Approve | Mode::AlertOnly) } => Self::Operator,
         }
     }

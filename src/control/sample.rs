@@ -38,6 +38,7 @@ pub(crate) fn quiet() -> StatusView {
         Some(Facts { role: Some(Role::Replica), lag: Some(lag), streaming: Some(true), ..Facts::default() });
     StatusView {
         name: "shop".into(),
+        tasks: Vec::new(),
         at: NOW,
         started: ago(86_400 * 3),
         mode: Mode::Approve,

@@ -34,6 +34,8 @@ pub struct Brain {
     pub(super) tilt_until: Option<MonoTime>,
     pub(super) doubt: Option<String>,
     pub(super) ending: bool,
+    /// When each open task is told next.
+    pub(super) reminders: super::tasks::Reminders,
     pub(super) effects: Vec<Effect>,
     /// Somebody waits for each observation: an incident is open or a run is active.
     attentive: bool,
@@ -63,6 +65,7 @@ impl Brain {
             tilt_until: None,
             doubt: None,
             ending: false,
+            reminders: super::tasks::Reminders::new(),
             effects: Vec::new(),
             attentive: true,
             next_call: 0,
@@ -174,6 +177,7 @@ impl Brain {
                 break;
             }
         }
+        self.remind(now);
         self.set_paces();
         self.attentive = self.driver.is_some() || self.watches.iter().any(Watch::is_attentive);
         self.wake = self.earliest_wake(now.mono);
@@ -185,6 +189,8 @@ impl Brain {
         let expiries = expiries.map(|at| at + std::time::Duration::from_nanos(1));
         let watches = self.watches.iter().filter_map(|watch| watch.wake);
         let driver = self.driver.as_ref().and_then(Driver::earliest_wake);
+        let reminders = self.reminders.values().copied();
+        let driver = driver.into_iter().chain(reminders);
         expiries.chain(watches).chain(driver).chain(self.tilt_until).filter(|at| *at > now).min()
     }
 
@@ -224,7 +230,7 @@ impl Brain {
         let known = std::mem::take(&mut self.hashes);
         let hash = |plan: &Plan| {
             let same = was.and_then(|was| was.plan(&plan.name)).is_some_and(|was| was == plan);
-            known.get(&plan.name).filter(|_| same).cloned().unwrap_or_else(|| plan.hash())
+            known.get(&plan.name).filter(|_| same).cloned().unwrap_or_else(|| as_given(plan).hash())
         };
         self.hashes = self.settings.plans.iter().map(|plan| (plan.name.clone(), hash(plan))).collect();
         self.watches = self.settings.scenarios.iter().map(|_| Watch::default()).collect();
@@ -424,4 +430,13 @@ fn body(incident: &super::incident::Incident) -> String {
     let from = incident.timeline.len().saturating_sub(12);
     let lines: Vec<String> = incident.timeline[from..].iter().map(|(at, line)| format!("{at} {line}")).collect();
     lines.join("\n")
+}
+
+/// The plan as it is carried out where nobody gives it anything: with the defaults of its parameters. One
+/// that has none for some can only be carried out by hand.
+fn as_given(plan: &Plan) -> std::borrow::Cow<'_, Plan> {
+    match plan.with(&crate::model::Given::new()) {
+        Ok(given) if !plan.parameters.is_empty() => std::borrow::Cow::Owned(given),
+        _ => std::borrow::Cow::Borrowed(plan),
+    }
 }

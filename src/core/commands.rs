@@ -6,8 +6,8 @@ use super::incident::Incident;
 use super::run::{Doing, done, find};
 use super::run_ledger::StepState;
 use crate::model::{
-    Entry, HumanDuration, IncidentId, Mode, Now, PlanHash, RunId, ScenarioName, ScenarioSettings, StepEnd, StepName,
-    Trigger, Work,
+    Condition, Entry, Given, HumanDuration, IncidentId, Mode, Now, Plan, PlanHash, PlanName, RunId, RunKind,
+    ScenarioName, ScenarioSettings, StepEnd, StepName, Trigger, Work,
 };
 
 fn refuse(code: &str, message: impl Into<String>) -> Refusal {
@@ -32,10 +32,14 @@ impl Brain {
             }
             Command::Deny { incident } => self.answer(now, by, &incident, false, None, None),
             Command::Failover { scenario, allow_data_loss } => self.failover(now, by, &scenario, allow_data_loss),
+            Command::Execute { plan, parameters, kind, allow_data_loss } => {
+                self.execute(now, by, &plan, &parameters, kind, allow_data_loss)
+            }
             Command::Abort { run } => self.abort(now, by, run),
             Command::StepRetry { run, step } => self.step_retry(now, by, run, &step),
             Command::StepSkip { run, step } => self.step_skip(now, by, run, &step),
             Command::StepApprove { run, step } => self.step_approve(now, by, run, &step),
+            Command::StepDone { run, step, note } => self.step_done(now, by, run, &step, note.as_deref()),
         };
         let result = match &reply {
             Ok(answer) => answer.text.clone(),
@@ -61,7 +65,10 @@ impl Brain {
         // The time that a step waited for a person is not its own.
         if let Some(driver) = &mut self.driver {
             let waited = |doing: &Doing| {
-                matches!(doing, Doing::Ready { .. } | Doing::Backoff { .. } | Doing::Asking | Doing::Holding { .. })
+                matches!(
+                    doing,
+                    Doing::Ready { .. } | Doing::Backoff { .. } | Doing::Asking { .. } | Doing::Holding { .. }
+                )
             };
             for activity in driver.steps.iter_mut().filter(|activity| waited(&activity.doing)) {
                 let timeout = activity.deadline.zip(activity.started).map(|(end, start)| end.since(start));
@@ -166,15 +173,78 @@ impl Brain {
         allow_data_loss: Option<HumanDuration>,
     ) -> Result<Answer, Refusal> {
         let scenario = self.scenario(name)?;
-        if self.mode_of(&scenario) == Mode::AlertOnly {
+        let plan = scenario.plan.as_ref().and_then(|plan| self.settings.plan(plan));
+        let plan = plan.ok_or_else(|| refuse("guard", format!("scenario {name} names no plan")))?;
+        let plan = plan.with(&Given::new()).map_err(|why| refuse("guard", why))?;
+        self.by_hand(now, by, &scenario, plan, RunKind::Ungraceful, allow_data_loss)
+    }
+
+    /// Carries out a plan, with its parameters. Where a scenario names the plan, what protects that
+    /// scenario's data is asked as for `failover`.
+    fn execute(
+        &mut self,
+        now: Now,
+        by: &str,
+        name: &PlanName,
+        parameters: &Given,
+        kind: RunKind,
+        allow_data_loss: Option<HumanDuration>,
+    ) -> Result<Answer, Refusal> {
+        let Some(plan) = self.settings.plan(name) else {
+            let known: Vec<&str> = self.settings.plans.iter().map(|plan| plan.name.as_str()).collect();
+            return Err(refuse("not_found", format!("there is no plan {name}; there are: {}", known.join(", "))));
+        };
+        let parameters = plan.read(parameters).map_err(|why| refuse("bad_parameters", why))?;
+        let plan = plan.with(&parameters).map_err(|why| refuse("bad_parameters", why))?;
+        let of_plan = self.settings.scenarios.iter().filter(|scenario| scenario.plan.as_ref() == Some(name));
+        // The one that has an incident now, else the first that names it.
+        let scenario = of_plan
+            .clone()
+            .find(|scenario| self.ledger.open_incident(&scenario.name).is_some())
+            .or_else(|| of_plan.clone().next())
+            .cloned();
+        let scenario = scenario.unwrap_or_else(|| self.scenario_of(&plan));
+        self.by_hand(now, by, &scenario, plan, kind, allow_data_loss)
+    }
+
+    /// What stands for the scenario of a plan that none names.
+    fn scenario_of(&self, plan: &Plan) -> ScenarioSettings {
+        let estimate = || super::plan::critical_path(plan, |step| step.estimate.get()).total;
+        ScenarioSettings {
+            name: plan.name.as_str().into(),
+            severity: crate::model::Severity("by hand".into()),
+            service: self.settings.name.as_str().into(),
+            mode: Mode::Auto,
+            on_no_answer: crate::model::OnNoAnswer::Hold,
+            when: Condition::Any(Vec::new()),
+            unless: Vec::new(),
+            requires: Vec::new(),
+            confirm_for: HumanDuration::ZERO,
+            rto: plan.rto.unwrap_or_else(|| HumanDuration(estimate())),
+            rpo: None,
+            replication: Vec::new(),
+            plan: Some(plan.name.clone()),
+        }
+    }
+
+    fn by_hand(
+        &mut self,
+        now: Now,
+        by: &str,
+        scenario: &ScenarioSettings,
+        plan: Plan,
+        kind: RunKind,
+        allow_data_loss: Option<HumanDuration>,
+    ) -> Result<Answer, Refusal> {
+        if self.mode_of(scenario) == Mode::AlertOnly {
             let what = "alert-only: `failoverd mode approve` first, or change the mode in the configuration";
             return Err(refuse("guard", what));
         }
-        let incident = self.ledger.open_incident(name).cloned();
-        let mut guards = self.standing_guards(now, &scenario);
-        guards.extend(self.target_guards(now, &scenario, incident.as_ref()));
-        let allowed = allow_data_loss.map(|loss| (loss, self.loss_shown(&scenario, now.mono)));
-        let loss = self.data_loss(&scenario, now.mono, allowed);
+        let incident = self.ledger.open_incident(&scenario.name).cloned();
+        let mut guards = self.standing_guards(now, scenario);
+        guards.extend(self.target_guards(now, scenario, incident.as_ref()));
+        let allowed = allow_data_loss.map(|loss| (loss, self.loss_shown(scenario, now.mono)));
+        let loss = self.data_loss(scenario, now.mono, allowed);
         let reason =
             guards.into_iter().filter(|guard| guard.name != "data_loss").find_map(|guard| guard.holds).or(loss);
         if let Some(reason) = reason {
@@ -187,7 +257,7 @@ impl Brain {
             return Err(refuse("guard", format!("{reason}{hint}")));
         }
         let trigger = Trigger::Manual { by: by.to_owned(), allow_data_loss: allow_data_loss.map(HumanDuration::get) };
-        match self.start_run(now, &scenario, incident.as_ref(), trigger) {
+        match self.start_plan(now, scenario, incident.as_ref(), trigger, plan, kind) {
             Some(run) => Ok(Answer { text: format!("run {run} started"), run: Some(run) }),
             None => Err(refuse("guard", "the run could not be started; see `failoverd explain`")),
         }
@@ -271,9 +341,52 @@ impl Brain {
         Ok(Answer { text: format!("step {name} approved"), run: Some(id) })
     }
 
+    /// A task was done; also one of a run that has ended.
+    fn step_done(
+        &mut self,
+        now: Now,
+        by: &str,
+        run: Option<RunId>,
+        name: &StepName,
+        note: Option<&str>,
+    ) -> Result<Answer, Refusal> {
+        let id = self.run_of_task(run, name)?;
+        let run = &self.ledger.runs[&id];
+        let Some((index, _)) = find(run, name) else {
+            return Err(refuse("not_found", format!("run {id} has no step {name}")));
+        };
+        let waits = matches!(run.steps[index].state, StepState::Pending | StepState::Parked { .. });
+        if !matches!(run.plan.steps[index].work, Work::Task { .. }) || !waits || !run.is_ready(index) {
+            return Err(refuse("not_now", format!("step {name} is no task that waits for somebody")));
+        }
+        let note = note.map(|note| format!(": {}", note.chars().take(1000).collect::<String>())).unwrap_or_default();
+        self.end_by_hand(now, &id, index, name, done(format!("done by {by}{note}"), false));
+        Ok(Answer { text: format!("task {name} of run {id} is done"), run: Some(id) })
+    }
+
+    /// The run that is meant: the one named, else the active one, else the one that left such a task open.
+    fn run_of_task(&self, run: Option<RunId>, name: &StepName) -> Result<RunId, Refusal> {
+        if let Some(run) = run {
+            let known = self.ledger.runs.contains_key(&run);
+            return if known { Ok(run) } else { Err(refuse("not_found", format!("there is no run {run}"))) };
+        }
+        let active = self.ledger.active_run().filter(|run| run.index(name).is_some()).map(|run| run.id.clone());
+        let mut open: Vec<RunId> =
+            self.tasks().into_iter().filter(|task| task.step == *name).map(|task| task.run).collect();
+        match (active, open.len()) {
+            (Some(active), _) => Ok(active),
+            (None, 1) => Ok(open.remove(0)),
+            (None, 0) => Err(refuse("not_found", format!("no task {name} is open"))),
+            (None, _) => Err(refuse("not_found", format!("several runs left a task {name} open: name one with --run"))),
+        }
+    }
+
     fn end_by_hand(&mut self, now: Now, run: &RunId, index: usize, step: &StepName, end: StepEnd) {
-        let started = self.driver.as_ref().and_then(|driver| driver.steps[index].started);
+        let of_driver = self.driver.as_ref().filter(|driver| driver.run == *run);
+        let started = of_driver.and_then(|driver| driver.steps[index].started);
         let took = now.mono.since(started.unwrap_or(now.mono));
+        let was = self.ledger.runs[run].is_recovered();
         self.commit(now, Entry::StepEnded { run: run.clone(), step: step.clone(), end, took });
+        self.tell_recovery(now, run, was);
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    CallId, CallOutcome, Cause, FailureDomain, Health, HumanDuration, IncidentId, Mode, MonoTime, Notice, Observation,
-    PlanHash, ProbeName, Record, RunId, ScenarioName, Settings, StepCall, StepName, VantageId,
+    CallId, CallOutcome, Cause, FailureDomain, Given, Health, HumanDuration, IncidentId, Mode, MonoTime, Notice,
+    Observation, PlanHash, PlanName, ProbeName, Record, RunId, RunKind, ScenarioName, Settings, StepCall, StepName,
+    VantageId,
 };
 
 /// What happened.
@@ -122,6 +123,20 @@ pub enum Command {
         #[serde(default)]
         allow_data_loss: Option<HumanDuration>,
     },
+    /// Carry out a plan now, with its parameters.
+    Execute {
+        /// The plan.
+        plan: PlanName,
+        /// The values of its parameters.
+        #[serde(default)]
+        parameters: Given,
+        /// How it goes about it.
+        #[serde(default)]
+        kind: RunKind,
+        /// So much data may be lost.
+        #[serde(default)]
+        allow_data_loss: Option<HumanDuration>,
+    },
     /// Stop a run and undo what was done; refused after the point of no return.
     Abort {
         /// The run; `None` is the active one.
@@ -143,6 +158,17 @@ pub enum Command {
         run: Option<RunId>,
         /// The step.
         step: StepName,
+    },
+    /// A `task` was done; also one that its run left open.
+    StepDone {
+        /// The run; `None` is the active one, or the one that left it open.
+        #[serde(default)]
+        run: Option<RunId>,
+        /// The step.
+        step: StepName,
+        /// What there is to say of it.
+        #[serde(default)]
+        note: Option<String>,
     },
     /// Answer an `approval` step with yes.
     StepApprove {

@@ -21,6 +21,8 @@ pub mod run_ledger;
 mod run_outcome;
 mod run_undo;
 mod scenario;
+mod tasks;
+pub mod values;
 pub mod view;
 mod views;
 

@@ -115,6 +115,7 @@ fn name_cycle(plan: &Plan, graph: &DiGraph<usize, ()>) -> Cycle {
 /// The longest chain of the plan, where `duration_of` tells how long a step takes. A plan with a
 /// cycle (`config` refuses it) counts as all its steps one after the other: never too short.
 pub fn critical_path(plan: &Plan, duration_of: impl Fn(&Step) -> Duration) -> CriticalPath {
+    let duration_of = |step: &Step| if step.terms.post_recovery { Duration::ZERO } else { duration_of(step) };
     let Ok(order) = topological(plan) else {
         return CriticalPath {
             total: plan.steps.iter().fold(Duration::ZERO, |sum, step| sum.saturating_add(duration_of(step))),
@@ -286,7 +287,8 @@ pub fn default_estimate(work: &Work, timeout: HumanDuration) -> HumanDuration {
     let expected = match work {
         Work::Wait { duration } => return *duration,
         // A person may take as long as the step allows.
-        Work::Approval { .. } => return timeout,
+        Work::Approval { .. } | Work::Task { .. } => return timeout,
+        Work::Gather { .. } => return HumanDuration::ZERO,
         Work::VerifyProbe { hold, .. } => HumanDuration(hold.get().saturating_add(LOOKS)),
         Work::Action(spec) => spec.estimate,
     };

@@ -10,11 +10,12 @@ fn step(name: &str, after: &[&str], seconds: u64) -> Step {
         retry: Retry::default(),
         on_error: OnError::Park,
         estimate: HumanDuration::secs(seconds),
+        terms: crate::model::Terms::default(),
     }
 }
 
 fn plan(steps: Vec<Step>) -> Plan {
-    Plan { name: "plan".into(), steps, point_of_no_return: None }
+    Plan { name: "plan".into(), steps, point_of_no_return: None, parameters: Vec::new(), rto: None }
 }
 
 fn estimate(step: &Step) -> Duration {
@@ -238,6 +239,7 @@ fn estimates_come_from_the_work_and_never_exceed_the_timeout() {
         service: None,
         region: None,
         estimate: HumanDuration::secs(300),
+        messages: Vec::new(),
         params: serde_json::Value::Null,
     });
     assert_eq!(default_estimate(&promote, HumanDuration::secs(600)), HumanDuration::secs(300));

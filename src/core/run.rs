@@ -12,9 +12,10 @@ use super::gate::Gate;
 use super::incident::Incident;
 use super::run_ledger::{RunLedger, StepState};
 use super::run_undo::Undo;
+use super::values::Turn;
 use crate::model::{
-    CallId, Entry, Health, Importance, MonoTime, NoticeKind, Now, Phase, RunId, RunResult, ScenarioSettings, Step,
-    StepCall, StepEnd, Trigger, Work,
+    CallId, Entry, Given, Health, Importance, MonoTime, NoticeKind, Now, Phase, Plan, RunId, RunKind, RunResult,
+    ScenarioSettings, Step, StepCall, StepEnd, Trigger, Work,
 };
 
 /// How much later than a call's own timeout its outcome is given up.
@@ -74,8 +75,11 @@ pub(super) enum Doing {
     Waiting {
         until: MonoTime,
     },
-    /// `approval`.
-    Asking,
+    /// `approval`, `task`.
+    Asking {
+        /// Tells people again then.
+        remind: Option<MonoTime>,
+    },
     /// `verify.probe`.
     Holding {
         from: MonoTime,
@@ -93,7 +97,8 @@ impl Activity {
             Doing::Calling { until, .. } => Some(*until + BACKSTOP),
             Doing::Backoff { until } | Doing::Waiting { until } => Some(*until),
             // What they wait for is an event of its own; until then only the deadline counts.
-            Doing::Ready { .. } | Doing::Asking | Doing::Holding { .. } => self.deadline,
+            Doing::Ready { .. } | Doing::Holding { .. } => self.deadline,
+            Doing::Asking { remind } => self.deadline.into_iter().chain(*remind).min(),
         }
     }
 }
@@ -121,7 +126,22 @@ impl Brain {
         incident: Option<&Incident>,
         trigger: Trigger,
     ) -> Option<RunId> {
-        let plan = scenario.plan.as_ref().and_then(|plan| self.settings.plan(plan))?.clone();
+        let plan = scenario.plan.as_ref().and_then(|plan| self.settings.plan(plan))?;
+        // `check` lets a scenario name only plans whose parameters have defaults.
+        let plan = plan.with(&Given::new()).ok()?;
+        self.start_plan(now, scenario, incident, trigger, plan, RunKind::Ungraceful)
+    }
+
+    /// Starts a plan, with its parameters given.
+    pub(super) fn start_plan(
+        &mut self,
+        now: Now,
+        scenario: &ScenarioSettings,
+        incident: Option<&Incident>,
+        trigger: Trigger,
+        plan: Plan,
+        run_kind: RunKind,
+    ) -> Option<RunId> {
         let outage_start = match incident {
             Some(incident) => incident.outage_start,
             None => self.outage_start(&scenario.when, now.mono).map_or(now.wall, |at| now.wall_of(at)),
@@ -140,8 +160,9 @@ impl Brain {
             outage_start,
             rto: scenario.rto,
             predicted_loss: predicted,
-            plan_hash: self.plan_hash(scenario)?.clone(),
+            plan_hash: plan.hash(),
             plan: Box::new(plan),
+            run_kind,
         };
         if !self.commit(now, entry) {
             return None;
@@ -196,7 +217,7 @@ impl Brain {
         if run.aborting.is_some() {
             return self.drive_abort(now, driver);
         }
-        if run.steps.iter().all(super::run_ledger::StepLedger::is_over) {
+        if run.is_through() {
             self.end_run(now, driver, RunResult::Done);
             return false;
         }
@@ -251,12 +272,13 @@ impl Brain {
                 self.end_step(now, driver, index, done("waited".to_owned(), false));
                 true
             }
-            Doing::Asking if over => self.fail_step(now, driver, index, "nobody answered in time".to_owned()),
+            Doing::Asking { .. } if over => self.fail_step(now, driver, index, "nobody answered in time".to_owned()),
+            Doing::Asking { remind: Some(at) } if now.mono >= *at => self.ask_person(now, driver, index),
             Doing::Holding { from } => {
                 let from = *from;
                 self.drive_hold(now, driver, index, from, over)
             }
-            Doing::Ready { .. } | Doing::Backoff { .. } | Doing::Waiting { .. } | Doing::Asking => false,
+            Doing::Ready { .. } | Doing::Backoff { .. } | Doing::Waiting { .. } | Doing::Asking { .. } => false,
         }
     }
 
@@ -266,27 +288,72 @@ impl Brain {
     }
 
     fn begin_step(&mut self, now: Now, driver: &mut Driver, index: usize) -> bool {
-        let step = &self.ledger.runs[&driver.run].plan.steps[index];
+        let run = &self.ledger.runs[&driver.run];
+        let step = &run.plan.steps[index];
         let activity = &mut driver.steps[index];
         activity.started.get_or_insert(now.mono);
         activity.deadline.get_or_insert(now.mono + step.timeout.get());
+        // What was begun is gone on with: its terms held then.
+        if run.steps[index].attempts == 0 {
+            match self.turn(now.mono, run, index) {
+                Turn::Due => {}
+                Turn::LeftOut(by) => {
+                    self.end_step(now, driver, index, StepEnd::Skipped { by });
+                    return true;
+                }
+                Turn::Unclear(why) => return self.fail_step(now, driver, index, why),
+            }
+        }
         match &step.work {
-            Work::Action(_) => self.call(now, driver, index, Phase::Observe),
+            Work::Action(_) => match run.filled(index) {
+                Ok(_) => self.call(now, driver, index, Phase::Observe),
+                Err(why) => return self.fail_step(now, driver, index, why),
+            },
             Work::Wait { duration } => activity.doing = Doing::Waiting { until: now.mono + duration.get() },
-            Work::Approval { message } => {
-                activity.doing = Doing::Asking;
-                let subject = format!(
-                    "run {} asks: {message} (failoverd step approve {} --run {})",
-                    driver.run, step.name, driver.run
-                );
-                let run = driver.run.clone();
-                self.notify_run(now, NoticeKind::ApprovalAsked, Importance::Page, &run, subject);
+            Work::Approval { .. } | Work::Task { .. } => return self.ask_person(now, driver, index),
+            Work::Gather { of, minimum } => {
+                let end = run.gathered(of, *minimum);
+                return match end {
+                    Ok(evidence) => {
+                        self.end_step(now, driver, index, done(evidence, false));
+                        true
+                    }
+                    Err(why) => self.fail_step(now, driver, index, why),
+                };
             }
             Work::VerifyProbe { probe, .. } => {
                 activity.doing = Doing::Holding { from: now.mono };
                 self.effects.push(crate::core::Effect::ProbeNow(probe.clone()));
             }
         }
+        true
+    }
+
+    /// Asks a person, or hands them a job; again where it is time to remind them.
+    fn ask_person(&mut self, now: Now, driver: &mut Driver, index: usize) -> bool {
+        let run = &self.ledger.runs[&driver.run];
+        let step = &run.plan.steps[index];
+        let again = matches!(driver.steps[index].doing, Doing::Asking { .. });
+        let (message, verb, remind) = match &step.work {
+            Work::Approval { message } => (message, "approve", None),
+            Work::Task { message, remind } => (message, "done", *remind),
+            _ => return false,
+        };
+        // A question is asked also where a value of it is missing.
+        let message = run.message(index, message).unwrap_or_else(|why| format!("{message} ({why})"));
+        let due = driver.steps[index].deadline.map(|at| now.wall_of(at));
+        let due = due.map(|at| format!(", due {at}")).filter(|_| verb == "done").unwrap_or_default();
+        let asks = match (verb, again) {
+            ("done", false) => "has a task for you",
+            ("done", true) => "still has a task for you",
+            _ => "asks",
+        };
+        let subject =
+            format!("run {id} {asks}: {message}{due} (failoverd step {verb} {} --run {id})", step.name, id = run.id);
+        let remind = remind.filter(|every| !every.get().is_zero()).map(|every| now.mono + every.get());
+        driver.steps[index].doing = Doing::Asking { remind };
+        let run = driver.run.clone();
+        self.notify_run(now, NoticeKind::ApprovalAsked, Importance::Page, &run, subject);
         true
     }
 
@@ -346,7 +413,8 @@ impl Brain {
         let call = self.new_call();
         let run = &self.ledger.runs[&driver.run];
         let (step, ledger) = (&run.plan.steps[index], &run.steps[index]);
-        let Some(spec) = step.work.action() else { return };
+        // That everything can be filled in was seen when the step began, and what has ended changes no more.
+        let Ok(Some(spec)) = run.filled(index) else { return };
         let activity = &mut driver.steps[index];
         let left = activity.deadline.unwrap_or(now.mono).since(now.mono);
         let timeout = match phase {
@@ -361,7 +429,7 @@ impl Brain {
             attempt: ledger.attempts,
             epoch: run.epoch,
             phase,
-            spec: spec.clone(),
+            spec,
             before: ledger.before.clone(),
             timeout,
         };
@@ -374,7 +442,25 @@ impl Brain {
         let step = self.ledger.runs[&driver.run].plan.steps[index].name.clone();
         let took = now.mono.since(driver.steps[index].started.unwrap_or(now.mono));
         driver.steps[index].doing = Doing::Idle;
+        let was = self.ledger.runs[&driver.run].is_recovered();
         self.commit(now, Entry::StepEnded { run: driver.run.clone(), step, end, took });
+        self.tell_recovery(now, &driver.run, was);
+    }
+
+    /// Where steps follow that do not belong to the recovery, people are told when that is over.
+    pub(super) fn tell_recovery(&mut self, now: Now, run: &RunId, was: bool) {
+        let Some(run) = self.ledger.runs.get(run).filter(|run| !was && run.is_recovered()) else { return };
+        let left = run.steps.iter().filter(|step| !step.is_over()).count();
+        if left == 0 {
+            return;
+        }
+        let took = crate::model::HumanDuration(now.wall.since(run.outage_start));
+        let subject = format!(
+            "run {} has recovered, {took} after the outage began (RTO {}); {left} steps after the recovery follow",
+            run.id, run.rto
+        );
+        let id = run.id.clone();
+        self.notify_run(now, NoticeKind::RunRecovered, Importance::Page, &id, subject);
     }
 
     pub(super) fn end_run(&mut self, now: Now, driver: &Driver, result: RunResult) {
@@ -382,7 +468,8 @@ impl Brain {
             return;
         }
         let Some(run) = self.ledger.runs.get(&driver.run) else { return };
-        let took = crate::model::HumanDuration(now.wall.since(run.outage_start));
+        let recovered = run.recovered_at().unwrap_or(now.wall);
+        let took = crate::model::HumanDuration(recovered.since(run.outage_start));
         let subject = match result {
             RunResult::Done => format!("run {} done, {took} after the outage began (RTO {})", run.id, run.rto),
             RunResult::Aborted => {

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::model::{
-    Applied, EffectKind, Entry, Epoch, HumanDuration, IncidentId, Plan, PlanHash, RunId, RunResult, ScenarioName,
-    ServiceName, StepEnd, StepName, Trigger, VoteEvidence, WallTime,
+    Applied, EffectKind, Entry, Epoch, HumanDuration, IncidentId, Plan, PlanHash, RunId, RunKind, RunResult,
+    ScenarioName, ServiceName, StepEnd, StepName, Trigger, VoteEvidence, WallTime,
 };
 
 /// A run.
@@ -37,6 +37,8 @@ pub struct RunLedger {
     pub plan_hash: PlanHash,
     /// Its plan, pinned (S9).
     pub plan: Plan,
+    /// How it goes about it.
+    pub kind: RunKind,
     /// When it began.
     pub started: WallTime,
     /// Its steps, in the order of the plan.
@@ -112,6 +114,7 @@ impl RunLedger {
             predicted_loss,
             plan_hash,
             plan,
+            run_kind,
         } = entry
         else {
             return Err("not a start".into());
@@ -141,6 +144,7 @@ impl RunLedger {
             plan_hash: plan_hash.clone(),
             steps: vec![blank; plan.steps.len()],
             plan: (**plan).clone(),
+            kind: *run_kind,
             started: at,
             intended: Vec::new(),
             aborting: None,
@@ -187,18 +191,47 @@ impl RunLedger {
         })
     }
 
-    /// Have all steps before this one ended?
+    /// Have all steps before this one ended? For one that comes after the recovery, also all that
+    /// belong to it.
     pub fn is_ready(&self, index: usize) -> bool {
-        self.plan.steps[index]
-            .after
-            .iter()
-            .all(|before| self.index(before).is_some_and(|before| self.steps[before].is_over()))
+        let step = &self.plan.steps[index];
+        step.after.iter().all(|before| self.index(before).is_some_and(|before| self.steps[before].is_over()))
+            && (!step.terms.post_recovery || self.is_recovered())
+    }
+
+    /// Has all ended that belongs to the recovery?
+    pub fn is_recovered(&self) -> bool {
+        self.plan.steps.iter().zip(&self.steps).all(|(step, ledger)| step.terms.post_recovery || ledger.is_over())
+    }
+
+    /// Were enough of these steps done?
+    pub(super) fn gathered(&self, of: &[StepName], minimum: usize) -> Result<String, String> {
+        let well = |name: &&StepName| {
+            let state = self.index(name).map(|index| &self.steps[index].state);
+            matches!(state, Some(StepState::Ended(StepEnd::Done { .. })))
+        };
+        let (done, not): (Vec<&StepName>, Vec<&StepName>) = of.iter().partition(well);
+        let told = format!("{} of {} done", done.len(), of.len());
+        if done.len() >= minimum {
+            return Ok(told);
+        }
+        let names: Vec<&str> = not.into_iter().map(StepName::as_str).collect();
+        Err(format!("{told}, and {minimum} are needed; not done: {}", names.join(", ")))
+    }
+
+    /// When the recovery was over: the end of its last step.
+    pub fn recovered_at(&self) -> Option<WallTime> {
+        let of_recovery = self.plan.steps.iter().zip(&self.steps).filter(|(step, _)| !step.terms.post_recovery);
+        of_recovery.map(|(_, ledger)| ledger.changed).max().flatten().filter(|_| self.is_recovered())
     }
 
     /// Applies a record of this run.
     pub(super) fn apply(&mut self, at: WallTime, entry: &Entry) -> Result<(), String> {
-        if self.ended.is_some() {
-            return Err(format!("run {} has ended", self.id));
+        let of_task = |step: &StepName| self.index(step).is_some_and(|index| self.is_standing_task(index));
+        match (&self.ended, entry) {
+            (None, _) => {}
+            (Some((RunResult::Done, _)), Entry::StepEnded { step, .. }) if of_task(step) => {}
+            (Some(_), _) => return Err(format!("run {} has ended", self.id)),
         }
         match entry {
             Entry::RunAborting { by, compensate, .. } => {
@@ -212,9 +245,8 @@ impl RunLedger {
                 Ok(())
             }
             Entry::RunEnded { result, .. } => {
-                let all_over = self.steps.iter().all(StepLedger::is_over);
                 match (result, &self.aborting) {
-                    (RunResult::Done, None) if all_over => {}
+                    (RunResult::Done, None) if self.is_through() => {}
                     (RunResult::Aborted, Some(_)) => {}
                     _ => return Err(format!("it cannot end as {result} now")),
                 }

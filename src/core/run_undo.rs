@@ -5,9 +5,7 @@ use std::time::Duration;
 use super::brain::Brain;
 use super::run::{Doing, Driver};
 use super::run_ledger::{RunLedger, StepState};
-use crate::model::{
-    Applied, CallId, CallOutcome, Entry, MonoTime, Now, Observed, Phase, RunResult, StepCall, StepEnd, Work,
-};
+use crate::model::{Applied, CallId, CallOutcome, Entry, MonoTime, Now, Observed, Phase, RunResult, StepCall, StepEnd};
 
 /// How many calls undoing one step may take, looks included.
 const TRIES: u32 = 6;
@@ -119,7 +117,7 @@ impl Brain {
         let run = &self.ledger.runs[&driver.run];
         let (step, attempt) = (run.plan.steps[undoing.index].clone(), run.steps[undoing.index].attempts);
         let (run, epoch, before) = (run.id.clone(), run.epoch, run.steps[undoing.index].before.clone());
-        let Work::Action(spec) = step.work else { return false };
+        let Ok(Some(spec)) = self.ledger.runs[&run].filled(undoing.index) else { return false };
         if phase == Phase::Compensate && !self.intend_undo(now, driver, undoing.index) {
             driver.undo.now = None;
             return false;

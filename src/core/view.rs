@@ -36,6 +36,22 @@ pub struct StatusView {
     pub scenarios: Vec<ScenarioView>,
     /// The active run.
     pub run: Option<RunView>,
+    /// What people still have to do for runs that have ended, the first due first.
+    #[serde(default)]
+    pub tasks: Vec<TaskView>,
+}
+
+/// A task that is open although its run has ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskView {
+    /// Its run.
+    pub run: RunId,
+    /// Its step.
+    pub step: StepName,
+    /// The job.
+    pub message: String,
+    /// Until when.
+    pub due: Option<WallTime>,
 }
 
 /// One probe.

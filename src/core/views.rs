@@ -27,6 +27,7 @@ impl Brain {
             in_doubt: self.doubt.clone(),
             isolated: self.isolated(),
             epoch: self.ledger.epoch,
+            tasks: self.tasks(),
             probes: (0..self.detectors.len()).map(|index| self.probe_view(now, index)).collect(),
             scenarios: (0..self.settings.scenarios.len()).map(|index| self.scenario_view(now, index)).collect(),
             run: self.ledger.active_run().map(|run| self.run_view(now, run)),
@@ -174,9 +175,12 @@ impl Brain {
                 .map_or((StepStateView::Pending, String::new()), |activity| doing(&activity.doing, &ledger.state)),
         };
         let target = match &step.work {
-            Work::Action(spec) => spec.target.clone(),
+            Work::Action(spec) => {
+                run.filled(index).ok().flatten().map_or_else(|| spec.target.clone(), |spec| spec.target)
+            }
             Work::Wait { duration } => duration.to_string(),
-            Work::Approval { message } => message.clone(),
+            Work::Approval { message } | Work::Task { message, .. } => message.clone(),
+            Work::Gather { of, minimum } => format!("{minimum} of {} steps", of.len()),
             Work::VerifyProbe { probe, hold } if hold.get().is_zero() => probe.to_string(),
             Work::VerifyProbe { probe, hold } => format!("{probe} for {hold}"),
         };
@@ -214,7 +218,7 @@ fn doing(doing: &Doing, state: &StepState) -> (StepStateView, String) {
         }
         Doing::Backoff { .. } => (StepStateView::Waiting, last),
         Doing::Waiting { .. } => (StepStateView::Waiting, String::new()),
-        Doing::Asking => (StepStateView::Waiting, "for a person".into()),
+        Doing::Asking { .. } => (StepStateView::Waiting, "for a person".into()),
         Doing::Holding { .. } => (StepStateView::Verifying, String::new()),
     }
 }

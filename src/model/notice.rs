@@ -34,8 +34,12 @@ pub enum NoticeKind {
     RunStarted,
     /// A run needs a person.
     RunParked,
+    /// A run has recovered; steps follow that do not count for the recovery.
+    RunRecovered,
     /// A run ended.
     RunEnded,
+    /// A person still has something to do.
+    TaskOpen,
     /// We cannot see.
     Blind,
     /// The daemon itself is in doubt (storage, clock).

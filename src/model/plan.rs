@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::ids::{ActionKind, PlanHash, PlanName, ProbeName, RegionName, ServiceName, StepName};
+use super::reference::{self, Given, Parameter, Reference};
+use super::terms::Terms;
 use super::time::HumanDuration;
 
 /// A plan, checked: names are unique, `after` names steps of this plan, and there is no cycle.
@@ -17,12 +19,69 @@ pub struct Plan {
     /// From the moment this step's intent is in the journal, the run goes forward or is parked;
     /// nothing is undone any more.
     pub point_of_no_return: Option<StepName>,
+    /// What it is given when it is carried out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<Parameter>,
+    /// The recovery-time objective where it is carried out by hand and no scenario names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rto: Option<HumanDuration>,
 }
 
 impl Plan {
     /// The step of this name.
     pub fn step(&self, name: &StepName) -> Option<&Step> {
         self.steps.iter().find(|step| step.name == *name)
+    }
+
+    /// The plan with these values of its parameters: none of them is left open.
+    ///
+    /// # Errors
+    /// A parameter that there is not, a value of another kind, or one that is missing.
+    pub fn with(&self, given: &Given) -> Result<Self, String> {
+        let parameters = reference::give(&self.parameters, given)?;
+        let value = |name: &str| parameters.iter().find(|parameter| parameter.name == name)?.value.clone();
+        let mut fill = |reference: &Reference| match reference {
+            Reference::Parameter(name) => {
+                value(name).map(Some).ok_or_else(|| format!("the plan has no parameter `{name}`"))
+            }
+            Reference::Output { .. } | Reference::Join(_) | Reference::Item(_) => Ok(None),
+        };
+        let mut steps = self.steps.clone();
+        for step in &mut steps {
+            for guard in &mut step.terms.when {
+                guard.give(&mut fill)?;
+            }
+            for value in step.terms.values.values_mut() {
+                *value = reference::resolve(value, &mut fill)?;
+            }
+            if let Work::Action(spec) = &mut step.work {
+                for (_, open) in Reference::all_in(&spec.params) {
+                    let filled = reference::resolve(&open.to_value(), &mut fill)?;
+                    let now = Reference::of(&filled).map_or_else(|| reference::shown(&filled), |rest| rest.to_string());
+                    spec.target = spec.target.replace(&open.to_string(), &now);
+                }
+                spec.params = reference::resolve(&spec.params, &mut fill)?;
+            }
+        }
+        Ok(Self { steps, parameters, ..self.clone() })
+    }
+
+    /// The values of parameters as somebody typed them: texts become what the parameter is.
+    ///
+    /// # Errors
+    /// What is wrong with one of them.
+    pub fn read(&self, typed: &Given) -> Result<Given, String> {
+        let read = |(name, value): (&String, &serde_json::Value)| {
+            let parameter = self.parameters.iter().find(|parameter| parameter.name == *name);
+            let value = match (parameter, value.as_str()) {
+                (Some(parameter), Some(text)) => {
+                    parameter.kind.parse(text).map_err(|why| format!("the parameter `{name}`: {why}"))?
+                }
+                _ => value.clone(),
+            };
+            Ok((name.clone(), value))
+        };
+        typed.iter().map(read).collect()
     }
 
     /// SHA-256 of the plan's JSON. serde writes fields in their declared order and maps sorted, so
@@ -51,6 +110,9 @@ pub struct Step {
     pub on_error: OnError,
     /// How long it is expected to take, until runs and drills have measured it.
     pub estimate: HumanDuration,
+    /// When it is done at all.
+    #[serde(default, skip_serializing_if = "Terms::are_none")]
+    pub terms: Terms,
 }
 
 /// What a step does. What needs no outside call is done by the brain itself.
@@ -69,6 +131,20 @@ pub enum Work {
         /// What the person is asked.
         message: String,
     },
+    /// Is done when enough of a group of steps are.
+    Gather {
+        /// The steps, which come before it.
+        of: Vec<StepName>,
+        /// So many of them have to be done.
+        minimum: usize,
+    },
+    /// Hands a job to a person, and waits until it is done.
+    Task {
+        /// The job.
+        message: String,
+        /// Told again so often until it is done.
+        remind: Option<HumanDuration>,
+    },
     /// Waits until a probe has been Up for a while, seen by observations started within the step.
     VerifyProbe {
         /// The probe.
@@ -85,6 +161,8 @@ impl Work {
             Self::Action(spec) => spec.kind.clone(),
             Self::Wait { .. } => "wait".into(),
             Self::Approval { .. } => "approval".into(),
+            Self::Gather { .. } => "gather".into(),
+            Self::Task { .. } => "task".into(),
             Self::VerifyProbe { .. } => "verify.probe".into(),
         }
     }
@@ -93,7 +171,11 @@ impl Work {
     pub fn action(&self) -> Option<&ActionSpec> {
         match self {
             Self::Action(spec) => Some(spec),
-            Self::Wait { .. } | Self::Approval { .. } | Self::VerifyProbe { .. } => None,
+            Self::Wait { .. }
+            | Self::Approval { .. }
+            | Self::Gather { .. }
+            | Self::Task { .. }
+            | Self::VerifyProbe { .. } => None,
         }
     }
 }
@@ -115,7 +197,12 @@ pub struct ActionSpec {
     pub region: Option<RegionName>,
     /// How long it is expected to take, until runs have measured it.
     pub estimate: HumanDuration,
-    /// The parameters of `config::action`, as JSON.
+    /// Which of the parameters are messages (JSON pointers into `params`): templates that are filled
+    /// in when the step begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<String>,
+    /// The parameters of `config::action`, as JSON. References in them are filled in when the run
+    /// starts (parameters) and when the step begins (outputs of earlier steps).
     pub params: serde_json::Value,
 }
 

@@ -10,6 +10,7 @@ use super::ids::{Epoch, IncidentId, PlanHash, RunId, ScenarioName, ServiceName, 
 use super::plan::Plan;
 use super::policy::{Decision, LossShown, Mode, Severity, Trigger};
 use super::step::{Applied, Outputs};
+use super::terms::RunKind;
 use super::time::{HumanDuration, WallTime};
 use super::vote::{ReplicationEvidence, VoteEvidence};
 
@@ -150,6 +151,9 @@ pub enum Entry {
         plan_hash: PlanHash,
         /// The plan.
         plan: Box<Plan>,
+        /// How it goes about it.
+        #[serde(default)]
+        run_kind: RunKind,
     },
     /// The primary answered at the last look, or a person said abort.
     RunAborting {

@@ -160,6 +160,9 @@ impl Desk {
                 for probe in self.settings.probes.clone() {
                     self.attempt(&probe.name, started);
                 }
+                if self.brain.next_wake().is_some_and(|wake| wake <= self.now.mono) {
+                    self.event(Event::Tick);
+                }
             }
         }
     }

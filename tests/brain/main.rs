@@ -2,6 +2,7 @@
 mod approval;
 mod desk;
 mod holds;
+mod language;
 mod limits;
 mod look;
 mod loss;

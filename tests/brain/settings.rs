@@ -44,6 +44,7 @@ pub fn action(kind: &str, effect: EffectKind, repeat: Repeat) -> ActionSpec {
         service: (effect == EffectKind::Promote).then(|| "shop".into()),
         region: None,
         estimate: failoverd::model::HumanDuration::secs(1),
+        messages: Vec::new(),
         params: Value::Null,
     }
 }
@@ -57,6 +58,7 @@ pub fn step_of(name: &str, after: &[&str], work: Work) -> Step {
         retry: Retry { attempts: 3, backoff: HumanDuration::millis(200), max_backoff: HumanDuration::secs(2) },
         on_error: OnError::Park,
         estimate: HumanDuration::secs(10),
+        terms: failoverd::model::Terms::default(),
     }
 }
 
@@ -77,12 +79,20 @@ pub fn plan(name: &str) -> Plan {
             step("tell", &["route"], EffectKind::Notify),
         ],
         point_of_no_return: Some("promote".into()),
+        parameters: Vec::new(),
+        rto: None,
     }
 }
 
 /// A plan of one action.
 pub fn small_plan(name: &str, step_name: &str, effect: EffectKind) -> Plan {
-    Plan { name: name.into(), steps: vec![step(step_name, &[], effect)], point_of_no_return: None }
+    Plan {
+        name: name.into(),
+        steps: vec![step(step_name, &[], effect)],
+        point_of_no_return: None,
+        parameters: Vec::new(),
+        rto: None,
+    }
 }
 
 pub fn scenario(name: &str, when: Condition, plan: &str) -> ScenarioSettings {

@@ -120,7 +120,8 @@ impl Checker {
 
     /// An event is about to be handed in.
     pub fn event(&mut self, now: Now, event: &Event) {
-        self.by_hand = matches!(event, Event::Command { command: Command::Failover { .. }, .. });
+        self.by_hand =
+            matches!(event, Event::Command { command: Command::Failover { .. } | Command::Execute { .. }, .. });
         match event {
             Event::Observed { probe, started, observation } => {
                 if let Some(settings) = self.settings.probe(probe).cloned() {

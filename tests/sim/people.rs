@@ -58,6 +58,13 @@ impl Sim {
             7 if running => Command::StepApprove { run: None, step: "ask".into() },
             8 => Command::Mode { mode: *self.rng.pick(&[None, Some(Mode::Auto), Some(Mode::Approve)]) },
             9 => Command::StepRetry { run: None, step: "nothing".into() },
+            10 => Command::StepDone { run: None, step: "task".into(), note: None },
+            11 if self.rng.chance(500) => Command::Execute {
+                plan: self.check.settings.plans[0].name.clone(),
+                parameters: Given::new(),
+                kind: *self.rng.pick(&[RunKind::Graceful, RunKind::Ungraceful]),
+                allow_data_loss: loss,
+            },
             _ => Command::Failover { scenario: SCENARIO.into(), allow_data_loss: loss },
         })
     }
@@ -72,6 +79,8 @@ impl Sim {
             Command::Approve { .. } => "command: approve",
             Command::Deny { .. } => "command: deny",
             Command::Failover { .. } => "command: failover",
+            Command::Execute { .. } => "command: execute",
+            Command::StepDone { .. } => "command: done",
             Command::Abort { .. } => "command: abort",
             Command::StepRetry { .. } => "command: retry",
             Command::StepSkip { .. } => "command: skip",

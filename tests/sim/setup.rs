@@ -270,7 +270,13 @@ fn plan(rng: &mut Rng) -> Plan {
         // `config` refuses it; the ledger has to as well.
         steps.push(action(rng, "promote2", &["promote"], EffectKind::Promote, Repeat::ByObservation));
     }
-    Plan { name: "regional".into(), steps, point_of_no_return: Some("promote".into()) }
+    Plan {
+        name: "regional".into(),
+        steps,
+        point_of_no_return: Some("promote".into()),
+        parameters: Vec::new(),
+        rto: None,
+    }
 }
 
 fn action(rng: &mut Rng, name: &str, after: &[&str], effect: EffectKind, repeat: Repeat) -> Step {
@@ -282,6 +288,7 @@ fn action(rng: &mut Rng, name: &str, after: &[&str], effect: EffectKind, repeat:
         service: (effect == EffectKind::Promote).then(|| "shop".into()),
         region: None,
         estimate: failoverd::model::HumanDuration::secs(1),
+        messages: Vec::new(),
         params: if name == "scale" { json!({ "replicas": 10 }) } else { Value::Null },
     };
     step(rng, name, after, Work::Action(spec))
@@ -300,5 +307,6 @@ fn step(rng: &mut Rng, name: &str, after: &[&str], work: Work) -> Step {
         },
         on_error: *rng.pick(&[OnError::Park, OnError::Continue, OnError::Compensate]),
         estimate: HumanDuration::secs(rng.between(1, 5)),
+        terms: failoverd::model::Terms::default(),
     }
 }

@@ -55,6 +55,16 @@ pub enum Look {
     Observed(Observed),
     /// The daemon does it by itself; there is nothing to look at from here.
     ByDaemon,
+    /// A value of it is known only later.
+    Later {
+        /// Which.
+        values: String,
+    },
+    /// It is left out.
+    LeftOut {
+        /// Why.
+        why: String,
+    },
     /// The action cannot even be built.
     Broken {
         /// Why.
@@ -84,6 +94,8 @@ impl Look {
             Self::Observed(Observed::Unknown { reason }) => (Tone::Bad, format!("? cannot look: {reason}")),
             Self::Observed(Observed::Unobservable) => (Tone::Dim, "· nothing to look at".into()),
             Self::ByDaemon => (Tone::Dim, "· done by the daemon itself".into()),
+            Self::Later { values } => (Tone::Dim, format!("· cannot look yet: {values} is known only later")),
+            Self::LeftOut { why } => (Tone::Dim, format!("· left out: {why}")),
             Self::Broken { reason } => (Tone::Bad, format!("✗ {reason}")),
             Self::TimedOut => (Tone::Bad, "? did not answer in time".into()),
         }

@@ -24,11 +24,11 @@ use super::secret::SecretText;
 use super::shape::Step;
 use crate::model::{ActionKind, ActionSpec, EffectKind, HumanDuration, Repeat};
 
+pub use self::redis::RedisPromote;
 pub use http::{HttpEffect, HttpObserve, HttpRequest};
 pub use kubernetes::{KubernetesCluster, KubernetesScale};
 pub use postgres::PostgresPromote;
 pub use rds::RdsPromoteReadReplica;
-pub use redis::RedisPromote;
 pub use route53::{ROUTE53_REGION, Route53UpsertAlias, RouteRecordType};
 pub use sns::{SnsPublish, topic_region};
 
@@ -192,8 +192,15 @@ impl ActionConfig {
             service: parameters.service().map(Into::into),
             region: parameters.region().map(Into::into),
             estimate: parameters.estimate(),
+            messages: self.message_pointers(),
             params: serde_json::to_value(self).map_err(|error| error.to_string())?,
         })
+    }
+
+    /// The parameters that are messages, from the root of the specification's parameters.
+    fn message_pointers(&self) -> Vec<String> {
+        let at: String = self.kind().as_str().split('.').map(|part| format!("/{part}")).collect();
+        self.parameters().messages().iter().map(|pointer| format!("{at}{pointer}")).collect()
     }
 
     /// The action of a specification.

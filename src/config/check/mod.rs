@@ -6,16 +6,20 @@
 pub mod common;
 pub mod conditions;
 pub mod daemon;
+pub mod handed;
 pub mod notify;
 pub mod objectives;
 pub mod plans;
 pub mod probes;
 pub mod scenarios;
 pub mod secrets;
+pub mod steps;
 
 use std::collections::BTreeSet;
 
+use super::expand::Order;
 use super::path::Path;
+use super::references::References;
 use super::report::Report;
 use super::shape::File;
 use super::{LoadedProbe, suggest};
@@ -96,7 +100,12 @@ pub fn dangling(report: &mut Report<'_>, path: &Path, what: &str, name: &str, na
 
 /// The checked settings, as far as they could be made. They are to be used only where the report
 /// holds no error.
-pub fn all(file: &File, report: &mut Report<'_>) -> (Settings, Vec<LoadedProbe>) {
+pub fn all(
+    file: &File,
+    order: &Order,
+    references: &References,
+    report: &mut Report<'_>,
+) -> (Settings, Vec<LoadedProbe>) {
     let names = Names::collect(file, report);
     daemon::check(file, &names, report);
     notify::check(file, report);
@@ -104,7 +113,7 @@ pub fn all(file: &File, report: &mut Report<'_>) -> (Settings, Vec<LoadedProbe>)
     let (anchors, anchors_at_least) = probes::anchors(file, report);
     let mut resolver = conditions::Resolver::new(file, &names);
     resolver.all_groups(report);
-    let plans = plans::plans(file, &names, report);
+    let plans = plans::plans(file, &names, &mut resolver, order, references, report);
     let scenarios = scenarios::scenarios(file, &names, &mut resolver, &plans, report);
     let anchor_names = anchors.iter().map(|anchor| anchor.settings.name.clone()).collect();
     probes.extend(anchors);

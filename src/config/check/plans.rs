@@ -2,49 +2,56 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::common::{not_empty, not_zero};
+use super::common::not_zero;
+use super::conditions::Resolver;
+use super::steps::Maker;
 use super::{Names, dangling, plain_name};
-use crate::config::action::{ActionConfig, FAMILIES};
+use crate::config::expand::Order;
 use crate::config::path::Path;
+use crate::config::references::References;
 use crate::config::report::Report;
-use crate::config::shape::{File, PlanTable, RegionRole, Step as StepTable, VerifyAction};
+use crate::config::shape::{FenceNeed, File, ParameterTable, PlanTable, Step as StepTable};
 use crate::config::suggest;
 use crate::core::plan as arithmetic;
-use crate::model::{EffectKind, HumanDuration, OnError, Plan, Step, StepName, Work};
-
-/// What a step does without calling anything outside.
-const OWN: [&str; 3] = ["verify", "approval", "wait"];
-
-/// All that a step can do, as keys of the file.
-fn all_actions() -> impl Iterator<Item = &'static str> {
-    FAMILIES.iter().copied().chain(OWN)
-}
+use crate::model::{EffectKind, OnError, Parameter, Plan, Step, StepName, Work};
 
 /// The plans that could be made, their steps in the order written.
-pub fn plans(file: &File, names: &Names, report: &mut Report<'_>) -> Vec<Plan> {
+pub fn plans(
+    file: &File,
+    names: &Names,
+    resolver: &mut Resolver<'_>,
+    order: &Order,
+    references: &References,
+    report: &mut Report<'_>,
+) -> Vec<Plan> {
     let base = Path::of(&["plans"]);
-    file.plans.iter().map(|(name, table)| plan(file, names, report, &base.key(name), name, table)).collect()
+    let mut made = Vec::new();
+    for (name, table) in &file.plans {
+        let order = order.get(name).map(Vec::as_slice).unwrap_or_default();
+        let maker =
+            Maker { file, names, resolver: &mut *resolver, references, plan: name, table, outputs: BTreeMap::new() };
+        made.push(plan(maker, report, &base.key(name), order));
+    }
+    made
 }
 
-fn plan(file: &File, names: &Names, report: &mut Report<'_>, at: &Path, name: &str, table: &PlanTable) -> Plan {
+fn plan(mut maker: Maker<'_, '_>, report: &mut Report<'_>, at: &Path, order: &[String]) -> Plan {
+    let (name, table) = (maker.plan, maker.table);
     let steps_at = at.key("steps");
     if table.steps.is_empty() && !report.touches_broken(&steps_at) {
         report.error("empty", at, "this plan has no steps", format!("add [plans.{name}.steps.NAME] with an action"));
     }
+    not_zero(report, &at.key("rto"), table.rto);
     let known: BTreeSet<String> = table.steps.keys().cloned().chain(report.broken_names(&steps_at)).collect();
-    let mut written: Vec<&String> = table.steps.keys().collect();
-    written.sort_by_key(|step| report.layers().written_order(&steps_at.key(step)));
     let mut steps = Vec::new();
-    for step_name in written {
+    for step_name in order.iter().filter(|step| table.steps.contains_key(*step)) {
         let (step_at, step_table) = (steps_at.key(step_name), &table.steps[step_name]);
         plain_name(report, &step_at, step_name);
         after(report, &step_at, step_table, &known);
-        // A step whose action is wrong keeps its place, so that the order is checked all the same.
-        let work =
-            work(file, report, &step_at, step_table, names).unwrap_or(Work::Wait { duration: HumanDuration::ZERO });
-        steps.push(step(file, report, &step_at, step_name, step_table, work));
+        steps.push(maker.step(report, &step_at, step_name, step_table));
     }
-    let mut plan = Plan { name: name.into(), steps, point_of_no_return: None };
+    let parameters = parameters(report, &at.key("parameters"), table);
+    let mut plan = Plan { name: name.into(), steps, point_of_no_return: None, parameters, rto: table.rto };
     if let Err(cycle) = arithmetic::topological(&plan) {
         let first = cycle.steps.first().map(StepName::as_str).unwrap_or_default();
         report.error(
@@ -57,8 +64,22 @@ fn plan(file: &File, names: &Names, report: &mut Report<'_>, at: &Path, name: &s
     point_of_no_return(report, at, table, &known, &mut plan);
     one_promotion_per_service(report, &steps_at, &plan);
     routes_after_promotions(report, &steps_at, &plan);
-    fences_before_promotions(report, &steps_at, &plan);
+    fences_before_promotions(report, &steps_at, &plan, table);
+    super::handed::check(report, &steps_at, &plan, &maker.outputs);
     plan
+}
+
+fn parameters(report: &mut Report<'_>, at: &Path, table: &PlanTable) -> Vec<Parameter> {
+    let make = |(name, table): (&String, &ParameterTable)| {
+        let at = at.key(name);
+        plain_name(report, &at, name);
+        if let Some(Err(why)) = table.default.as_ref().map(|value| table.kind.accepts(value)) {
+            report.error("wrong_value", &at.key("default"), why, "write a value of its type, or another `type`");
+        }
+        let (kind, description) = (table.kind, table.description.clone());
+        Parameter { name: name.clone(), kind, description, value: table.default.clone() }
+    };
+    table.parameters.iter().map(make).collect()
 }
 
 fn after(report: &mut Report<'_>, at: &Path, table: &StepTable, known: &BTreeSet<String>) {
@@ -68,132 +89,6 @@ fn after(report: &mut Report<'_>, at: &Path, table: &StepTable, known: &BTreeSet
             dangling(report, &at.index(place), "step", name, known);
         }
     }
-}
-
-/// The one thing that a step does.
-fn work(file: &File, report: &mut Report<'_>, at: &Path, table: &StepTable, names: &Names) -> Option<Work> {
-    let given = given_actions(table);
-    match given.as_slice() {
-        [] => {
-            if !all_actions().any(|action| report.touches_broken(&at.key(action))) {
-                let fix = format!("add an action: one of {}", suggest::list(&all_actions().collect::<Vec<_>>()));
-                report.error("not_exactly_one", at, "this step does nothing", fix);
-            }
-            return None;
-        }
-        [_] => {}
-        several => report.error_at_key(
-            "not_exactly_one",
-            &at.key(several[1]),
-            format!("a step does exactly one thing, and this one does {}", several.join(" and ")),
-            "make two steps of it, the second with `after`",
-        ),
-    }
-    if let Some((_, action)) = ActionConfig::of_step(table).into_iter().next() {
-        action.check(at, report);
-        in_primary_region(file, report, at, &action);
-        return match action.to_spec() {
-            Ok(spec) => Some(Work::Action(spec)),
-            Err(why) => {
-                report.error("bad_parameters", at, why, "write paths in UTF-8");
-                None
-            }
-        };
-    }
-    if let Some(VerifyAction::Probe(verify)) = &table.verify {
-        if !names.probes.contains(&verify.probe) {
-            dangling(report, &at.key("verify").key("probe").key("probe"), "probe", &verify.probe, &names.probes);
-        }
-        return Some(Work::VerifyProbe { probe: verify.probe.as_str().into(), hold: verify.hold });
-    }
-    if let Some(approval) = &table.approval {
-        not_empty(report, &at.key("approval").key("message"), &approval.message);
-        return Some(Work::Approval { message: approval.message.clone() });
-    }
-    not_zero(report, &at.key("wait"), table.wait);
-    table.wait.map(|duration| Work::Wait { duration })
-}
-
-/// A replica in the region that fails is no replica to promote.
-fn in_primary_region(file: &File, report: &mut Report<'_>, at: &Path, action: &ActionConfig) {
-    let Some(region) = action.parameters().region().filter(|_| action.parameters().effect() == EffectKind::Promote)
-    else {
-        return;
-    };
-    if file.regions.get(&region).is_some_and(|table| table.role == RegionRole::Primary) {
-        report.warn(
-            "promotes_in_primary",
-            at,
-            format!("this promotes in {region}, which is the primary region itself"),
-            format!("name the region of the replica, or mend the role of [regions.{region}]"),
-        );
-    }
-}
-
-fn given_actions(table: &StepTable) -> Vec<&'static str> {
-    let own = OWN.into_iter().zip([table.verify.is_some(), table.approval.is_some(), table.wait.is_some()]);
-    let outside = ActionConfig::of_step(table).into_iter().map(|(name, _)| (name, true));
-    outside.chain(own).filter(|(_, given)| *given).map(|(name, _)| name).collect()
-}
-
-fn step(file: &File, report: &mut Report<'_>, at: &Path, name: &str, table: &StepTable, work: Work) -> Step {
-    let defaults = &file.defaults.step;
-    not_zero(report, &at.key("timeout"), table.timeout);
-    let needed = match &work {
-        Work::Wait { duration } => *duration,
-        Work::VerifyProbe { hold, .. } => *hold,
-        Work::Action(_) | Work::Approval { .. } => HumanDuration::ZERO,
-    };
-    let default = defaults.timeout.unwrap_or(HumanDuration::secs(600));
-    // Nobody should have to raise a timeout only because a wait is longer than the default one.
-    let timeout = table.timeout.unwrap_or_else(|| default.max(HumanDuration(needed.get().saturating_mul(2))));
-    if needed > timeout || (needed == timeout && matches!(work, Work::VerifyProbe { .. })) {
-        report.error(
-            "timeout_too_short",
-            &at.key("timeout"),
-            format!("this step takes {needed} at least, and has {timeout}"),
-            format!("write more than {needed}"),
-        );
-    }
-    let estimate = table.estimate.unwrap_or_else(|| arithmetic::default_estimate(&work, timeout));
-    if estimate > timeout && table.estimate.is_some() {
-        report.error(
-            "timeout_too_short",
-            &at.key("estimate"),
-            format!("this step is expected to take {estimate}, and is given up after {timeout}"),
-            "write a longer `timeout`, or a shorter `estimate`",
-        );
-    }
-    if let Some(retry) = &table.retry {
-        super::daemon::retry(report, &at.key("retry"), retry);
-    }
-    let notifies = work.action().is_some_and(|spec| spec.effect == EffectKind::Notify);
-    let on_error = table.on_error.unwrap_or(if notifies { OnError::Continue } else { OnError::Park });
-    on_error_fits(report, at, table, &work);
-    Step {
-        name: name.into(),
-        after: table.after.iter().map(|name| name.as_str().into()).collect(),
-        work,
-        timeout,
-        retry: table.retry.or(defaults.retry).unwrap_or_default(),
-        on_error,
-        estimate,
-    }
-}
-
-/// What nothing may go on without cannot say `continue`.
-fn on_error_fits(report: &mut Report<'_>, at: &Path, table: &StepTable, work: &Work) {
-    if table.on_error != Some(OnError::Continue) {
-        return;
-    }
-    let why = match (work, work.action().map(|spec| spec.effect)) {
-        (Work::Approval { .. }, _) => "where nobody answers, the run would go on as if somebody had said yes",
-        (_, Some(EffectKind::Promote | EffectKind::Route)) => {
-            "it has no effect here: a promotion or a route that failed always parks the run"
-        }
-        _ => return,
-    };
-    report.error("goes_on_without", &at.key("on_error"), why, "leave it out");
 }
 
 fn is_effect(step: &Step, effect: EffectKind) -> bool {
@@ -280,7 +175,9 @@ fn routes_after_promotions(report: &mut Report<'_>, steps_at: &Path, plan: &Plan
                 && matches!(step.work, Work::VerifyProbe { .. })
                 && step.on_error != OnError::Continue
         });
-        let names = promotions_where(plan, |promotion| !before.contains(&promotion.name));
+        // One that may be left out where the route is not is not waited for either.
+        let waits = |promotion: &Step| before.contains(&promotion.name) && same_terms(promotion, route);
+        let names = promotions_where(plan, |promotion| !waits(promotion));
         if !looked && !names.is_empty() {
             report.error(
                 "route_before_promotion",
@@ -298,8 +195,14 @@ fn routes_after_promotions(report: &mut Report<'_>, steps_at: &Path, plan: &Plan
     }
 }
 
+/// Is the route left out wherever the promotion is?
+fn same_terms(promotion: &Step, route: &Step) -> bool {
+    let (of, with) = (&promotion.terms, &route.terms);
+    of.when.iter().all(|guard| with.when.contains(guard)) && (of.only_in.is_none() || of.only_in == with.only_in)
+}
+
 /// S7: a fence that a promotion does not wait for, or that may fail, keeps nobody from writing.
-fn fences_before_promotions(report: &mut Report<'_>, steps_at: &Path, plan: &Plan) {
+fn fences_before_promotions(report: &mut Report<'_>, steps_at: &Path, plan: &Plan, table: &PlanTable) {
     const OTHERWISE: &str = "or, where the promotion may do without it, write `effect = \"call\"`";
     for fence in with_effect(plan, EffectKind::Fence) {
         let at = steps_at.key(fence.name.as_str());
@@ -312,12 +215,14 @@ fn fences_before_promotions(report: &mut Report<'_>, steps_at: &Path, plan: &Pla
                 format!("the old primary may take writes after a promotion: this fence is not waited for by {names}"),
                 format!("add `{}` to the `after` of {names}; {OTHERWISE}", fence.name),
             );
+        } else if table.steps.get(fence.name.as_str()).is_some_and(|step| step.fence == Some(FenceNeed::BestEffort)) {
+            // Said so.
         } else if fence.on_error == OnError::Continue && with_effect(plan, EffectKind::Promote).next().is_some() {
             report.error(
                 "fence_guards_nothing",
                 &at.key("on_error"),
                 "where this fails, the promotion would follow although the old primary still takes writes",
-                format!("leave it out; {OTHERWISE}"),
+                format!("leave it out, or say that the fence may fail with `fence = \"best-effort\"`; {OTHERWISE}"),
             );
         }
     }

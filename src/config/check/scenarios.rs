@@ -7,7 +7,7 @@ use crate::config::path::Path;
 use crate::config::report::Report;
 use crate::config::shape::{ConditionConfig, File, Probe, Replication, Scenario};
 use crate::model::{
-    Condition, EffectKind, Health, Mode, Plan, ReplicationPair, Role, ScenarioSettings, ServiceName, Severity,
+    Condition, EffectKind, Given, Health, Mode, Plan, ReplicationPair, Role, ScenarioSettings, ServiceName, Severity,
 };
 
 /// The scenarios that could be made, the most severe first.
@@ -55,6 +55,10 @@ fn scenario(
     let plan = plan(names, plans, report, at, table);
     if let (Some(plan), Some(when)) = (plan, &when) {
         somebody_to_look_at(report, &at.key("when"), when, plan);
+    }
+    if let Some(Err(why)) = plan.map(|plan| plan.with(&Given::new())) {
+        let fix = "give each parameter a `default`, or carry the plan out by hand only (`failoverd execute`)";
+        report.error("missing_parameter", &at.key("plan"), format!("this plan cannot start by itself: {why}"), fix);
     }
     if let Some(plan) = plan {
         what_it_needs(report, at, table, plan, mode.max(file.daemon.mode));

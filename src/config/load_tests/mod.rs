@@ -1,6 +1,7 @@
 use super::*;
 use crate::model::{EffectKind, HumanDuration, Mode, OnError, Work};
 
+mod language;
 mod wrong;
 
 fn example(name: &str) -> PathBuf {

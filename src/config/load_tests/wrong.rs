@@ -470,10 +470,12 @@ fn any_value_may_be_wrong() {
             let mut tree = whole.clone();
             *path.find_mut(&mut tree).unwrap() = wrong;
             let mut report = Report::new(&layers, false);
+            let order = expand::expand(&mut tree, &mut report);
+            let references = references::take(&mut tree, &mut report);
             let file = read::read(&mut tree, &mut report);
             let readable = file.is_some();
             if let Some(file) = file {
-                check::all(&file, &mut report);
+                check::all(&file, &order, &references, &mut report);
             }
             let faults = report.finish();
             assert!(readable, "{path}: {faults}");

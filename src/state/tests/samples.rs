@@ -20,14 +20,27 @@ pub(super) fn plan() -> Plan {
                 service: Some("shop".into()),
                 region: Some("us-west-2".into()),
                 estimate: crate::model::HumanDuration::secs(300),
+                messages: vec!["/sns/publish/message".into()],
                 params: json!({"instance": "shop-replica", "nested": [1, null, "ü"]}),
             }),
             timeout: HumanDuration::secs(600),
             retry: Retry::default(),
             on_error: OnError::Park,
             estimate: HumanDuration::millis(1500),
+            terms: Terms {
+                when: vec![StepGuard::Step { step: "fence".into(), ended: Ended::Failed }],
+                only_in: Some(RunKind::Ungraceful),
+                ..Terms::default()
+            },
         }],
         point_of_no_return: Some("promote".into()),
+        parameters: vec![Parameter {
+            name: "at".into(),
+            kind: ParameterKind::Time,
+            description: "when".into(),
+            value: None,
+        }],
+        rto: Some(HumanDuration::secs(60)),
     }
 }
 
@@ -53,6 +66,7 @@ pub(super) fn run_started(epoch: u64) -> Entry {
         predicted_loss: None,
         plan_hash: plan.hash(),
         plan: Box::new(plan),
+        run_kind: RunKind::Graceful,
     }
 }
 

@@ -71,6 +71,7 @@ impl Subject {
             service: None,
             region: None,
             estimate: failoverd::model::HumanDuration::secs(1),
+            messages: Vec::new(),
             params: json!({ family: { verb: params } }),
         };
         let action = actions::build(&spec, clients).unwrap_or_else(|error| panic!("{error}"));
