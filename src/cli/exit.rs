@@ -77,6 +77,7 @@ impl From<ClientError> for Failure {
             ClientError::Answer { .. } => (Exit::Failed, "answer"),
             ClientError::Refused(refusal) => match refusal.code.as_str() {
                 "not_found" | "no_route" | "timeout" | "internal" => (Exit::Failed, refusal.code.as_str()),
+                "bad_parameters" => (Exit::Usage, refusal.code.as_str()),
                 "ending" => (Exit::Unreachable, "ending"),
                 "bad_request" | "too_large" | "wrong_method" => (Exit::Usage, refusal.code.as_str()),
                 code => (Exit::Refused, code),

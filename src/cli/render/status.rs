@@ -36,6 +36,19 @@ pub fn render_status(view: &StatusView, now: WallTime, style: &Style) -> String 
     for hint in view.scenarios.iter().filter_map(|scenario| hint(scenario, now)) {
         let _ = writeln!(text, "{}", style.paint(Tone::Warn, &hint));
     }
+    for task in &view.tasks {
+        let due = task.due.map(|due| match now < due {
+            true => format!("due {}", relative(now, due)),
+            false => format!("OVERDUE since {}", moment(now, due)),
+        });
+        let (run, step) = (&task.run, &task.step);
+        let line = format!(
+            "☐ {}, {} (`failoverd step done {step} --run {run}`)",
+            clean(&task.message),
+            due.unwrap_or_else(|| "open".into())
+        );
+        let _ = writeln!(text, "{}", style.paint(Tone::Warn, &line));
+    }
     if !view.probes.is_empty() {
         let _ = write!(text, "\n{}", probes(view, now, style));
     }

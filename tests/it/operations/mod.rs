@@ -2,6 +2,7 @@
 
 mod alert_only;
 mod disk;
+mod execute;
 mod logs;
 mod many;
 mod metrics;
