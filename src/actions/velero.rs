@@ -72,8 +72,8 @@ impl Restore {
             "PartiallyFailed" | "Failed" | "FailedValidation" => State::Failed(failed(&place, &backup, phase, &found)),
             // Also those that are bound to end as failed: the counts are not known before.
             _ => {
-                let [done, all] = ["itemsRestored", "totalItems"]
-                    .map(|count| number(&found, &format!("/status/progress/{count}")));
+                let [done, all] =
+                    ["itemsRestored", "totalItems"].map(|count| number(&found, &format!("/status/progress/{count}")));
                 State::Running(format!("Restore {place} of {backup} is {phase}: {done} of {all} items"))
             }
         })
@@ -95,7 +95,8 @@ impl Restore {
         let labels = format!("{SCHEDULE}={schedule}");
         let all = self.cluster.list(&kind, Some(&self.params.namespace), Some(&labels), MOST_SEEN, until).await?;
         // When it was begun: what it holds is of that time. RFC 3339 in UTC sorts as text.
-        let begun = |backup: &DynamicObject| at(backup, "/status/startTimestamp").as_str().unwrap_or_default().to_owned();
+        let begun =
+            |backup: &DynamicObject| at(backup, "/status/startTimestamp").as_str().unwrap_or_default().to_owned();
         let newest = all.iter().filter(|backup| phase(backup) == "Completed").max_by_key(|backup| begun(backup));
         newest.and_then(|backup| backup.metadata.name.clone()).ok_or_else(|| {
             let reason = format!("schedule {schedule} has {} Backups, and none of them is Completed", all.len());
@@ -130,10 +131,14 @@ impl Restore {
 fn failed(place: &Place, backup: &str, phase: &str, restore: &DynamicObject) -> String {
     let [errors, warnings] = ["errors", "warnings"].map(|count| number(restore, &format!("/status/{count}")));
     let invalid = at(restore, "/status/validationErrors").as_array().map(Vec::as_slice).unwrap_or_default();
-    let reasons = at(restore, "/status/failureReason").as_str().into_iter().chain(invalid.iter().filter_map(Value::as_str));
+    let reasons =
+        at(restore, "/status/failureReason").as_str().into_iter().chain(invalid.iter().filter_map(Value::as_str));
     let why = one_line(&reasons.collect::<Vec<_>>().join("; "));
     let why = if why.is_empty() { String::new() } else { format!(": {why}") };
-    format!("Restore {place} of {backup} is {phase} with {errors} errors and {warnings} warnings{why} (velero restore describe {} --details)", place.name)
+    format!(
+        "Restore {place} of {backup} is {phase} with {errors} errors and {warnings} warnings{why} (velero restore describe {} --details)",
+        place.name
+    )
 }
 
 #[async_trait]

@@ -107,7 +107,8 @@ impl Apply {
             if all.iter().any(|other| other.defines() == Some((group, &manifest.kind))) {
                 return Ok(true);
             }
-            let reason = format!("{manifest}: the cluster does not serve {} of {}", manifest.kind, manifest.api_version);
+            let reason =
+                format!("{manifest}: the cluster does not serve {} of {}", manifest.kind, manifest.api_version);
             return Err(Failure::new(FailureKind::Missing, reason).into());
         };
         let Some(live) = self.cluster.find(&target.resource, &target.place, until).await? else { return Ok(true) };
@@ -213,7 +214,10 @@ fn explain(manifest: &Manifest, failure: Failure) -> Failure {
     }
     if failure.reason.contains("Apply failed with") {
         kind = FailureKind::Refused;
-        reason = format!("{manifest}: another manager holds fields of it; leave them out, or write force = true: {}", failure.reason);
+        reason = format!(
+            "{manifest}: another manager holds fields of it; leave them out, or write force = true: {}",
+            failure.reason
+        );
     }
     // A conflict names fields and managers, and no value.
     Failure { kind, ..Failure::new(kind, reason) }.with_code(failure.code.as_deref())
@@ -228,7 +232,9 @@ impl Action for Apply {
     async fn observe(&self, context: &ActionContext) -> Observed {
         match self.open(context, until(context, LOOK)).await {
             Err(halt) => halt.observed(),
-            Ok((open, all)) if open.is_empty() => Observed::Done { evidence: format!("all {all} objects are as applied") },
+            Ok((open, all)) if open.is_empty() => {
+                Observed::Done { evidence: format!("all {all} objects are as applied") }
+            }
             Ok((open, all)) => {
                 let evidence = format!("{} of {all} objects differ: {}", open.len(), some(&open));
                 Observed::NotDone { evidence, before: Value::Null }

@@ -66,10 +66,7 @@ impl Place {
 
     /// Where an object that was read is.
     pub fn of(object: &DynamicObject) -> Self {
-        Self {
-            namespace: object.metadata.namespace.clone(),
-            name: object.metadata.name.clone().unwrap_or_default(),
-        }
+        Self { namespace: object.metadata.namespace.clone(), name: object.metadata.name.clone().unwrap_or_default() }
     }
 }
 
@@ -127,7 +124,9 @@ impl Cluster {
     /// [`FailureKind::Missing`] where it is not there, and any other [`Failure`].
     pub async fn get(&self, kind: &ApiResource, place: &Place, until: Instant) -> Result<DynamicObject, Failure> {
         let api = self.api(kind, place.namespace.as_deref(), until).await?;
-        call(&asks("get", kind, place), until, api.get(&place.name)).await.map_err(|failure| right("get", kind, failure))
+        call(&asks("get", kind, place), until, api.get(&place.name))
+            .await
+            .map_err(|failure| right("get", kind, failure))
     }
 
     /// The object, where it is there.

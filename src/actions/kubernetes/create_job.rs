@@ -70,7 +70,8 @@ impl CreateJob {
         if let Some([_, _, reason, message]) = ended("Failed") {
             return Ok(State::Failed(format!("Job {place} failed: {}", one_line(&format!("{reason}: {message}")))));
         }
-        let [active, failed] = ["active", "failed"].map(|count| super::cluster::number(&job, &format!("/status/{count}")));
+        let [active, failed] =
+            ["active", "failed"].map(|count| super::cluster::number(&job, &format!("/status/{count}")));
         Ok(State::Running(format!("Job {place}: {active} pods active, {failed} failed")))
     }
 

@@ -79,7 +79,11 @@ pub fn load(path: &Path) -> Result<Vec<Manifest>, Failure> {
         return Err(Failure::refused(format!("{} holds no manifest", path.display())));
     }
     if all.len() > MOST_OBJECTS {
-        let reason = format!("{} holds {} objects, at most {MOST_OBJECTS} are applied in one step: take it apart", path.display(), all.len());
+        let reason = format!(
+            "{} holds {} objects, at most {MOST_OBJECTS} are applied in one step: take it apart",
+            path.display(),
+            all.len()
+        );
         return Err(Failure::refused(reason));
     }
     for (index, manifest) in all.iter().enumerate() {
@@ -150,7 +154,8 @@ fn parse(name: &str, text: &str, all: &mut Vec<Manifest>) -> Result<(), Failure>
     }
     let mut number = 0;
     for document in documents {
-        let says = |line: &str| !(line.trim().is_empty() || line.trim_start().starts_with('#') || line.trim_end() == "---");
+        let says =
+            |line: &str| !(line.trim().is_empty() || line.trim_start().starts_with('#') || line.trim_end() == "---");
         if !document.lines().any(says) {
             continue;
         }
@@ -178,7 +183,9 @@ fn parse(name: &str, text: &str, all: &mut Vec<Manifest>) -> Result<(), Failure>
 fn manifest(from: String, mut object: Value) -> Result<Manifest, Failure> {
     let text = |pointer: &str| {
         let found = object.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
-        found.map(str::to_owned).ok_or_else(|| Failure::refused(format!("{from} has no {}", pointer.replace('/', " ").trim())))
+        found
+            .map(str::to_owned)
+            .ok_or_else(|| Failure::refused(format!("{from} has no {}", pointer.replace('/', " ").trim())))
     };
     let (api_version, kind, name) = (text("/apiVersion")?, text("/kind")?, text("/metadata/name")?);
     let namespace = text("/metadata/namespace").ok();
@@ -203,13 +210,15 @@ mod tests {
         folder
     }
 
-    const APP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: shop, uid: x}\ndata: {m: \"0644\"}\n";
+    const APP: &str =
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: shop, uid: x}\ndata: {m: \"0644\"}\n";
 
     #[test]
     fn what_others_need_comes_first() {
         let crd = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: c}\nspec: {group: g, names: {kind: K}}\n";
         let list = "# of a tool\n---\napiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Namespace, metadata: {name: shop}}\n- {apiVersion: v1, kind: Secret, metadata: {name: s}, mode: 0644}\n---\n# nothing\n";
-        let folder = folder(&[("1.yaml", APP), ("2.yml", &format!("---\n{crd}")), ("3.json", list), ("readme.md", "no")]);
+        let folder =
+            folder(&[("1.yaml", APP), ("2.yml", &format!("---\n{crd}")), ("3.json", list), ("readme.md", "no")]);
         let all = load(folder.path()).expect("well");
         let names: Vec<_> = all.iter().map(|manifest| manifest.name.as_str()).collect();
         assert_eq!(names, ["shop", "c", "a", "s"]);
@@ -223,7 +232,10 @@ mod tests {
     fn what_is_wrong_names_the_file_and_the_document_and_shows_nothing_of_it() {
         let canary = "canary-9fQx27";
         for (files, expected) in [
-            (vec![("a.yaml", format!("{APP}---\nkind: [{canary}\n"))], "a.yaml, document 2 is no valid YAML at its line"),
+            (
+                vec![("a.yaml", format!("{APP}---\nkind: [{canary}\n"))],
+                "a.yaml, document 2 is no valid YAML at its line",
+            ),
             (vec![("a.yaml", format!("{APP}---\na: 1\na: {canary}\n"))], "a.yaml, document 2 is no valid YAML"),
             (vec![("a.yaml", "kind: X\nmetadata: {name: a}\n".to_owned())], "document 1 has no apiVersion"),
             (vec![("a.yaml", "apiVersion: v1\nkind: X\nmetadata: {generateName: a}\n".to_owned())], "no metadata name"),
@@ -231,7 +243,13 @@ mod tests {
             (vec![("a.txt", APP.to_owned())], "holds no manifest"),
             (vec![("kustomization.yaml", String::new())], "kubectl kustomize"),
             (vec![("a.yaml", "#".repeat(5 << 20))], "more than 4 MiB"),
-            (vec![("a.yaml", (0..81).map(|n| format!("---\n{}", APP.replace("name: a", &format!("name: a{n}")))).collect())], "at most 80"),
+            (
+                vec![(
+                    "a.yaml",
+                    (0..81).map(|n| format!("---\n{}", APP.replace("name: a", &format!("name: a{n}")))).collect(),
+                )],
+                "at most 80",
+            ),
         ] {
             let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
             let failure = load(folder(&files).path()).expect_err(expected);

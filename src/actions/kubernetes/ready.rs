@@ -38,9 +38,8 @@ impl PodsReady {
         // Without a word in it a selector would mean everything.
         let selector = selector.as_deref().filter(|selector| !selector.trim().is_empty());
         let all = self.cluster.list(&pods(), Some(namespace), selector, MOST_SEEN, until).await?;
-        let counts = |pod: &&DynamicObject| {
-            pod.metadata.deletion_timestamp.is_none() && at(pod, "/status/phase") != "Succeeded"
-        };
+        let counts =
+            |pod: &&DynamicObject| pod.metadata.deletion_timestamp.is_none() && at(pod, "/status/phase") != "Succeeded";
         let serving: Vec<&DynamicObject> = all.iter().filter(counts).collect();
         let ready = |pod: &&&DynamicObject| {
             at(pod, "/status/phase") == "Running"
@@ -56,7 +55,8 @@ impl PodsReady {
             .collect();
         let (found, wanted) = (serving.len(), usize::try_from(at_least.unwrap_or(1).max(1)).unwrap_or(usize::MAX));
         Ok(if !unready.is_empty() {
-            let evidence = format!("{} of {found} pods of {namespace} are not ready: {}", unready.len(), some(&unready));
+            let evidence =
+                format!("{} of {found} pods of {namespace} are not ready: {}", unready.len(), some(&unready));
             Verified::NotYet { evidence }
         } else if found < wanted {
             Verified::NotYet { evidence: format!("{found} pods are in {namespace}, and {wanted} have to be") }

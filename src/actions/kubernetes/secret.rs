@@ -153,9 +153,7 @@ impl Action for WriteSecret {
         }
         let changed = match &seen.object {
             // One that somebody makes meanwhile answers 409, and is looked at again.
-            None => {
-                self.cluster.create(context, &secrets(), &self.new_object(context, &wanted), until).await?
-            }
+            None => self.cluster.create(context, &secrets(), &self.new_object(context, &wanted), until).await?,
             Some(object) => {
                 let metadata = match marks::metadata(context, object, &[]) {
                     Ok(metadata) => metadata,

@@ -46,11 +46,7 @@ impl SetEnv {
         if let Some(both) = params.unset.iter().find(|name| params.env.contains_key(*name)) {
             return Err(format!("`{both}` is both set and removed"));
         }
-        Ok(Self {
-            cluster: Cluster::new(params.cluster(), clients),
-            place: Place::parse(&params.deployment)?,
-            params,
-        })
+        Ok(Self { cluster: Cluster::new(params.cluster(), clients), place: Place::parse(&params.deployment)?, params })
     }
 
     /// The container that is meant, as it stands.
@@ -97,7 +93,8 @@ impl SetEnv {
 
     /// A strategic merge patch: containers and variables are merged by their names.
     fn patch(&self, context: &ActionContext, seen: &Seen) -> Result<Patch<Value>, Failure> {
-        let set = self.params.env.iter().map(|(name, value)| json!({ "name": name, "value": value, "valueFrom": null }));
+        let set =
+            self.params.env.iter().map(|(name, value)| json!({ "name": name, "value": value, "valueFrom": null }));
         let unset = self.params.unset.iter().map(|name| json!({ "name": name, "$patch": "delete" }));
         let variables: Vec<Value> = set.chain(unset).collect();
         let container = json!({ "name": seen.container, "env": variables });

@@ -130,7 +130,8 @@ impl RolloutUndo {
     async fn change(&self, context: &ActionContext, until: Instant) -> Result<Result<Applied, Halt>, Denied> {
         let prepared = async {
             let object = self.seen(context, until).await?;
-            if Self::is_done(context, &object) || self.to_revision.is_some_and(|wanted| revision(&object) == Some(wanted))
+            if Self::is_done(context, &object)
+                || self.to_revision.is_some_and(|wanted| revision(&object) == Some(wanted))
             {
                 return Ok(None);
             }
@@ -167,8 +168,7 @@ fn revision(object: &DynamicObject) -> Option<u64> {
 fn selector(object: &DynamicObject) -> Result<String, Failure> {
     let labels = at(object, "/spec/selector/matchLabels").as_object();
     let pairs = labels.into_iter().flatten();
-    let text: Vec<String> =
-        pairs.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
+    let text: Vec<String> = pairs.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
     if text.is_empty() {
         return Err(Failure::refused(format!("{} selects its pods by no label that is matched", Place::of(object))));
     }
@@ -192,9 +192,7 @@ impl Action for RolloutUndo {
     async fn verify(&self, context: &ActionContext) -> Verified {
         match self.look(context, until(context, LOOK)).await {
             Ok(Observed::Done { evidence }) => Verified::yes(evidence),
-            Ok(Observed::InProgress { evidence } | Observed::NotDone { evidence, .. }) => {
-                Verified::NotYet { evidence }
-            }
+            Ok(Observed::InProgress { evidence } | Observed::NotDone { evidence, .. }) => Verified::NotYet { evidence },
             Ok(_) => Verified::NotYet { evidence: format!("{} was not seen", self.place) },
             Err(halt) => halt.verified(),
         }

@@ -233,12 +233,7 @@ impl Parameters for KubernetesRolloutRestart {
     }
 
     fn target(&self) -> String {
-        let which = shown(
-            self.deployment.as_ref(),
-            &self.deployments,
-            self.namespace.as_ref(),
-            self.selector.as_ref(),
-        );
+        let which = shown(self.deployment.as_ref(), &self.deployments, self.namespace.as_ref(), self.selector.as_ref());
         format!("restart of {which}{}", self.cluster().shown())
     }
 
@@ -259,12 +254,7 @@ impl Parameters for KubernetesRolloutStatus {
     }
 
     fn target(&self) -> String {
-        let which = shown(
-            self.deployment.as_ref(),
-            &self.deployments,
-            self.namespace.as_ref(),
-            self.selector.as_ref(),
-        );
+        let which = shown(self.deployment.as_ref(), &self.deployments, self.namespace.as_ref(), self.selector.as_ref());
         format!("rollout of {which}{}", self.cluster().shown())
     }
 
@@ -304,7 +294,8 @@ impl Parameters for KubernetesRolloutUndo {
     }
 
     fn target(&self) -> String {
-        let to = self.to_revision.map_or_else(|| "the revision before".to_owned(), |number| format!("revision {number}"));
+        let to =
+            self.to_revision.map_or_else(|| "the revision before".to_owned(), |number| format!("revision {number}"));
         format!("Deployment {}{} back to {to}", self.deployment, self.cluster().shown())
     }
 
