@@ -223,6 +223,14 @@ fn explain(manifest: &Manifest, failure: Failure) -> Failure {
     Failure { kind, ..Failure::new(kind, reason) }.with_code(failure.code.as_deref())
 }
 
+/// A kind that was just defined is listed as served a moment before it is.
+fn too_early(failure: Failure) -> Failure {
+    match failure.kind {
+        FailureKind::Missing => Failure { kind: FailureKind::Again, ..failure },
+        _ => failure,
+    }
+}
+
 #[async_trait]
 impl Action for Apply {
     async fn warm(&self) {
@@ -255,15 +263,12 @@ impl Action for Apply {
         for manifest in &all {
             let (target, patch) = match self.prepare(context, &served, manifest, until).await {
                 Ok(prepared) => prepared,
-                Err(Halt::Blind(failure)) => {
-                    let kind = failure.kind.before_sending();
-                    return Ok(progress.stopped(Failure { kind, ..failure }));
-                }
+                Err(Halt::Blind(failure)) => return Ok(progress.not_sent(failure)),
                 Err(overtaken) => return Ok(overtaken.not_sent()),
             };
             let Target { resource, place } = &target;
             let patched = self.cluster.patch(context, resource, place, &self.params(), &patch, until).await;
-            let patched = patched.map(|patched| patched.map_err(|failure| explain(manifest, failure)));
+            let patched = patched.map(|patched| patched.map_err(|failure| too_early(explain(manifest, failure))));
             if let Err(stopped) = progress.step(patched) {
                 return stopped;
             }

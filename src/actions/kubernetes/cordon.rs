@@ -77,7 +77,7 @@ impl Cordon {
     ) -> super::cluster::Changed<DynamicObject> {
         let metadata = match marks::metadata(context, node, &[]) {
             Ok(metadata) => metadata,
-            Err(failure) => return Ok(Err(failure)),
+            Err(failure) => return Ok(Err(Failure { kind: failure.kind.before_sending(), ..failure })),
         };
         let patch = Patch::Merge(json!({ "metadata": metadata, "spec": { "unschedulable": unschedulable } }));
         self.cluster.patch(context, &nodes(), &Place::of(node), &PatchParams::default(), &patch, until).await
@@ -147,7 +147,7 @@ impl Action for Cordon {
                 Ok(Some(node)) => node,
                 // A node that is gone takes no pods.
                 Ok(None) => continue,
-                Err(failure) => return Ok(progress.stopped(failure)),
+                Err(failure) => return Ok(progress.not_sent(failure)),
             };
             if let Err(halt) = marks::ours(context, &node) {
                 return Ok(halt.not_sent());

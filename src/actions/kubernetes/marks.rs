@@ -113,8 +113,13 @@ impl Progress {
         }
     }
 
-    /// The outcome where something failed before or at the next change.
-    pub fn stopped(&self, failure: Failure) -> Applied {
+    /// The outcome where something failed before the next change was sent.
+    pub fn not_sent(&self, failure: Failure) -> Applied {
+        self.stopped(Failure { kind: failure.kind.before_sending(), ..failure })
+    }
+
+    /// The outcome where the next change failed.
+    fn stopped(&self, failure: Failure) -> Applied {
         if self.made == 0 {
             return failure.applied();
         }

@@ -168,7 +168,7 @@ impl Action for RolloutRestart {
         for object in &seen.left {
             let metadata = match marks::metadata(context, object, &[]) {
                 Ok(metadata) => metadata,
-                Err(failure) => return Ok(progress.stopped(failure)),
+                Err(failure) => return Ok(progress.not_sent(failure)),
             };
             let template = json!({ "metadata": { "annotations": { RESTART: token } } });
             let patch = Patch::Merge(json!({ "metadata": metadata, "spec": { "template": template } }));
