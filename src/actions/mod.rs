@@ -17,6 +17,7 @@ pub mod http;
 pub mod kubernetes;
 pub mod postgres;
 pub mod redis;
+pub mod velero;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ use std::time::{Duration, Instant};
 use crate::clients::{Clients, Failure};
 use crate::config::ActionConfig;
 use crate::config::action::{
-    HttpAction, KubernetesAction, PostgresAction, RdsAction, RedisAction, Route53Action, SnsAction,
+    HttpAction, PostgresAction, RdsAction, RedisAction, Route53Action, SnsAction, VeleroAction,
 };
 use crate::model::{ActionKind, ActionSpec, Applied, Observed, Verified};
 use crate::ports::{Action, ActionContext};
@@ -61,14 +62,15 @@ pub fn build(spec: &ActionSpec, clients: &Arc<Clients>) -> Result<Box<dyn Action
         ActionConfig::Route53(Route53Action::UpsertAlias(params)) => {
             aws::route53::UpsertAlias::new(params, clients).map(|action| Box::new(action) as _)
         }
-        ActionConfig::Kubernetes(KubernetesAction::Scale(params)) => {
-            kubernetes::Scale::new(params, clients).map(|action| Box::new(action) as _)
-        }
+        ActionConfig::Kubernetes(action) => kubernetes::build(action, clients),
         ActionConfig::Sns(SnsAction::Publish(params)) => {
             aws::sns::Publish::new(params, clients).map(|action| Box::new(action) as _)
         }
         ActionConfig::Http(HttpAction::Request(params)) => {
             http::Request::new(params, clients).map(|action| Box::new(action) as _)
+        }
+        ActionConfig::Velero(VeleroAction::Restore(params)) => {
+            velero::Restore::new(params, clients).map(|action| Box::new(action) as _)
         }
     };
     built.map_err(|reason| BuildError::Invalid { kind: spec.kind.clone(), reason })

@@ -223,7 +223,7 @@ fn api_arguments(etcd_port: u16, port: u16) -> Vec<String> {
 fn controller_arguments(binary: &Path) -> Result<Vec<String>> {
     let mut arguments = [
         "--kubeconfig=kubeconfig",
-        "--controllers=deployment,replicaset,namespace,garbagecollector",
+        "--controllers=deployment,replicaset,namespace,garbagecollector,job",
         "--leader-elect=false",
         "--secure-port=0",
         "--kube-api-qps=500",

@@ -14,6 +14,7 @@ pub mod rds;
 pub mod redis;
 pub mod route53;
 pub mod sns;
+pub mod velero;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,11 +27,16 @@ use crate::model::{ActionKind, ActionSpec, EffectKind, HumanDuration, Repeat};
 
 pub use self::redis::RedisPromote;
 pub use http::{HttpEffect, HttpObserve, HttpRequest};
-pub use kubernetes::{KubernetesCluster, KubernetesScale};
+pub use kubernetes::{
+    KubernetesApply, KubernetesCluster, KubernetesCordon, KubernetesCreateJob, KubernetesDeletePods,
+    KubernetesEndpointsReady, KubernetesPodsReady, KubernetesRolloutRestart, KubernetesRolloutStatus,
+    KubernetesRolloutUndo, KubernetesScale, KubernetesSecret, KubernetesSetEnv, KubernetesWait,
+};
 pub use postgres::PostgresPromote;
 pub use rds::RdsPromoteReadReplica;
 pub use route53::{ROUTE53_REGION, Route53UpsertAlias, RouteRecordType};
 pub use sns::{SnsPublish, topic_region};
+pub use velero::VeleroRestore;
 
 /// What an action's parameters tell of it, without any call.
 pub trait Parameters {
@@ -164,6 +170,30 @@ families! {
     Kubernetes, KubernetesAction, kubernetes {
         /// Sets a Deployment's replicas.
         Scale(KubernetesScale) = "kubernetes.scale",
+        /// Sets and removes environment variables of a Deployment.
+        SetEnv(KubernetesSetEnv) = "kubernetes.set_env",
+        /// Restarts Deployments.
+        RolloutRestart(KubernetesRolloutRestart) = "kubernetes.rollout_restart",
+        /// Brings a Deployment back to an earlier revision.
+        RolloutUndo(KubernetesRolloutUndo) = "kubernetes.rollout_undo",
+        /// Waits for the rollout of Deployments.
+        RolloutStatus(KubernetesRolloutStatus) = "kubernetes.rollout_status",
+        /// Writes keys of a Secret.
+        Secret(KubernetesSecret) = "kubernetes.secret",
+        /// Waits for a condition or value of any object.
+        Wait(KubernetesWait) = "kubernetes.wait",
+        /// Waits until all pods of a namespace are ready.
+        PodsReady(KubernetesPodsReady) = "kubernetes.pods_ready",
+        /// Waits until Services have ready endpoints.
+        EndpointsReady(KubernetesEndpointsReady) = "kubernetes.endpoints_ready",
+        /// Runs a CronJob's Job once.
+        CreateJob(KubernetesCreateJob) = "kubernetes.create_job",
+        /// Applies rendered manifests.
+        Apply(KubernetesApply) = "kubernetes.apply",
+        /// Keeps new pods off nodes.
+        Cordon(KubernetesCordon) = "kubernetes.cordon",
+        /// Deletes the pods that stand now.
+        DeletePods(KubernetesDeletePods) = "kubernetes.delete_pods",
     }
     /// Amazon SNS.
     Sns, SnsAction, sns {
@@ -174,6 +204,11 @@ families! {
     Http, HttpAction, http {
         /// Makes a request.
         Request(HttpRequest) = "http.request",
+    }
+    /// Velero.
+    Velero, VeleroAction, velero {
+        /// Restores the newest backup of a schedule, or one by name.
+        Restore(VeleroRestore) = "velero.restore",
     }
 }
 

@@ -58,6 +58,20 @@ fn every_action_comes_back_out_of_its_specification() {
             None,
             None,
         ),
+        (
+            json!({ "kubernetes": { "wait": { "resource": "node/n1", "condition": "Ready" } } }),
+            EffectKind::Verify,
+            Repeat::ByObservation,
+            None,
+            None,
+        ),
+        (
+            json!({ "velero": { "restore": { "schedule": "daily", "include_namespaces": ["shop"] } } }),
+            EffectKind::Call,
+            Repeat::ByObservation,
+            None,
+            None,
+        ),
     ] {
         let action = action(value);
         let spec = action.to_spec().unwrap();
@@ -97,4 +111,20 @@ fn a_foreign_specification_is_refused_and_not_guessed() {
 fn a_target_shows_no_credentials() {
     let action = action(json!({ "http": { "request": { "url": "https://u:p@x.example/a?token=t" } } }));
     assert_eq!(action.parameters().target(), "POST https://x.example/a");
+}
+
+#[test]
+fn a_target_shows_the_names_of_what_is_written_and_not_the_values() {
+    for (value, expected) in [
+        (
+            json!({ "kubernetes": { "set_env": { "deployment": "a/b", "env": { "X": "value" }, "unset": ["Y"] } } }),
+            "environment of Deployment a/b: X, -Y",
+        ),
+        (
+            json!({ "kubernetes": { "secret": { "context": "dr", "secret": "a/b", "data": { "host": "value" } } } }),
+            "Secret a/b in dr: host",
+        ),
+    ] {
+        assert_eq!(action(value).parameters().target(), expected);
+    }
 }

@@ -425,6 +425,50 @@ fn actions() {
 }
 
 #[test]
+fn kubernetes_actions() {
+    for (text, expected) in [
+        ("set_env = { deployment = \"a/b\" }", "nothing_to_do"),
+        ("set_env = { deployment = \"a\", unset = [\"A\"] }", "bad_deployment"),
+        ("set_env = { deployment = \"a/b\", env = { A = \"1\" }, unset = [\"A\"] }", "set_and_unset"),
+        ("set_env = { deployment = \"a/b\", env = { \"A=\" = \"1\" } }", "bad_variable"),
+        ("set_env = { deployment = \"a/b\", env = { DB_PASSWORD = \"zzz\" } }", "plain_secret"),
+        ("rollout_restart = { }", "not_exactly_one"),
+        ("rollout_restart = { deployment = \"a/b\", namespace = \"a\" }", "not_exactly_one"),
+        ("rollout_restart = { deployments = [\"a\"] }", "bad_deployment"),
+        ("rollout_restart = { deployment = \"a/b\", selector = \"a=b\" }", "missing_key"),
+        ("rollout_restart = { namespace = \"a\", selector = \"\" }", "empty_selector"),
+        ("rollout_status = { namespace = \"A\" }", "bad_name"),
+        ("rollout_undo = { deployment = \"a/b\", to_revision = 0 }", "zero"),
+        ("secret = { secret = \"a\", data = { host = \"b\" } }", "bad_secret"),
+        ("secret = { secret = \"a/b\", data = { } }", "empty"),
+        ("secret = { secret = \"a/b\", data = { \"a b\" = \"b\" } }", "bad_key"),
+        ("secret = { secret = \"a/b\", data = { db_password = \"zzz\" } }", "plain_secret"),
+        ("secret = { secret = \"a/b\", data = { url = \"redis://u:zzz@b\" } }", "plain_secret"),
+        ("wait = { resource = \"node\", condition = \"Ready\" }", "bad_resource"),
+        ("wait = { resource = \"node/a\" }", "not_exactly_one"),
+        ("wait = { resource = \"node/a\", pointer = \"/a\" }", "missing_key"),
+        ("wait = { resource = \"node/a\", pointer = \"a\", equals = 1 }", "bad_pointer"),
+        ("pods_ready = { namespace = \"a\", at_least = 0 }", "zero"),
+        ("endpoints_ready = { }", "not_exactly_one"),
+        ("endpoints_ready = { service = \"a\" }", "bad_service"),
+        ("create_job = { cron_job = \"a\" }", "bad_cron_job"),
+        ("apply = { path = \"/nonexistent\" }", "file_not_readable"),
+        ("cordon = { nodes = [\"a\"], selector = \"a=b\" }", "not_exactly_one"),
+        ("cordon = { selector = \" \" }", "empty_selector"),
+        ("delete_pods = { namespace = \"a\", selector = \"\" }", "empty_selector"),
+    ] {
+        let told = told_within(&format!("[plans.p.steps.x]\nkubernetes.{text}"));
+        assert!(told.len() == 1 && told[0].ends_with(expected), "{text}: {told:?}");
+    }
+    for text in ["{ }", "{ schedule = \"a\", backup = \"b\" }"] {
+        let told = told_within(&format!("[plans.p.steps.x]\nvelero.restore = {text}"));
+        assert!(told.len() == 1 && told[0].ends_with("not_exactly_one"), "{text}: {told:?}");
+    }
+    let told = told_within("[plans.p.steps.x]\nvelero.restore = { schedule = \"A B\" }");
+    assert!(told.len() == 1 && told[0].ends_with("bad_name"), "{told:?}");
+}
+
+#[test]
 fn an_objective_that_cannot_be_met_is_told_term_by_term() {
     let text = "[probes.a]\ntcp = { address = \"a:1\" }\n[scenarios.s]\nseverity = \"P1\"\nwhen = \"a\"\nconfirm_for = \"30s\"\n\
         rto = \"5m\"\nplan = \"p\"\n[plans.p.steps.x]\nestimate = \"4m\"\nwait = \"4m\"\n[plans.p.steps.y]\nafter = [\"x\"]\nwait = \"10s\"";

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ConditionConfig;
 use crate::config::action::{
-    HttpAction, KubernetesAction, PostgresAction, RdsAction, RedisAction, Route53Action, SnsAction,
+    HttpAction, KubernetesAction, PostgresAction, RdsAction, RedisAction, Route53Action, SnsAction, VeleroAction,
 };
 use crate::model::{Ended, HumanDuration, OnError, ParameterKind, Retry, RunKind};
 
@@ -122,6 +122,9 @@ pub struct Step {
     /// Any HTTP endpoint.
     #[serde(default)]
     pub http: Option<HttpAction>,
+    /// Velero.
+    #[serde(default)]
+    pub velero: Option<VeleroAction>,
     /// A named probe must be Up.
     #[serde(default)]
     pub verify: Option<VerifyAction>,

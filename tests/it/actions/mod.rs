@@ -2,6 +2,7 @@
 //! goes wrong. No outcome may hold a secret (S14): every one of them is looked through.
 
 mod http;
+mod kube;
 mod kubernetes;
 mod notices;
 mod postgres;

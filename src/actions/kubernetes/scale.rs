@@ -1,0 +1,160 @@
+//! `kubernetes.scale`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use kube::api::{DynamicObject, Patch, PatchParams};
+use serde_json::Value;
+
+use super::cluster::{Cluster, Place, at, deployments, number};
+use super::marks;
+use crate::actions::{CHANGE, Halt, LOOK, until};
+use crate::clients::{Clients, Failure};
+use crate::config::action::KubernetesScale;
+use crate::model::{Applied, Observed, Verified};
+use crate::ports::{Action, ActionContext, Denied};
+
+/// Sets a Deployment's replicas, unless a newer epoch has done so.
+///
+/// A HorizontalPodAutoscaler that looks after the same Deployment may scale it down again: raise
+/// its `minReplicas` beforehand.
+/// <https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/deployment-v1/>
+pub struct Scale {
+    cluster: Cluster,
+    place: Place,
+    replicas: i64,
+}
+
+/// What is asked of a Deployment.
+struct Seen {
+    wanted: i64,
+    ready: i64,
+    object: DynamicObject,
+}
+
+impl Scale {
+    /// The action for these parameters.
+    ///
+    /// # Errors
+    /// Where `deployment` is not `namespace/name`.
+    pub fn new(params: KubernetesScale, clients: Arc<Clients>) -> Result<Self, String> {
+        let replicas = i32::try_from(params.replicas).map_err(|_| "`replicas` is too large".to_owned())?;
+        Ok(Self {
+            cluster: Cluster::new(params.cluster(), clients),
+            place: Place::parse(&params.deployment)?,
+            replicas: i64::from(replicas),
+        })
+    }
+
+    /// What stands there, unless it was written under a higher epoch than ours.
+    async fn seen(&self, context: &ActionContext, until: Instant) -> Result<Seen, Halt> {
+        let object = self.cluster.get(&deployments(), &self.place, until).await?;
+        marks::ours(context, &object)?;
+        Ok(Seen {
+            // Kubernetes's own default.
+            wanted: at(&object, "/spec/replicas").as_i64().unwrap_or(1),
+            ready: number(&object, "/status/readyReplicas"),
+            object,
+        })
+    }
+
+    /// Writes replicas and epoch, if nobody has written since `seen`.
+    async fn set(
+        &self,
+        context: &ActionContext,
+        seen: &Seen,
+        replicas: i64,
+        until: Instant,
+    ) -> Result<Applied, Denied> {
+        let metadata = match marks::metadata(context, &seen.object, &[]) {
+            Ok(metadata) => metadata,
+            Err(failure) => return Ok(failure.not_sent()),
+        };
+        let patch = Patch::Merge(serde_json::json!({ "metadata": metadata, "spec": { "replicas": replicas } }));
+        let params = PatchParams::default();
+        let patched = self.cluster.patch(context, &deployments(), &self.place, &params, &patch, until).await?;
+        Ok(match patched {
+            Ok(now) => {
+                let version = now.metadata.resource_version.unwrap_or_default();
+                Applied::Accepted {
+                    evidence: format!(
+                        "{} set from {} to {replicas} replicas (resourceVersion {version})",
+                        self.place, seen.wanted
+                    ),
+                }
+            }
+            Err(failure) => failure.applied(),
+        })
+    }
+}
+
+#[async_trait]
+impl Action for Scale {
+    async fn warm(&self) {
+        self.cluster.warm().await;
+    }
+
+    async fn observe(&self, context: &ActionContext) -> Observed {
+        let seen = match self.seen(context, until(context, LOOK)).await {
+            Ok(seen) => seen,
+            Err(halt) => return halt.observed(),
+        };
+        let evidence = format!("{} of {} replicas are ready", seen.ready, seen.wanted);
+        if seen.wanted < self.replicas {
+            let before = serde_json::json!({ "replicas": seen.wanted, "resource_version": seen.object.metadata.resource_version });
+            return Observed::NotDone { evidence, before };
+        }
+        if seen.ready >= self.replicas { Observed::Done { evidence } } else { Observed::InProgress { evidence } }
+    }
+
+    async fn apply(&self, context: &ActionContext, _before: &Value) -> Result<Applied, Denied> {
+        let until = until(context, CHANGE);
+        let seen = match self.seen(context, until).await {
+            Ok(seen) => seen,
+            Err(halt) => return Ok(halt.not_sent()),
+        };
+        if seen.wanted >= self.replicas {
+            // Never scaled down: somebody may have had a reason for more.
+            return Ok(Applied::Accepted { evidence: format!("{} replicas are asked for already", seen.wanted) });
+        }
+        self.set(context, &seen, self.replicas, until).await
+    }
+
+    async fn verify(&self, context: &ActionContext) -> Verified {
+        match self.seen(context, until(context, LOOK)).await {
+            Err(halt) => halt.verified(),
+            Ok(seen) => {
+                let evidence = format!("{} of {} replicas are ready", seen.ready, seen.wanted);
+                if seen.wanted >= self.replicas && seen.ready >= self.replicas {
+                    Verified::yes(evidence)
+                } else {
+                    Verified::NotYet { evidence }
+                }
+            }
+        }
+    }
+
+    async fn compensate(&self, context: &ActionContext, before: &Value) -> Result<Applied, Denied> {
+        let Some(replicas) = before.get("replicas").and_then(Value::as_i64) else {
+            return Ok(Failure::refused("it is not known how many replicas there were before").not_sent());
+        };
+        let until = until(context, CHANGE);
+        let seen = match self.seen(context, until).await {
+            Ok(seen) => seen,
+            Err(halt) => return Ok(halt.not_sent()),
+        };
+        if seen.wanted == replicas {
+            return Ok(Applied::Accepted { evidence: format!("{replicas} replicas, as before") });
+        }
+        if seen.wanted != self.replicas {
+            let reason = format!("somebody else has set it to {} replicas; it is left alone", seen.wanted);
+            return Ok(Failure::refused(reason).not_sent());
+        }
+        self.set(context, &seen, replicas, until).await
+    }
+
+    fn verify_interval(&self) -> Duration {
+        Duration::from_millis(500)
+    }
+}
