@@ -24,12 +24,15 @@ pub struct Scale {
     cluster: Cluster,
     place: Place,
     replicas: i64,
+    exact: bool,
 }
 
 /// What is asked of a Deployment.
 struct Seen {
     wanted: i64,
     ready: i64,
+    /// All that there are still, ready or not.
+    all: i64,
     object: DynamicObject,
 }
 
@@ -44,6 +47,7 @@ impl Scale {
             cluster: Cluster::new(params.cluster(), clients),
             place: Place::parse(&params.deployment)?,
             replicas: i64::from(replicas),
+            exact: params.exact,
         })
     }
 
@@ -55,8 +59,26 @@ impl Scale {
             // Kubernetes's own default.
             wanted: at(&object, "/spec/replicas").as_i64().unwrap_or(1),
             ready: number(&object, "/status/readyReplicas"),
+            all: number(&object, "/status/replicas"),
             object,
         })
+    }
+
+    /// Is it asked for already?
+    fn asked(&self, seen: &Seen) -> bool {
+        if self.exact { seen.wanted == self.replicas } else { seen.wanted >= self.replicas }
+    }
+
+    /// Is it so?
+    fn reached(&self, seen: &Seen) -> bool {
+        self.asked(seen) && seen.ready >= self.replicas && (!self.exact || seen.all <= self.replicas)
+    }
+
+    fn evidence(seen: &Seen) -> String {
+        match seen.all - seen.wanted {
+            more if more > 0 => format!("{} of {} replicas are ready, {more} are still to go", seen.ready, seen.wanted),
+            _ => format!("{} of {} replicas are ready", seen.ready, seen.wanted),
+        }
     }
 
     /// Writes replicas and epoch, if nobody has written since `seen`.
@@ -100,12 +122,12 @@ impl Action for Scale {
             Ok(seen) => seen,
             Err(halt) => return halt.observed(),
         };
-        let evidence = format!("{} of {} replicas are ready", seen.ready, seen.wanted);
-        if seen.wanted < self.replicas {
+        let evidence = Self::evidence(&seen);
+        if !self.asked(&seen) {
             let before = serde_json::json!({ "replicas": seen.wanted, "resource_version": seen.object.metadata.resource_version });
             return Observed::NotDone { evidence, before };
         }
-        if seen.ready >= self.replicas { Observed::Done { evidence } } else { Observed::InProgress { evidence } }
+        if self.reached(&seen) { Observed::Done { evidence } } else { Observed::InProgress { evidence } }
     }
 
     async fn apply(&self, context: &ActionContext, _before: &Value) -> Result<Applied, Denied> {
@@ -114,8 +136,8 @@ impl Action for Scale {
             Ok(seen) => seen,
             Err(halt) => return Ok(halt.not_sent()),
         };
-        if seen.wanted >= self.replicas {
-            // Never scaled down: somebody may have had a reason for more.
+        if self.asked(&seen) {
+            // Unless it is `exact`, never scaled down: somebody may have had a reason for more.
             return Ok(Applied::Accepted { evidence: format!("{} replicas are asked for already", seen.wanted) });
         }
         self.set(context, &seen, self.replicas, until).await
@@ -125,12 +147,8 @@ impl Action for Scale {
         match self.seen(context, until(context, LOOK)).await {
             Err(halt) => halt.verified(),
             Ok(seen) => {
-                let evidence = format!("{} of {} replicas are ready", seen.ready, seen.wanted);
-                if seen.wanted >= self.replicas && seen.ready >= self.replicas {
-                    Verified::yes(evidence)
-                } else {
-                    Verified::NotYet { evidence }
-                }
+                let evidence = Self::evidence(&seen);
+                if self.reached(&seen) { Verified::yes(evidence) } else { Verified::NotYet { evidence } }
             }
         }
     }

@@ -63,6 +63,26 @@ async fn scales(kube: &Kube) -> Result<()> {
     accepted(subject.compensate(&stood).await)?;
     assert_eq!(subject.permits.asked(), 2, "it stands as before");
     refused(subject.compensate(&Value::Null).await, false)?;
+    stops(kube).await
+}
+
+/// `exact` scales down too, and waits until the others are gone.
+async fn stops(kube: &Kube) -> Result<()> {
+    kube.create_deployment(SPACE, "jobs", 2).await?;
+    kube.wait_ready(SPACE, "jobs", 2, super::SOON).await?;
+    let params = json!({
+        "kubeconfig": kube.kubeconfig(), "context": BACKUP_CONTEXT,
+        "deployment": format!("{SPACE}/jobs"), "replicas": 0, "exact": true,
+    });
+    let subject = Subject::new(KIND, params, &Arc::new(clients()));
+    let stood = before(subject.observe().await)?;
+    assert_eq!(stood["replicas"], 2);
+    subject.run().await?;
+    assert_eq!(kube.replicas(SPACE, "jobs").await?, 0);
+    let evidence = done(subject.observe().await)?;
+    ensure!(evidence.contains("0 of 0"), "{evidence}");
+    accepted(subject.compensate(&stood).await)?;
+    assert_eq!(kube.replicas(SPACE, "jobs").await?, 2);
     Ok(())
 }
 

@@ -14,14 +14,19 @@ fn yes() -> bool {
 }
 
 in_cluster! {
-    /// `kubernetes.scale`: done when so many replicas are ready. Needs `get` and `patch` on
+    /// `kubernetes.scale`: done when so many replicas are ready; with `exact` also when no more than
+    /// these are left, so that `replicas = 0` stops an application. Needs `get` and `patch` on
     /// `deployments.apps`.
     /// <https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/deployment-v1/>
     pub struct KubernetesScale {
         /// `namespace/name`.
         pub deployment: String,
-        /// How many. More than that is left alone.
+        /// How many.
         pub replicas: u32,
+        /// Not more either (default: more than that is left alone, since somebody may have had a
+        /// reason for it).
+        #[serde(default)]
+        pub exact: bool,
     }
 }
 
@@ -40,12 +45,12 @@ impl Parameters for KubernetesScale {
 
     fn check(&self, at: &Path, report: &mut Report<'_>) {
         placed(report, &at.key("deployment"), "bad_deployment", "Deployment", &self.deployment);
-        if self.replicas == 0 {
+        if self.replicas == 0 && !self.exact {
             report.warn(
                 "nothing_to_do",
                 &at.key("replicas"),
                 "more than 0 replicas are left alone, so this does nothing",
-                "write how many are needed to serve",
+                "write how many are needed to serve, or add `exact = true` to stop it",
             );
         }
         file_is_there(report, &at.key("kubeconfig"), self.kubeconfig.as_deref());
