@@ -23,9 +23,7 @@ use std::time::{Duration, Instant};
 
 use crate::clients::{Clients, Failure};
 use crate::config::ActionConfig;
-use crate::config::action::{
-    HttpAction, KubernetesAction, RdsAction, Route53Action, SnsAction,
-};
+use crate::config::action::{HttpAction, KubernetesAction, RdsAction, Route53Action, SnsAction};
 use crate::model::{ActionKind, ActionSpec, Applied, Observed, Outputs, Verified};
 use crate::ports::{Action, ActionContext};
 

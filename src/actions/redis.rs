@@ -88,9 +88,7 @@ async fn role(connection: &mut MultiplexedConnection, until: Instant) -> Result<
 
 /// One field of what `INFO` answered.
 fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
-    info.lines()
-        .filter_map(|line| line.trim().split_once(':'))
-        .find_map(|(key, value)| (key == name).then_some(value))
+    info.lines().filter_map(|line| line.trim().split_once(':')).find_map(|(key, value)| (key == name).then_some(value))
 }
 
 fn parse_role(reply: Reply) -> Option<Role> {

@@ -169,6 +169,7 @@ impl Fence {
             *changed = true;
             session.run(&format!("ALTER DATABASE {} ALLOW_CONNECTIONS false", identifier(name)), by).await?;
         }
+        drop(session);
         // Ended before the server has read the setting, clients would come back and write.
         let session = self.once_read(by).await?;
         permit()?;

@@ -103,7 +103,10 @@ impl Follow {
         control.arguments = vec!["-D".into(), self.data.path().into()];
         let told = control.run(until, None).await?;
         let ours = self.data.identifier(&told.output).ok_or_else(|| {
-            Failure::refused(format!("the system identifier of the data directory is not known: {}: {}", told.how, told.said))
+            Failure::refused(format!(
+                "the system identifier of the data directory is not known: {}: {}",
+                told.how, told.said
+            ))
         })?;
         if ours != theirs {
             return Err(Failure::refused(format!(
@@ -166,12 +169,7 @@ impl Follow {
         Ok(told)
     }
 
-    async fn rewind(
-        &self,
-        context: &ActionContext,
-        target: &Target,
-        owner: (u32, u32),
-    ) -> Result<String, Stopped> {
+    async fn rewind(&self, context: &ActionContext, target: &Target, owner: (u32, u32)) -> Result<String, Stopped> {
         let mut program = self.program("pg_rewind", owner);
         program.arguments = vec!["--target-pgdata".into(), self.data.path().into(), "--source-server".into()];
         program.arguments.extend([target.url.clone().into(), "--write-recovery-conf".into()]);
@@ -288,11 +286,15 @@ impl Action for Follow {
         };
         match self.look(context).await {
             Ok(Standby { streams: true, settled: true, told }) => Observed::Done { evidence: told },
-            Ok(Standby { settled: false, told, .. }) => not_done(format!("{told}; its settings are not as they should be")),
+            Ok(Standby { settled: false, told, .. }) => {
+                not_done(format!("{told}; its settings are not as they should be"))
+            }
             Ok(Standby { told, .. }) => Observed::InProgress { evidence: told },
             Err(Failure { kind: crate::clients::FailureKind::Refused, reason, .. }) => Observed::Impossible { reason },
             // It may well be on its way.
-            Err(failure) => Observed::Unknown { reason: format!("the server runs (process {pid}): {}", failure.reason) },
+            Err(failure) => {
+                Observed::Unknown { reason: format!("the server runs (process {pid}): {}", failure.reason) }
+            }
         }
     }
 

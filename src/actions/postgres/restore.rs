@@ -1,30 +1,30 @@
 //! `postgres.restore`.
 //!
-//! Three changes, in this order: the row of this step is begun, `pg_restore` runs, the row is ended.
-//! Whatever is between them after a crash, the row tells what to do: see [`Standing`].
+//! Three changes, in this order: the line of this step is begun, `pg_restore` runs, the line is ended.
+//! Whatever is between them after a crash, the line tells what to do: see [`Standing`]. The lines are
+//! in the comment of the database: of all that its owner may write there, that alone is in no dump
+//! (but one with `--create`), and a table of ours in a later dump would be in the way of its restore.
 
 use std::io::Read;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::literal;
+use super::{identifier, literal};
 use crate::actions::{LOOK, fenced, output, until};
 use crate::clients::Failure;
+use crate::clients::failure::one_line;
 use crate::clients::postgres::{Session, connect};
 use crate::clients::postgres_program::{Program, Target};
 use crate::config::action::PostgresRestore;
 use crate::model::{Applied, Observed, Outputs, Verified};
 use crate::ports::{Action, ActionContext, Denied};
 
-/// Where the rows are.
-const SCHEMA: &str = "failoverd_restore";
-
-/// What was made by users, besides our own rows.
+/// What was made by users.
 const TABLES: &str = "SELECT count(*)::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-    WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'failoverd_restore') \
+    WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema') \
     AND n.nspname NOT LIKE 'pg\\_toast%' AND n.nspname NOT LIKE 'pg\\_temp%' AND NOT EXISTS \
     (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')";
 
@@ -33,7 +33,44 @@ pub(super) struct Restore {
     params: PostgresRestore,
 }
 
-/// What the row of this step tells.
+/// The line of one step in the comment of the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Line {
+    epoch: u64,
+    /// When it ended well.
+    ended: Option<String>,
+    /// How the last try ended.
+    told: String,
+}
+
+impl Line {
+    fn of(comment: &str, key: &str) -> Option<Self> {
+        let head = format!("[failoverd restore {key} epoch ");
+        let line = comment.lines().find_map(|line| line.strip_prefix(&head))?;
+        let (state, told) = line.split_once(']')?;
+        let (epoch, state) = state.split_once(' ')?;
+        let ended = state.strip_prefix("ended ").map(str::to_owned);
+        Some(Self { epoch: epoch.parse().ok()?, ended, told: told.trim().to_owned() })
+    }
+
+    /// The comment with this line in place of the step's former one, and without those of other runs.
+    /// What people wrote stays.
+    fn put(&self, comment: &str, key: &str) -> String {
+        let run = key.split_once('/').map_or(key, |(run, _)| run);
+        let (ours, own) = (format!("[failoverd restore {run}/"), format!("[failoverd restore {key} "));
+        let stays = |line: &&str| {
+            !line.starts_with("[failoverd restore ") || (line.starts_with(&ours) && !line.starts_with(&own))
+        };
+        let mut lines: Vec<String> = comment.lines().filter(stays).map(str::to_owned).collect();
+        let state = self.ended.as_ref().map_or_else(|| "begun".to_owned(), |at| format!("ended {at}"));
+        let told = one_line(&self.told);
+        let epoch = self.epoch;
+        lines.push(format!("[failoverd restore {key} epoch {epoch} {state}] {told}").trim_end().to_owned());
+        lines.join("\n")
+    }
+}
+
+/// What the line of this step tells.
 enum Standing {
     /// It was not begun: the target has so many tables of users.
     New { tables: u64 },
@@ -78,27 +115,18 @@ impl Restore {
         }
         let count = |text: String| text.parse().map_err(|_| Failure::unknown("postgres: a count that is not a number"));
         let tables: u64 = count(session.value(TABLES, until).await?)?;
-        let there = format!("SELECT (to_regclass('{SCHEMA}.restores') IS NOT NULL)::text");
-        if session.value(&there, until).await? != "true" {
-            return Ok(Standing::New { tables });
+        let (comment, _) = comment(session, until).await?;
+        let Some(line) = Line::of(&comment, &Self::key(context)) else { return Ok(Standing::New { tables }) };
+        if line.epoch > context.epoch.0 {
+            return Err(Failure::refused(fenced("this restore", line.epoch, context.epoch.0)));
         }
-        let key = literal(&Self::key(context));
-        let sql =
-            format!("SELECT coalesce(ended::text, ''), coalesce(told, ''), epoch::text FROM {SCHEMA}.restores WHERE step = {key}");
-        let Some(row) = session.run(&sql, until).await?.first else { return Ok(Standing::New { tables }) };
-        let mut row = row.into_iter().flatten();
-        let (ended, told, epoch) =
-            (row.next().unwrap_or_default(), row.next().unwrap_or_default(), row.next().unwrap_or_default());
-        if let Some(theirs) = epoch.parse().ok().filter(|theirs| *theirs > context.epoch.0) {
-            return Err(Failure::refused(fenced("this restore", theirs, context.epoch.0)));
-        }
-        if !ended.is_empty() {
-            return Ok(Standing::Ended { at: ended, tables });
+        if let Some(at) = line.ended {
+            return Ok(Standing::Ended { at, tables });
         }
         let name = literal(&Self::session_name(context));
         let sql = format!("SELECT count(*)::text FROM pg_stat_activity WHERE application_name = {name}");
         match count(session.value(&sql, until).await?)? {
-            0 => Ok(Standing::Begun { told }),
+            0 => Ok(Standing::Begun { told: line.told }),
             sessions => Ok(Standing::Working { sessions }),
         }
     }
@@ -122,7 +150,7 @@ impl Restore {
 
     fn program(&self, context: &ActionContext, target: &Target, clean: bool) -> Program {
         let mut arguments: Vec<std::ffi::OsString> =
-            ["--exit-on-error", "--no-password", "--exclude-schema", SCHEMA, "--dbname"].map(Into::into).into();
+            ["--exit-on-error", "--no-password", "--dbname"].map(Into::into).into();
         arguments.push(target.url.clone().into());
         if clean {
             arguments.extend(["--clean", "--if-exists"].map(Into::into));
@@ -148,31 +176,27 @@ impl Restore {
         Program { path: self.params.bin_directory.join("pg_restore"), arguments, environment, owner: None }
     }
 
-    async fn begin(&self, context: &ActionContext, session: &Session) -> Result<(), Failure> {
-        let (key, dump) = (literal(&Self::key(context)), literal(&self.params.dump.to_string_lossy()));
-        let epoch = context.epoch;
-        let sql = format!(
-            "BEGIN; CREATE SCHEMA IF NOT EXISTS {SCHEMA}; CREATE TABLE IF NOT EXISTS {SCHEMA}.restores (step text \
-             PRIMARY KEY, dump text NOT NULL, epoch bigint NOT NULL, began timestamptz NOT NULL DEFAULT now(), \
-             ended timestamptz, told text); INSERT INTO {SCHEMA}.restores (step, dump, epoch) VALUES ({key}, {dump}, \
-             {epoch}) ON CONFLICT (step) DO UPDATE SET epoch = {epoch}, began = now(), ended = NULL, told = NULL; COMMIT"
-        );
-        session.run(&sql, until(context, LOOK)).await.map(drop)
+    /// Writes the line of this step.
+    async fn write(&self, context: &ActionContext, session: &Session, ended: bool, told: &str) -> Result<(), Failure> {
+        let until = until(context, LOOK);
+        let (comment, database) = comment(session, until).await?;
+        let ended = match ended {
+            true => Some(session.value("SELECT date_trunc('second', now())::text", until).await?),
+            false => None,
+        };
+        let line = Line { epoch: context.epoch.0, ended, told: told.to_owned() };
+        let text = literal(&line.put(&comment, &Self::key(context)));
+        session.run(&format!("COMMENT ON DATABASE {} IS {text}", identifier(&database)), until).await.map(drop)
     }
 
     /// Writes down how it ended, on a session of its own: the restore may have taken hours.
     async fn end(&self, context: &ActionContext, how: Result<(), &str>) -> Result<(), Failure> {
-        let key = literal(&Self::key(context));
-        let (ended, told) = match how {
-            Ok(()) => ("now()", "NULL".to_owned()),
-            Err(reason) => ("NULL", literal(reason)),
-        };
-        let epoch = context.epoch;
-        let sql = format!(
-            "UPDATE {SCHEMA}.restores SET ended = {ended}, told = {told} WHERE step = {key} AND epoch = {epoch}"
-        );
-        let answer = self.session(context).await?.run(&sql, until(context, LOOK)).await?;
-        if answer.counted == 1 { Ok(()) } else { Err(Failure::unknown("the row of this restore is gone")) }
+        let session = self.session(context).await?;
+        let line = Line::of(&comment(&session, until(context, LOOK)).await?.0, &Self::key(context));
+        if line.is_none_or(|line| line.epoch != context.epoch.0) {
+            return Err(Failure::unknown("the line of this restore in the comment of the database is another one"));
+        }
+        self.write(context, &session, how.is_ok(), how.err().unwrap_or_default()).await
     }
 
     async fn restore(&self, context: &ActionContext) -> Result<Applied, Denied> {
@@ -188,7 +212,7 @@ impl Restore {
             Err(failure) => return Ok(Failure::not_sent(failure)),
         };
         context.permit()?;
-        if let Err(failure) = self.begin(context, &session).await {
+        if let Err(failure) = self.write(context, &session, false, "").await {
             return Ok(failure.applied());
         }
         drop(session);
@@ -217,6 +241,17 @@ impl Restore {
             Ok(()) => Applied::Accepted { evidence: format!("{}, without an error", ended.how) },
             Err(failure) => Applied::Unknown { reason: failure.reason },
         })
+    }
+}
+
+/// The comment of the database, and the database's name.
+async fn comment(session: &Session, until: Instant) -> Result<(String, String), Failure> {
+    let sql = "SELECT coalesce(shobj_description(oid, 'pg_database'), ''), datname FROM pg_database \
+               WHERE datname = current_database()";
+    let mut row = session.row(sql, until).await?.into_iter().flatten();
+    match (row.next(), row.next()) {
+        (Some(comment), Some(database)) => Ok((comment, database)),
+        _ => Err(Failure::unknown("postgres: the comment of the database is not told")),
     }
 }
 
@@ -258,7 +293,9 @@ impl Action for Restore {
         match looked.await {
             Ok(Standing::Ended { at, .. }) => Observed::Done { evidence: format!("restored; it ended at {at}") },
             Ok(Standing::Working { sessions }) => Observed::Unknown {
-                reason: format!("{sessions} sessions of an earlier pg_restore are still at work, and nobody waits for them"),
+                reason: format!(
+                    "{sessions} sessions of an earlier pg_restore are still at work, and nobody waits for them"
+                ),
             },
             Ok(Standing::Begun { told }) if told.is_empty() => {
                 Observed::NotDone { evidence: "it was begun and did not end".into(), before }
@@ -280,15 +317,37 @@ impl Action for Restore {
         match looked.await {
             Ok(Standing::Ended { at, tables }) => {
                 let outputs: Outputs = output("tables", &tables.to_string());
-                Verified::Yes { evidence: format!("pg_restore ended without an error at {at}; {tables} tables"), outputs }
+                Verified::Yes {
+                    evidence: format!("pg_restore ended without an error at {at}; {tables} tables"),
+                    outputs,
+                }
             }
             Ok(Standing::Working { sessions }) => Verified::NotYet { evidence: format!("{sessions} sessions at work") },
-            Ok(_) => Verified::NotYet { evidence: "the row of this restore does not say that it ended".into() },
+            Ok(_) => Verified::NotYet { evidence: "the database's comment does not say that it ended".into() },
             Err(failure) => failure.verified(),
         }
     }
 
     fn verify_interval(&self) -> Duration {
         Duration::from_secs(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_read_back_and_leaves_the_others_alone() {
+        let begun = Line { epoch: 7, ended: None, told: "it\nfailed".into() };
+        let comment = begun.put("Of the shop.\n[failoverd restore RUN-0/a epoch 1 begun]\nAsk Ada.", "RUN-1/a");
+        assert_eq!(comment, "Of the shop.\nAsk Ada.\n[failoverd restore RUN-1/a epoch 7 begun] it failed");
+        assert_eq!(Line::of(&comment, "RUN-1/a"), Some(Line { told: "it failed".into(), ..begun.clone() }));
+        assert_eq!(Line::of(&comment, "RUN-1/ab"), None);
+        let ended = Line { epoch: 8, ended: Some("2026-11-21 15:00:00+00".into()), told: String::new() };
+        let comment = ended.put(&begun.put(&comment, "RUN-1/b"), "RUN-1/a");
+        assert_eq!(Line::of(&comment, "RUN-1/a"), Some(ended));
+        assert_eq!(Line::of(&comment, "RUN-1/b").map(|line| line.epoch), Some(7));
+        assert_eq!(comment.lines().count(), 4, "{comment}");
     }
 }

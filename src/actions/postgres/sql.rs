@@ -36,9 +36,8 @@ impl Sql {
         // No longer than the phase: given up by us, it would still be at work over there.
         let statement = self.params.statement_timeout.get().min(context.left()).as_millis().max(1);
         let lock = self.params.lock_timeout.get().as_millis().max(1);
-        let begin = format!(
-            "BEGIN {mode}; SET LOCAL statement_timeout = '{statement}ms'; SET LOCAL lock_timeout = '{lock}ms'"
-        );
+        let begin =
+            format!("BEGIN {mode}; SET LOCAL statement_timeout = '{statement}ms'; SET LOCAL lock_timeout = '{lock}ms'");
         session.run(&begin, until).await?;
         Ok(session)
     }
@@ -120,10 +119,12 @@ impl Sql {
         // The statements may have taken long. Denied now, all is rolled back.
         context.permit()?;
         let committed = session.run("COMMIT", until(context, LOOK)).await;
-        Ok(committed.map(|_| format!("committed; {}", told(&answer))).map_err(|failure| match failure.code.as_deref() {
-            // Serialization, or a constraint that is looked at now: not committed.
-            Some(code) if code.starts_with("40") => Failure { kind: FailureKind::Again, ..failure },
-            _ => failure,
+        Ok(committed.map(|_| format!("committed; {}", told(&answer))).map_err(|failure| {
+            match failure.code.as_deref() {
+                // Serialization, or a constraint that is looked at now: not committed.
+                Some(code) if code.starts_with("40") => Failure { kind: FailureKind::Again, ..failure },
+                _ => failure,
+            }
         }))
     }
 }

@@ -29,21 +29,14 @@ pub(super) struct Place<'a> {
 /// Commits a write that leaves nothing in any schema, a logical message in the WAL, and reads back
 /// that it was committed. It needs all that a row would need: a transaction id, the disk, and the
 /// synchronous standbys.
-pub(super) async fn proven(
-    context: &ActionContext,
-    place: Place<'_>,
-    session: &Session,
-    until: Instant,
-) -> Verified {
+pub(super) async fn proven(context: &ActionContext, place: Place<'_>, session: &Session, until: Instant) -> Verified {
     match session.value("SELECT current_setting('transaction_read_only')", until).await {
         Ok(setting) if setting == "off" => {}
         Ok(_) => return not_yet("not in recovery, and transactions are read-only by default"),
         Err(failure) => return failure.verified(),
     }
     let epoch = context.epoch;
-    let sql = format!(
-        "SELECT pg_logical_emit_message(true, 'failoverd', 'epoch={epoch}')::text, txid_current()::text"
-    );
+    let sql = format!("SELECT pg_logical_emit_message(true, 'failoverd', 'epoch={epoch}')::text, txid_current()::text");
     let commit_until = until.min(Instant::now() + COMMIT);
     let (lsn, transaction) = match session.row(&sql, commit_until).await.map(|row| row.into_iter()) {
         Ok(mut row) => match (row.next().flatten(), row.next().flatten()) {

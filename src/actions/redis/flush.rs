@@ -37,7 +37,9 @@ impl Seen {
 
     fn told(&self) -> String {
         match self {
-            Self { marked: true, keys } => format!("it was emptied by this step; {} keys since", keys.saturating_sub(1)),
+            Self { marked: true, keys } => {
+                format!("it was emptied by this step; {} keys since", keys.saturating_sub(1))
+            }
             Self { keys, .. } => format!("{keys} keys"),
         }
     }
@@ -74,7 +76,9 @@ impl Flush {
 /// The keys of all databases: `db0:keys=3,expires=0,…`.
 fn all_keys(info: &str) -> u64 {
     info.lines()
-        .filter_map(|line| line.trim().strip_prefix("db")?.split_once(":keys=")?.1.split(',').next()?.parse::<u64>().ok())
+        .filter_map(|line| {
+            line.trim().strip_prefix("db")?.split_once(":keys=")?.1.split(',').next()?.parse::<u64>().ok()
+        })
         .sum()
 }
 

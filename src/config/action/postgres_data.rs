@@ -116,15 +116,15 @@ impl Parameters for PostgresFollow {
 /// The database must be there and hold no tables of users, unless `clean` says that what the dump
 /// holds is dropped first. Without `jobs` the restore is one transaction: all or nothing.
 ///
-/// Done when `pg_restore` ended without an error. That is written down in the database itself, in the
-/// table `failoverd_restore.restores`, one row for each step of a run: begun before `pg_restore`
-/// starts, ended after it. After a crash the row tells: ended, it is done; begun, while a session of
-/// that `pg_restore` is still there, it is waited for; begun and no session, it is done again, and
-/// what the first try left is dropped, since the row proves that it is ours. The schema
-/// `failoverd_restore` may be dropped when the run is over; dumps made later never bring it back.
+/// Done when `pg_restore` ended without an error. That is written down in the database itself, as a
+/// line of its comment (`COMMENT ON DATABASE`; what people wrote there stays), one for each step of a
+/// run: begun before `pg_restore` starts, ended after it. After a crash the line tells: ended, it is
+/// done; begun, while a session of that `pg_restore` is still there, it is waited for; begun and no
+/// session, it is done again, and what the first try left is dropped, since the line proves that it is
+/// ours. No dump holds that comment, but one with `--create`.
 ///
 /// A plain dump (`.sql`, `.sql.gz`) is refused: there is no telling how far it got. With `tables` only
-/// these and their data are restored, not their indexes and constraints. Needs `CREATE` on the
+/// these and their data are restored, not their indexes and constraints. Needs to own the
 /// database, the roles that own the dump's objects (or `no_owner`), and a `pg_restore` that is not
 /// older than the `pg_dump` that made the dump.
 /// <https://www.postgresql.org/docs/current/app-pgrestore.html>

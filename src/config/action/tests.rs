@@ -58,6 +58,27 @@ fn every_action_comes_back_out_of_its_specification() {
             None,
             None,
         ),
+        (
+            json!({ "postgres": { "sql": { "url": { "file": "/x" }, "statement": ["SELECT 1"], "at_least": 0.5 } } }),
+            EffectKind::Verify,
+            Repeat::ByObservation,
+            None,
+            None,
+        ),
+        (
+            json!({ "postgres": { "fence": { "url": { "file": "/x" } } } }),
+            EffectKind::Fence,
+            Repeat::ByObservation,
+            None,
+            None,
+        ),
+        (
+            json!({ "redis": { "command": { "url": "redis://x", "command": ["SADD", "k", { "env": "X" }] } } }),
+            EffectKind::Call,
+            Repeat::ByObservation,
+            None,
+            None,
+        ),
     ] {
         let action = action(value);
         let spec = action.to_spec().unwrap();
@@ -97,4 +118,14 @@ fn a_foreign_specification_is_refused_and_not_guessed() {
 fn a_target_shows_no_credentials() {
     let action = action(json!({ "http": { "request": { "url": "https://u:p@x.example/a?token=t" } } }));
     assert_eq!(action.parameters().target(), "POST https://x.example/a");
+}
+
+#[test]
+fn what_destroys_needs_an_approval() {
+    let needs = |value| action(value).parameters().needs_approval();
+    let restore =
+        |clean| json!({ "postgres": { "restore": { "url": "postgresql://x", "dump": "/d", "clean": clean } } });
+    assert!(needs(restore(true)) && !needs(restore(false)));
+    assert!(needs(json!({ "redis": { "flush": { "url": "redis://x" } } })));
+    assert!(!needs(json!({ "redis": { "promote": { "url": "redis://x" } } })));
 }

@@ -2,6 +2,7 @@ use super::*;
 use crate::model::{EffectKind, HumanDuration, Mode, OnError, Work};
 
 mod wrong;
+mod wrong_databases;
 
 fn example(name: &str) -> PathBuf {
     FilePath::new(env!("CARGO_MANIFEST_DIR")).join("config/examples").join(name)

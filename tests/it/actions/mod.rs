@@ -5,8 +5,13 @@ mod http;
 mod kubernetes;
 mod notices;
 mod postgres;
+mod postgres_data;
+mod postgres_fence;
+mod postgres_follow;
+mod postgres_sql;
 mod rds;
 mod redis;
+mod redis_more;
 mod route53;
 
 use std::sync::Arc;
