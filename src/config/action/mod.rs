@@ -26,12 +26,12 @@ use super::secret::SecretText;
 use super::shape::Step;
 use crate::model::{ActionKind, ActionSpec, EffectKind, HumanDuration, Repeat};
 
+pub use self::redis::{FlushScope, RedisFlush, RedisFollow, RedisPromote};
 pub use http::{HttpEffect, HttpObserve, HttpRequest};
 pub use kubernetes::{KubernetesCluster, KubernetesScale};
 pub use postgres::{PostgresFence, PostgresPromote, PostgresSql, PostgresVerifyWrite};
 pub use postgres_data::{OnDiverged, PostgresCompareCounts, PostgresFollow, PostgresRestore};
 pub use rds::RdsPromoteReadReplica;
-pub use redis::{FlushScope, RedisFlush, RedisFollow, RedisPromote};
 pub use redis_command::RedisCommand;
 pub use route53::{ROUTE53_REGION, Route53UpsertAlias, RouteRecordType};
 pub use sns::{SnsPublish, topic_region};

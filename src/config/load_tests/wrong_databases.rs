@@ -41,7 +41,7 @@ fn what_is_wrong_is_told_before_an_outage() {
         ),
         (
             format!("postgres.follow = {{ {at}, source = \"postgresql://n\", {folders}, on_diverged = \"delete\" }}"),
-            vec!["wrong_value"],
+            vec!["unknown_value"],
         ),
         (format!("postgres.restore = {{ {at}, dump = \"/shop.dump\" }}"), vec![]),
         (format!("postgres.restore = {{ {at}, dump = \"/shop.sql.gz\" }}"), vec!["plain_dump"]),
