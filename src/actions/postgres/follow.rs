@@ -1,9 +1,9 @@
 //! `postgres.follow`.
 //!
 //! Several changes, in an order in which a look tells what is left after a crash at any point: the
-//! data is rewound (which may be done twice, and writes `standby.signal` as its last), the server is
-//! started, its settings are put right. A server is never started without `standby.signal`: it would
-//! be a second primary.
+//! data is rewound (which writes `standby.signal` as its last, and is not done again where that is
+//! there), the server is started, its settings are put right. A server is never started without
+//! `standby.signal`: it would be a second primary.
 
 mod data;
 
@@ -160,6 +160,8 @@ impl Follow {
         let mut told = String::from("it runs");
         if let Process::None = self.data.process() {
             told = match place {
+                // The rewind writes it as its last; a second one would refuse what is a standby already.
+                Place::Whole { .. } if self.data.has_signal() => "it was rewound already".into(),
                 Place::Whole { owner } => self.rewind(context, &target, owner).await?,
                 Place::Swapping { .. } => self.swap(context).await?,
             };
