@@ -24,10 +24,8 @@ use std::time::{Duration, Instant};
 
 use crate::clients::{Clients, Failure};
 use crate::config::ActionConfig;
-use crate::config::action::{
-    HttpAction, PostgresAction, RdsAction, RedisAction, Route53Action, SnsAction, VeleroAction,
-};
-use crate::model::{ActionKind, ActionSpec, Applied, Observed, Verified};
+use crate::config::action::{HttpAction, RdsAction, Route53Action, SnsAction, VeleroAction};
+use crate::model::{ActionKind, ActionSpec, Applied, Observed, Outputs, Verified};
 use crate::ports::{Action, ActionContext};
 
 /// Why an action cannot be built. `check` finds it before a run does.
@@ -57,8 +55,8 @@ pub fn build(spec: &ActionSpec, clients: &Arc<Clients>) -> Result<Box<dyn Action
         ActionConfig::Rds(RdsAction::PromoteReadReplica(params)) => {
             Ok(Box::new(aws::rds::PromoteReadReplica::new(params, clients)))
         }
-        ActionConfig::Postgres(PostgresAction::Promote(params)) => Ok(Box::new(postgres::Promote::new(params))),
-        ActionConfig::Redis(RedisAction::Promote(params)) => Ok(Box::new(redis::Promote::new(params))),
+        ActionConfig::Postgres(action) => postgres::build(action),
+        ActionConfig::Redis(action) => redis::build(action),
         ActionConfig::Route53(Route53Action::UpsertAlias(params)) => {
             aws::route53::UpsertAlias::new(params, clients).map(|action| Box::new(action) as _)
         }
@@ -89,6 +87,24 @@ fn until(context: &ActionContext, limit: Duration) -> Instant {
     let left = context.left();
     let told = (left / 10).min(Duration::from_millis(100));
     Instant::now() + (left - told).min(limit)
+}
+
+/// The answer to an apply of what only looks: the brain never asks for it.
+fn only_looks() -> Applied {
+    Applied::Refused { reason: "this action only looks: there is nothing to apply".into(), again: false }
+}
+
+/// The longest value that is handed to later steps, in characters.
+const VALUE_CHARS: usize = 1000;
+
+/// A foreign text as an output: bounded, and without control characters.
+fn value(text: &str) -> String {
+    text.chars().take(VALUE_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// What a step hands on, where it is one value.
+fn output(name: &str, text: &str) -> Outputs {
+    Outputs::from([(name.to_owned(), value(text))])
 }
 
 /// Why a look at a target that holds an epoch gave nothing to go on from.

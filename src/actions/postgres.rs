@@ -1,6 +1,13 @@
-//! `postgres.promote`.
+//! `postgres.promote`, and what all actions of PostgreSQL share.
 
-use std::time::{Duration, Instant};
+mod counts;
+mod fence;
+mod follow;
+mod restore;
+mod sql;
+mod write;
+
+use std::time::Instant;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -8,12 +15,52 @@ use serde_json::Value;
 use crate::actions::{CHANGE, LOOK, until};
 use crate::clients::Failure;
 use crate::clients::postgres::{Session, connect};
-use crate::config::action::PostgresPromote;
+use crate::config::action::{PostgresAction, PostgresPromote};
 use crate::model::{Applied, Observed, Verified};
 use crate::ports::{Action, ActionContext, Denied};
 
-/// How long the commit that proves a write may take before it counts as hanging.
-const COMMIT: Duration = Duration::from_secs(2);
+/// Builds the action of this family.
+///
+/// # Errors
+/// What is wrong with its parameters.
+pub fn build(action: PostgresAction) -> Result<Box<dyn Action>, String> {
+    Ok(match action {
+        PostgresAction::Promote(params) => Box::new(Promote::new(params)),
+        PostgresAction::Sql(params) => Box::new(sql::Sql::new(params)?),
+        PostgresAction::VerifyWrite(params) => Box::new(write::VerifyWrite::new(params)?),
+        PostgresAction::Fence(params) => Box::new(fence::Fence::new(params)),
+        PostgresAction::Follow(params) => Box::new(follow::Follow::new(params)),
+        PostgresAction::Restore(params) => Box::new(restore::Restore::new(params)?),
+        PostgresAction::CompareCounts(params) => Box::new(counts::CompareCounts::new(params)?),
+    })
+}
+
+/// Refuses a server of another cluster, since an address may have come to lead elsewhere.
+async fn same_cluster(session: &Session, wanted: Option<&str>, until: Instant) -> Result<(), Failure> {
+    let Some(wanted) = wanted else { return Ok(()) };
+    let sql = "SELECT system_identifier::text FROM pg_control_system()";
+    let actual = session.value(sql, until).await?;
+    if actual == wanted {
+        Ok(())
+    } else {
+        Err(Failure::refused(format!("another cluster: its system identifier is {actual}, not {wanted}")))
+    }
+}
+
+/// A name as SQL reads it, with its capitals.
+fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// `table` or `schema.table` as SQL reads it.
+fn table(name: &str) -> String {
+    name.split('.').map(identifier).collect::<Vec<_>>().join(".")
+}
+
+/// A text as SQL reads it, whatever `standard_conforming_strings` says.
+fn literal(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
 
 /// Makes a standby writable. Needs PostgreSQL 12 or later.
 ///
@@ -44,15 +91,7 @@ impl Promote {
     /// Looks at the server; a server of another cluster is refused, since an address may have come
     /// to lead elsewhere.
     async fn look(&self, session: &Session, until: Instant) -> Result<Server, Failure> {
-        if let Some(wanted) = &self.params.system_identifier {
-            let sql = "SELECT system_identifier::text FROM pg_control_system()";
-            let actual = session.value(sql, until).await?;
-            if actual != *wanted {
-                return Err(Failure::refused(format!(
-                    "another cluster: its system identifier is {actual}, not {wanted}"
-                )));
-            }
-        }
+        same_cluster(session, self.params.system_identifier.as_deref(), until).await?;
         let recovering = session.value("SELECT pg_is_in_recovery()::text", until).await? == "true";
         let told = if recovering {
             let sql = "SELECT coalesce(pg_last_wal_receive_lsn()::text, 'nothing'), \
@@ -65,49 +104,6 @@ impl Promote {
         };
         Ok(Server { recovering, told })
     }
-
-    /// Commits a write that leaves nothing in any schema: a logical message in the WAL. It needs
-    /// all that a row would need: a transaction id, the disk, and the synchronous standbys.
-    async fn write(&self, context: &ActionContext, session: &Session, until: Instant) -> Verified {
-        match session.value("SELECT current_setting('transaction_read_only')", until).await {
-            Ok(setting) if setting == "off" => {}
-            Ok(_) => return not_yet("not in recovery, and transactions are read-only by default"),
-            Err(failure) => return failure.verified(),
-        }
-        let epoch = context.epoch;
-        let sql = format!("SELECT pg_logical_emit_message(true, 'failoverd', 'epoch={epoch}')::text");
-        let commit_until = until.min(Instant::now() + COMMIT);
-        match session.value(&sql, commit_until).await {
-            Ok(lsn) => Verified::yes(format!("not in recovery; a write was committed at {lsn}")),
-            Err(_) if Instant::now() >= commit_until => {
-                // Else each further look would leave one more backend waiting.
-                session.cancel(Duration::from_millis(500)).await;
-                not_yet(&format!(
-                    "not in recovery, but a commit did not end within {COMMIT:?}: {}",
-                    self.waits_for(context).await
-                ))
-            }
-            Err(failure) => failure.verified(),
-        }
-    }
-
-    /// Why commits may hang, asked on a new connection: the old one waits.
-    async fn waits_for(&self, context: &ActionContext) -> String {
-        let until = until(context, LOOK);
-        let asked = async {
-            let session = self.session(until).await?;
-            session.value("SELECT current_setting('synchronous_standby_names')", until).await
-        };
-        match asked.await {
-            Ok(names) if names.is_empty() => "not for a synchronous standby; is its disk slow or full?".into(),
-            Ok(names) => format!("it waits for a synchronous standby (synchronous_standby_names = '{names}')"),
-            Err(failure) => failure.reason,
-        }
-    }
-}
-
-fn not_yet(evidence: &str) -> Verified {
-    Verified::NotYet { evidence: evidence.to_owned() }
 }
 
 #[async_trait]
@@ -149,7 +145,10 @@ impl Action for Promote {
             Err(failure) => return failure.verified(),
         };
         match self.look(&session, until).await {
-            Ok(Server { recovering: false, .. }) => self.write(context, &session, until).await,
+            Ok(Server { recovering: false, .. }) => {
+                let place = write::Place { url: &self.params.url, ca_file: self.params.ca_file.as_deref() };
+                write::proven(context, place, &session, until).await
+            }
             Ok(Server { told, .. }) => Verified::NotYet { evidence: told },
             Err(failure) => failure.verified(),
         }

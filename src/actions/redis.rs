@@ -1,4 +1,8 @@
-//! `redis.promote`.
+//! `redis.promote`, and what all actions of Redis share.
+
+mod command;
+mod flush;
+mod follow;
 
 use std::time::Instant;
 
@@ -10,9 +14,22 @@ use serde_json::Value;
 use crate::actions::{CHANGE, LOOK, until};
 use crate::clients::redis::{connect, query};
 use crate::clients::{Failure, FailureKind};
-use crate::config::action::RedisPromote;
+use crate::config::action::{RedisAction, RedisPromote};
 use crate::model::{Applied, Observed, Verified};
 use crate::ports::{Action, ActionContext, Denied};
+
+/// Builds the action of this family.
+///
+/// # Errors
+/// What is wrong with its parameters.
+pub fn build(action: RedisAction) -> Result<Box<dyn Action>, String> {
+    Ok(match action {
+        RedisAction::Promote(params) => Box::new(Promote::new(params)),
+        RedisAction::Command(params) => Box::new(command::Command::new(params)?),
+        RedisAction::Follow(params) => Box::new(follow::Follow::new(params)),
+        RedisAction::Flush(params) => Box::new(flush::Flush::new(params)),
+    })
+}
 
 /// Makes a replica a master. Where Sentinel or Redis Cluster looks after it, leave it to them: they
 /// would undo it.
@@ -43,11 +60,6 @@ impl Promote {
         Self { params }
     }
 
-    async fn role(&self, connection: &mut MultiplexedConnection, until: Instant) -> Result<Role, Failure> {
-        let reply: Reply = query(connection, &cmd("ROLE"), until).await?;
-        parse_role(reply).ok_or_else(|| Failure::unknown("redis: ROLE answered neither master nor slave"))
-    }
-
     /// A replica whose data is not whole must not become the master: its clients would see an
     /// empty store, and the old master, once it follows, would be emptied too.
     async fn whole(&self, connection: &mut MultiplexedConnection, link: &str, until: Instant) -> Result<(), Failure> {
@@ -67,6 +79,16 @@ impl Promote {
         }
         Ok(())
     }
+}
+
+async fn role(connection: &mut MultiplexedConnection, until: Instant) -> Result<Role, Failure> {
+    let reply: Reply = query(connection, &cmd("ROLE"), until).await?;
+    parse_role(reply).ok_or_else(|| Failure::unknown("redis: ROLE answered neither master nor slave"))
+}
+
+/// One field of what `INFO` answered.
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().filter_map(|line| line.trim().split_once(':')).find_map(|(key, value)| (key == name).then_some(value))
 }
 
 fn parse_role(reply: Reply) -> Option<Role> {
@@ -91,11 +113,7 @@ fn parse_role(reply: Reply) -> Option<Role> {
 }
 
 fn parse_info(text: &str) -> Data {
-    let field = |name: &str| {
-        text.lines()
-            .filter_map(|line| line.trim().split_once(':'))
-            .find_map(|(key, value)| (key == name).then_some(value))
-    };
+    let field = |name| field(text, name);
     Data {
         loading: field("loading") == Some("1"),
         syncing: field("master_sync_in_progress") == Some("1"),
@@ -109,7 +127,7 @@ impl Action for Promote {
         let until = until(context, LOOK);
         let looked = async {
             let mut connection = connect(&self.params.url, until).await?;
-            let role = self.role(&mut connection, until).await?;
+            let role = role(&mut connection, until).await?;
             if let Role::Replica { link, .. } = &role {
                 self.whole(&mut connection, link, until).await?;
             }
@@ -131,7 +149,7 @@ impl Action for Promote {
         let until = until(context, CHANGE);
         let ready = async {
             let mut connection = connect(&self.params.url, until).await?;
-            match self.role(&mut connection, until).await? {
+            match role(&mut connection, until).await? {
                 Role::Master { .. } => Err(Failure::again("it is master already")),
                 Role::Replica { link, .. } => {
                     self.whole(&mut connection, &link, until).await?;
@@ -155,7 +173,7 @@ impl Action for Promote {
         let until = until(context, LOOK);
         let looked = async {
             let mut connection = connect(&self.params.url, until).await?;
-            let role = self.role(&mut connection, until).await?;
+            let role = role(&mut connection, until).await?;
             if let Role::Replica { host, port, .. } = role {
                 return Ok(Verified::NotYet { evidence: format!("it still follows {host}:{port}") });
             }

@@ -44,6 +44,21 @@ fn every_kind_can_be_built() {
         ("kubernetes.cordon", json!({ "nodes": ["n1"] })),
         ("kubernetes.delete_pods", json!({ "namespace": "shop", "selector": "app=api" })),
         ("velero.restore", json!({ "schedule": "daily" })),
+        ("postgres.sql", json!({ "url": "postgresql://db.example/shop", "statement": "SELECT 1" })),
+        ("postgres.verify_write", json!({ "url": "postgresql://db.example/shop" })),
+        ("postgres.fence", json!({ "url": "postgresql://db.example/postgres", "revoke_connect": ["shop"] })),
+        (
+            "postgres.follow",
+            json!({
+                "url": "postgresql://old.example/postgres", "source": "postgresql://new.example/postgres",
+                "data_directory": "/var/lib/postgresql/15/main", "bin_directory": "/usr/lib/postgresql/15/bin",
+            }),
+        ),
+        ("postgres.restore", json!({ "url": "postgresql://db.example/shop", "dump": "/backups/shop.dump" })),
+        ("postgres.compare_counts", json!({ "url": "postgresql://db.example/shop", "against": { "companies": 10 } })),
+        ("redis.command", json!({ "url": "redis://cache.example", "command": ["PING"] })),
+        ("redis.follow", json!({ "url": "redis://old.example", "master": "redis://new.example" })),
+        ("redis.flush", json!({ "url": "redis://cache.example" })),
     ] {
         let built = build(&spec(kind, params), &clients);
         assert!(built.is_ok(), "{kind}: {:?}", built.err());
@@ -82,6 +97,14 @@ fn parameters_that_make_no_sense_are_refused_before_a_run() {
         ("kubernetes.delete_pods", json!({ "namespace": "shop", "selector": " " })),
         ("velero.restore", json!({})),
         ("velero.restore", json!({ "schedule": "daily", "backup": "daily-1" })),
+        ("postgres.sql", json!({ "url": "postgresql://a", "statement": "DELETE FROM x" })),
+        ("postgres.verify_write", json!({ "url": "postgresql://a", "row": { "a": "b" } })),
+        ("postgres.verify_write", json!({ "url": "postgresql://a", "table": "a.b.c" })),
+        ("postgres.restore", json!({ "url": "postgresql://a", "dump": "/x", "tables": ["a\"b"] })),
+        ("postgres.restore", json!({ "url": "postgresql://a", "dump": "/x", "jobs": 0 })),
+        ("postgres.compare_counts", json!({ "url": "postgresql://a" })),
+        ("postgres.compare_counts", json!({ "url": "postgresql://a", "against": { "a": 1 }, "file": "/x" })),
+        ("redis.command", json!({ "url": "redis://a", "command": ["SHUTDOWN"] })),
     ];
     for (kind, params) in invalid {
         let error = build(&spec(kind, params.clone()), &clients).err();

@@ -15,6 +15,7 @@ pub mod http;
 pub mod kubernetes;
 pub mod postgres;
 pub mod postgres_address;
+pub mod postgres_program;
 pub mod redact;
 pub mod redis;
 pub mod sns;

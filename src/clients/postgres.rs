@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use futures::TryStreamExt;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{CancelToken, SimpleQueryMessage};
@@ -20,6 +21,17 @@ pub struct Session {
     cancel: CancelToken,
     tls: MakeRustlsConnect,
     driver: JoinHandle<()>,
+}
+
+/// What a statement answered: its first row, and how many there were.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The first row, as text.
+    pub first: Option<Vec<Option<String>>>,
+    /// How many rows it returned.
+    pub returned: u64,
+    /// How many rows it returned or changed, as the server counts.
+    pub counted: u64,
 }
 
 impl Drop for Session {
@@ -79,6 +91,48 @@ impl Session {
     pub async fn value(&self, sql: &str, until: Instant) -> Result<String, Failure> {
         let row = self.row(sql, until).await?;
         row.into_iter().next().flatten().ok_or_else(|| Failure::unknown("postgres: null where a value was expected"))
+    }
+
+    /// Runs a statement, or several, and tells the first row of the last answer. The rows are counted
+    /// as they come, and not kept.
+    ///
+    /// # Errors
+    /// As [`Session::row`].
+    pub async fn run(&self, sql: &str, until: Instant) -> Result<Answer, Failure> {
+        let asked = async {
+            let mut stream = std::pin::pin!(self.client.simple_query_raw(sql).await?);
+            let (mut answer, mut next) = (Answer::default(), Answer::default());
+            while let Some(message) = stream.try_next().await? {
+                match message {
+                    SimpleQueryMessage::Row(row) => {
+                        next.returned += 1;
+                        if next.first.is_none() {
+                            let text = |column| row.try_get(column).ok().flatten().map(str::to_owned);
+                            next.first = Some((0..row.len()).map(text).collect());
+                        }
+                    }
+                    SimpleQueryMessage::CommandComplete(counted) => {
+                        next.counted = counted;
+                        answer = std::mem::take(&mut next);
+                    }
+                    _ => {}
+                }
+            }
+            Ok(answer)
+        };
+        tokio::time::timeout_at(until.into(), asked)
+            .await
+            .map_err(|_| Failure::unknown("postgres: no answer in time"))?
+            .map_err(|error| classify(&error))
+    }
+
+    /// Lets the server read a text without running it: it refuses one that holds several statements.
+    ///
+    /// # Errors
+    /// As [`Session::row`]; nothing was changed.
+    pub async fn parse(&self, statement: &str, until: Instant) -> Result<(), Failure> {
+        let parsed = tokio::time::timeout_at(until.into(), self.client.prepare(statement)).await;
+        parsed.map_err(|_| Failure::again("postgres: no answer in time"))?.map(drop).map_err(|error| classify(&error))
     }
 
     /// Asks the server to give up what it does for this connection. A commit that waits for a

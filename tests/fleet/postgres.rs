@@ -104,7 +104,8 @@ impl Postgres {
         Ok(Self { name: name.to_owned(), port: port()?, server: None, dir })
     }
 
-    fn data(&self) -> PathBuf {
+    /// Its data directory.
+    pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
@@ -316,12 +317,13 @@ fn pg(program: &str) -> Result<Command> {
     Ok(command)
 }
 
-fn bin_dir() -> PathBuf {
+/// Where PostgreSQL's programs are.
+pub fn bin_dir() -> PathBuf {
     PathBuf::from("/usr/lib/postgresql/15/bin")
 }
 
 /// Gives a file to the user that PostgreSQL runs as.
-fn own(path: &Path) -> Result<()> {
+pub fn own(path: &Path) -> Result<()> {
     if let Some((uid, gid)) = drop_root("postgres")? {
         std::os::unix::fs::chown(path, Some(uid), Some(gid))?;
     }

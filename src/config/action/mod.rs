@@ -10,8 +10,10 @@
 pub mod http;
 pub mod kubernetes;
 pub mod postgres;
+pub mod postgres_data;
 pub mod rds;
 pub mod redis;
+pub mod redis_command;
 pub mod route53;
 pub mod sns;
 pub mod velero;
@@ -25,15 +27,17 @@ use super::secret::SecretText;
 use super::shape::Step;
 use crate::model::{ActionKind, ActionSpec, EffectKind, HumanDuration, Repeat};
 
-pub use self::redis::RedisPromote;
+pub use self::redis::{FlushScope, RedisFlush, RedisFollow, RedisPromote};
 pub use http::{HttpEffect, HttpObserve, HttpRequest};
 pub use kubernetes::{
     KubernetesApply, KubernetesCluster, KubernetesCordon, KubernetesCreateJob, KubernetesDeletePods,
     KubernetesEndpointsReady, KubernetesPodsReady, KubernetesRolloutRestart, KubernetesRolloutStatus,
     KubernetesRolloutUndo, KubernetesScale, KubernetesSecret, KubernetesSetEnv, KubernetesWait,
 };
-pub use postgres::PostgresPromote;
+pub use postgres::{PostgresFence, PostgresPromote, PostgresSql, PostgresVerifyWrite};
+pub use postgres_data::{OnDiverged, PostgresCompareCounts, PostgresFollow, PostgresRestore};
 pub use rds::RdsPromoteReadReplica;
+pub use redis_command::RedisCommand;
 pub use route53::{ROUTE53_REGION, Route53UpsertAlias, RouteRecordType};
 pub use sns::{SnsPublish, topic_region};
 pub use velero::VeleroRestore;
@@ -67,6 +71,12 @@ pub trait Parameters {
     /// The values that later steps can use, told by `verify`.
     fn outputs(&self) -> &'static [Output] {
         &[]
+    }
+
+    /// Does it destroy what nobody can bring back (a store is emptied, tables are dropped), so that a
+    /// person has to say yes first? `check` refuses a plan where no `approval` comes before it.
+    fn needs_approval(&self) -> bool {
+        false
     }
 
     /// The parameters that are messages, as JSON pointers: templates that are filled in when the step
@@ -155,11 +165,29 @@ families! {
     Postgres, PostgresAction, postgres {
         /// Promotes a standby.
         Promote(PostgresPromote) = "postgres.promote",
+        /// Runs statements, or looks whether a query answers as expected.
+        Sql(PostgresSql) = "postgres.sql",
+        /// Looks until the server takes a write.
+        VerifyWrite(PostgresVerifyWrite) = "postgres.verify_write",
+        /// Makes the old primary refuse writes.
+        Fence(PostgresFence) = "postgres.fence",
+        /// Brings the old primary back as a standby of the new one.
+        Follow(PostgresFollow) = "postgres.follow",
+        /// Restores a dump with `pg_restore`.
+        Restore(PostgresRestore) = "postgres.restore",
+        /// Looks until tables have as many rows as they should.
+        CompareCounts(PostgresCompareCounts) = "postgres.compare_counts",
     }
     /// Redis, asked directly.
     Redis, RedisAction, redis {
         /// Promotes a replica (`REPLICAOF NO ONE`).
         Promote(RedisPromote) = "redis.promote",
+        /// Sends one harmless command, or looks whether it answers as expected.
+        Command(RedisCommand) = "redis.command",
+        /// Makes a server a replica of another.
+        Follow(RedisFollow) = "redis.follow",
+        /// Empties a store.
+        Flush(RedisFlush) = "redis.flush",
     }
     /// Amazon Route 53.
     Route53, Route53Action, route53 {

@@ -66,7 +66,28 @@ fn every_action_comes_back_out_of_its_specification() {
             None,
         ),
         (
+            json!({ "postgres": { "sql": { "url": { "file": "/x" }, "statement": ["SELECT 1"], "at_least": 0.5 } } }),
+            EffectKind::Verify,
+            Repeat::ByObservation,
+            None,
+            None,
+        ),
+        (
             json!({ "velero": { "restore": { "schedule": "daily", "include_namespaces": ["shop"] } } }),
+            EffectKind::Call,
+            Repeat::ByObservation,
+            None,
+            None,
+        ),
+        (
+            json!({ "postgres": { "fence": { "url": { "file": "/x" } } } }),
+            EffectKind::Fence,
+            Repeat::ByObservation,
+            None,
+            None,
+        ),
+        (
+            json!({ "redis": { "command": { "url": "redis://x", "command": ["SADD", "k", { "env": "X" }] } } }),
             EffectKind::Call,
             Repeat::ByObservation,
             None,
@@ -127,4 +148,14 @@ fn a_target_shows_the_names_of_what_is_written_and_not_the_values() {
     ] {
         assert_eq!(action(value).parameters().target(), expected);
     }
+}
+
+#[test]
+fn what_destroys_needs_an_approval() {
+    let needs = |value| action(value).parameters().needs_approval();
+    let restore =
+        |clean| json!({ "postgres": { "restore": { "url": "postgresql://x", "dump": "/d", "clean": clean } } });
+    assert!(needs(restore(true)) && !needs(restore(false)));
+    assert!(needs(json!({ "redis": { "flush": { "url": "redis://x" } } })));
+    assert!(!needs(json!({ "redis": { "promote": { "url": "redis://x" } } })));
 }

@@ -28,8 +28,16 @@ pub fn plans(
     let mut made = Vec::new();
     for (name, table) in &file.plans {
         let order = order.get(name).map(Vec::as_slice).unwrap_or_default();
-        let maker =
-            Maker { file, names, resolver: &mut *resolver, references, plan: name, table, outputs: BTreeMap::new() };
+        let maker = Maker {
+            file,
+            names,
+            resolver: &mut *resolver,
+            references,
+            plan: name,
+            table,
+            outputs: BTreeMap::new(),
+            destroys: Vec::new(),
+        };
         made.push(plan(maker, report, &base.key(name), order));
     }
     made
@@ -65,6 +73,7 @@ fn plan(mut maker: Maker<'_, '_>, report: &mut Report<'_>, at: &Path, order: &[S
     one_promotion_per_service(report, &steps_at, &plan);
     routes_after_promotions(report, &steps_at, &plan);
     fences_before_promotions(report, &steps_at, &plan, table);
+    approvals_before(report, &steps_at, &plan, &maker.destroys);
     super::handed::check(report, &steps_at, &plan, &maker.outputs);
     plan
 }
@@ -190,6 +199,27 @@ fn routes_after_promotions(report: &mut Report<'_>, steps_at: &Path, plan: &Plan
                     "add {names} to its `after`; or, where the traffic goes elsewhere, a `verify.probe` of that place \
                      whose `on_error` is not `continue`"
                 ),
+            );
+        }
+    }
+}
+
+/// Nothing is destroyed before a person has said yes, in the plan itself: an approval of the whole plan
+/// was given before its first steps showed anything.
+fn approvals_before(report: &mut Report<'_>, steps_at: &Path, plan: &Plan, destroys: &[StepName]) {
+    for name in destroys {
+        let before = arithmetic::ancestors(plan, name);
+        let asked = plan.steps.iter().any(|step| {
+            before.contains(&step.name)
+                && matches!(step.work, Work::Approval { .. })
+                && plan.step(name).is_some_and(|destroys| same_terms(step, destroys))
+        });
+        if !asked {
+            report.error(
+                "needs_approval",
+                &steps_at.key(name.as_str()),
+                format!("`{name}` destroys what nobody can bring back, and no person is asked before it"),
+                "add a step with `approval = { message = \"…\" }`, and name it in `after`",
             );
         }
     }

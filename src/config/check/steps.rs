@@ -38,6 +38,8 @@ pub struct Maker<'a, 'b> {
     pub table: &'b PlanTable,
     /// What each step hands on.
     pub outputs: BTreeMap<StepName, BTreeSet<String>>,
+    /// The steps that destroy something, so that a person has to say yes first.
+    pub destroys: Vec<StepName>,
 }
 
 impl Maker<'_, '_> {
@@ -95,6 +97,9 @@ impl Maker<'_, '_> {
         in_primary_region(self.file, report, at, action);
         let outputs = action.parameters().outputs().iter().map(|output| output.name.to_string()).collect();
         self.outputs.insert(name.into(), outputs);
+        if action.parameters().needs_approval() {
+            self.destroys.push(name.into());
+        }
         let taken = self.references.get(&(self.plan.to_owned(), name.to_owned()));
         let made = action.to_spec().and_then(|mut spec| {
             put_back(&mut spec, taken.map(Vec::as_slice).unwrap_or_default())?;

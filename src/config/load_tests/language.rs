@@ -258,3 +258,15 @@ fn a_route_waits_for_a_promotion_that_may_be_left_out_only_where_it_is_left_out_
     assert!(errors(&text("")).iter().any(|said| said.contains("route_before_promotion")));
     plan_of(&text("only_in = \"graceful\""));
 }
+
+#[test]
+fn nothing_is_destroyed_before_a_person_has_said_yes() {
+    let text = |after: &str| {
+        format!(
+            "\n[plans.p.steps.sure]\napproval = {{ message = \"Really?\" }}\n\
+             [plans.p.steps.flush]\n{after}\nredis.flush = {{ url = \"redis://cache.example\" }}\n"
+        )
+    };
+    assert!(errors(&text(""))[0].contains("needs_approval"));
+    plan_of(&text("after = [\"sure\"]"));
+}

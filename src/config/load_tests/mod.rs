@@ -3,6 +3,7 @@ use crate::model::{EffectKind, HumanDuration, Mode, OnError, Work};
 
 mod language;
 mod wrong;
+mod wrong_databases;
 
 fn example(name: &str) -> PathBuf {
     FilePath::new(env!("CARGO_MANIFEST_DIR")).join("config/examples").join(name)

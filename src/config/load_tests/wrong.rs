@@ -8,7 +8,7 @@ fn told(text: &str) -> Vec<String> {
 }
 
 /// Of the errors and warnings, those that a probe, a scenario and a plan of their own do not bring.
-fn told_within(text: &str) -> Vec<String> {
+pub(super) fn told_within(text: &str) -> Vec<String> {
     let around = "\n[probes.a]\ntcp = { address = \"a:1\" }\n[probes.b]\npostgres = { url = \"postgresql://b\" }\n";
     match Folder::new(&format!("{text}{around}")).load() {
         Ok(loaded) => loaded.warnings,

@@ -6,8 +6,13 @@ mod kube;
 mod kubernetes;
 mod notices;
 mod postgres;
+mod postgres_data;
+mod postgres_fence;
+mod postgres_follow;
+mod postgres_sql;
 mod rds;
 mod redis;
+mod redis_more;
 mod route53;
 
 use std::sync::Arc;
