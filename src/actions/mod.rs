@@ -13,6 +13,8 @@
 //! - What is not known for sure is `Unknown`.
 
 pub mod aws;
+pub mod exec;
+mod exec_process;
 pub mod http;
 pub mod kubernetes;
 pub mod postgres;
@@ -70,6 +72,7 @@ pub fn build(spec: &ActionSpec, clients: &Arc<Clients>) -> Result<Box<dyn Action
         ActionConfig::Http(HttpAction::Request(params)) => {
             http::Request::new(params, clients).map(|action| Box::new(action) as _)
         }
+        ActionConfig::Exec(action) => exec::build(action),
     };
     built.map_err(|reason| BuildError::Invalid { kind: spec.kind.clone(), reason })
 }

@@ -29,6 +29,7 @@ fn every_kind_can_be_built() {
         ("kubernetes.scale", json!({ "deployment": "shop/api", "replicas": 3 })),
         ("sns.publish", json!({ "topic": "arn:aws:sns:us-west-2:123456789012:critical", "message": "m" })),
         ("http.request", json!({ "url": "http://a.example/" })),
+        ("exec.run", json!({ "argv": ["/bin/true"] })),
     ] {
         let built = build(&spec(kind, params), &clients);
         assert!(built.is_ok(), "{kind}: {:?}", built.err());
@@ -47,6 +48,9 @@ fn parameters_that_make_no_sense_are_refused_before_a_run() {
         ("http.request", json!({ "url": "http://a.example/", "method": "NO WAY" })),
         ("http.request", json!({ "url": "http://a.example/", "body": "b", "json": 1 })),
         ("http.request", json!({ "url": "http://a.example/", "headers": { "a b": "c" } })),
+        ("exec.run", json!({ "argv": [] })),
+        ("exec.run", json!({ "argv": ["true"] })),
+        ("exec.run", json!({ "argv": ["/bin/true"], "observe": ["true"] })),
     ];
     for (kind, params) in invalid {
         let error = build(&spec(kind, params.clone()), &clients).err();

@@ -7,6 +7,7 @@
 //! NAME`), its [`Parameters`], one line in `families!` below, and its builder in
 //! `src/actions`.
 
+pub mod exec;
 pub mod http;
 pub mod kubernetes;
 pub mod postgres;
@@ -24,6 +25,7 @@ use super::secret::SecretText;
 use super::shape::Step;
 use crate::model::{ActionKind, ActionSpec, EffectKind, HumanDuration, Repeat};
 
+pub use exec::{ExecEffect, ExecRun};
 pub use http::{HttpEffect, HttpObserve, HttpRequest};
 pub use kubernetes::{KubernetesCluster, KubernetesScale};
 pub use postgres::PostgresPromote;
@@ -174,6 +176,11 @@ families! {
     Http, HttpAction, http {
         /// Makes a request.
         Request(HttpRequest) = "http.request",
+    }
+    /// Programs of this host.
+    Exec, ExecAction, exec {
+        /// Runs a program.
+        Run(ExecRun) = "exec.run",
     }
 }
 
