@@ -13,12 +13,15 @@
 //! - What is not known for sure is `Unknown`.
 
 pub mod aws;
+pub mod dns;
+mod dns_update;
 pub mod exec;
 mod exec_process;
 pub mod http;
 pub mod kubernetes;
 pub mod postgres;
 pub mod redis;
+mod sentinel;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,6 +76,7 @@ pub fn build(spec: &ActionSpec, clients: &Arc<Clients>) -> Result<Box<dyn Action
             http::Request::new(params, clients).map(|action| Box::new(action) as _)
         }
         ActionConfig::Exec(action) => exec::build(action),
+        ActionConfig::Dns(action) => dns::build(action),
     };
     built.map_err(|reason| BuildError::Invalid { kind: spec.kind.clone(), reason })
 }

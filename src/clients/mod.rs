@@ -10,6 +10,7 @@
 //! each call asks for a permit first (S3).
 
 pub mod aws;
+pub mod dns;
 pub mod failure;
 pub mod http;
 pub mod kubernetes;

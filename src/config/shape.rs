@@ -9,7 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::action::{
-    ExecAction, HttpAction, KubernetesAction, PostgresAction, RdsAction, RedisAction, Route53Action, SnsAction,
+    DnsAction, ExecAction, HttpAction, KubernetesAction, PostgresAction, RdsAction, RedisAction, Route53Action,
+    SnsAction,
 };
 use super::probe::{DnsProbe, HttpProbe, PostgresProbe, RedisProbe, TcpProbe};
 pub use outputs::{Control, Limits, Log, LogFormat, Metrics, NotifyFrom, NotifyRoute, NotifySns, NotifyWebhook};
@@ -438,6 +439,9 @@ pub struct Step {
     /// A program of this host.
     #[serde(default)]
     pub exec: Option<ExecAction>,
+    /// The domain name system.
+    #[serde(default)]
+    pub dns: Option<DnsAction>,
     /// A named probe must be Up.
     #[serde(default)]
     pub verify: Option<VerifyAction>,

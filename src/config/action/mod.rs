@@ -7,6 +7,7 @@
 //! NAME`), its [`Parameters`], one line in `families!` below, and its builder in
 //! `src/actions`.
 
+pub mod dns;
 pub mod exec;
 pub mod http;
 pub mod kubernetes;
@@ -25,6 +26,7 @@ use super::secret::SecretText;
 use super::shape::Step;
 use crate::model::{ActionKind, ActionSpec, EffectKind, HumanDuration, Repeat};
 
+pub use dns::{DnsKeyAlgorithm, DnsUpdate, DnsVerify};
 pub use exec::{ExecEffect, ExecRun};
 pub use http::{HttpEffect, HttpObserve, HttpRequest};
 pub use kubernetes::{KubernetesCluster, KubernetesScale};
@@ -181,6 +183,13 @@ families! {
     Exec, ExecAction, exec {
         /// Runs a program.
         Run(ExecRun) = "exec.run",
+    }
+    /// The domain name system, whoever runs the zone.
+    Dns, DnsAction, dns {
+        /// Looks until all servers answer as they should.
+        Verify(DnsVerify) = "dns.verify",
+        /// Changes a record by a signed dynamic update.
+        Update(DnsUpdate) = "dns.update",
     }
 }
 

@@ -113,6 +113,19 @@ pub fn headers(report: &mut Report<'_>, path: &Path, headers: &BTreeMap<String, 
     }
 }
 
+/// A value that is nothing but a secret: never written plainly.
+pub fn secret(report: &mut Report<'_>, path: &Path, value: &SecretText) {
+    match value {
+        SecretText::Plain(_) => report.error_in_secret(
+            "plain_secret",
+            path,
+            "a secret is written plainly into the configuration",
+            "write { file = \"/path\" }, { env = \"NAME\" } or { credential = \"name\" }; then change the secret: it was readable",
+        ),
+        SecretText::Reference(secret) => reference(report, path, secret),
+    }
+}
+
 /// A variable of a program's environment: its name, and no secret in its value.
 pub fn variable(report: &mut Report<'_>, path: &Path, name: &str, value: &SecretText) {
     let at = path.key(name);
