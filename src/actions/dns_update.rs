@@ -402,3 +402,29 @@ impl Action for Update {
         Duration::from_millis(500)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hickory_resolver::proto::rr::rdata::tsig::{TSIG, make_tsig_record};
+
+    use super::*;
+
+    /// What no server could be brought to here without setting the host's clock.
+    #[test]
+    fn a_clock_that_is_wrong_is_named() {
+        let params = serde_json::json!({
+            "server": "192.0.2.1", "zone": "example.com", "name": "api.example.com", "values": ["10.0.0.1"],
+            "key_name": "k", "key": { "file": "/x" },
+        });
+        let update = Update::new(serde_json::from_value(params).expect("parameters")).expect("an update");
+        let mut answer = Message::response(1, OpCode::Update);
+        answer.metadata.response_code = ResponseCode::NotAuth;
+        let tsig = TSIG::new(TsigAlgorithm::HmacSha256, 0, FUDGE, Vec::new(), 1, Some(TsigError::BadTime), Vec::new());
+        let unsigned = update.refusal(([192, 0, 2, 1], 53).into(), &answer);
+        assert!(unsigned.reason.contains("NOTAUTH"), "{unsigned}");
+        answer.set_signature(Box::new(make_tsig_record(update.name.clone(), tsig)));
+        let failure = update.refusal(([192, 0, 2, 1], 53).into(), &answer);
+        assert_eq!(failure.kind, FailureKind::Refused);
+        assert!(failure.reason.contains("BADTIME"), "{failure}");
+    }
+}

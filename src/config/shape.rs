@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::action::{
-    DnsAction, ExecAction, HttpAction, KubernetesAction, PostgresAction, RdsAction, RedisAction, Route53Action,
-    SnsAction,
+    CloudflareAction, DnsAction, ExecAction, HealthSwitchAction, HttpAction, KubernetesAction, PostgresAction,
+    RdsAction, RedisAction, Route53Action, SnsAction,
 };
 use super::probe::{DnsProbe, HttpProbe, PostgresProbe, RedisProbe, TcpProbe};
 pub use outputs::{Control, Limits, Log, LogFormat, Metrics, NotifyFrom, NotifyRoute, NotifySns, NotifyWebhook};
@@ -442,6 +442,12 @@ pub struct Step {
     /// The domain name system.
     #[serde(default)]
     pub dns: Option<DnsAction>,
+    /// Cloudflare.
+    #[serde(default)]
+    pub cloudflare: Option<CloudflareAction>,
+    /// The health endpoint of failoverd itself.
+    #[serde(default)]
+    pub health_switch: Option<HealthSwitchAction>,
     /// A named probe must be Up.
     #[serde(default)]
     pub verify: Option<VerifyAction>,

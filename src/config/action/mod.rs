@@ -7,8 +7,10 @@
 //! NAME`), its [`Parameters`], one line in `families!` below, and its builder in
 //! `src/actions`.
 
+pub mod cloudflare;
 pub mod dns;
 pub mod exec;
+pub mod health_switch;
 pub mod http;
 pub mod kubernetes;
 pub mod postgres;
@@ -26,9 +28,11 @@ use super::secret::SecretText;
 use super::shape::Step;
 use crate::model::{ActionKind, ActionSpec, EffectKind, HumanDuration, Repeat};
 
+pub use cloudflare::CloudflareDns;
 pub use dns::{DnsKeyAlgorithm, DnsUpdate, DnsVerify};
 pub use exec::{ExecEffect, ExecRun};
-pub use http::{HttpEffect, HttpObserve, HttpRequest};
+pub use health_switch::HealthSwitchSet;
+pub use http::{HttpEffect, HttpExpect, HttpObserve, HttpRequest};
 pub use kubernetes::{KubernetesCluster, KubernetesScale};
 pub use postgres::PostgresPromote;
 pub use rds::RdsPromoteReadReplica;
@@ -67,7 +71,13 @@ pub trait Parameters {
         &[]
     }
 
-    /// The parameters that are messages, as JSON pointers: templates that are filled in when the step
+    /// The same, where the file gives them their names.
+    fn named_outputs(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The parameters that are messages, as JSON pointers (one to a table or a list means each text
+    /// in it): templates that are filled in when the step
     /// begins.
     fn messages(&self) -> &'static [&'static str] {
         &[]
@@ -190,6 +200,16 @@ families! {
         Verify(DnsVerify) = "dns.verify",
         /// Changes a record by a signed dynamic update.
         Update(DnsUpdate) = "dns.update",
+    }
+    /// Cloudflare.
+    Cloudflare, CloudflareAction, cloudflare {
+        /// Points a DNS record to another address.
+        Dns(CloudflareDns) = "cloudflare.dns",
+    }
+    /// The health endpoint of failoverd itself.
+    HealthSwitch, HealthSwitchAction, health_switch {
+        /// Sets what health checkers are answered.
+        Set(HealthSwitchSet) = "health_switch.set",
     }
 }
 
