@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-use super::{Subject, accepted, before, clients, done, impossible, refused, secret, unknown, unseen};
-use crate::fleet::dns::Dns;
+use super::{Subject, accepted, clients, done, impossible, refused, secret, unknown, unseen};
+use crate::fleet::dns::{Dns, TsigKey};
 
 const NAME: &str = "api.shop.example";
 const MARK: &str = "_failoverd.api.shop.example";
@@ -257,7 +257,18 @@ enum Meddle {
     LoseAnswer,
 }
 
-async fn meddler(dns: &Arc<Dns>, how: Meddle) -> Result<(SocketAddr, Arc<AtomicBool>)> {
+fn write_first(server: SocketAddr, key: &TsigKey) -> Result<()> {
+    let script = NamedTempFile::new()?;
+    let head = format!("server 127.0.0.1 {}\nzone shop.example\n", server.port());
+    let change = format!("update delete {NAME} A\nupdate add {NAME} 60 A 10.0.0.50\nsend\n");
+    std::fs::write(script.path(), format!("{head}{change}"))?;
+    let mut nsupdate = crate::fleet::child::command("nsupdate");
+    nsupdate.args(["-y", &format!("{}:{}:{}", key.algorithm, key.name, key.secret)]).arg(script.path());
+    ensure!(nsupdate.status()?.success(), "nsupdate failed");
+    Ok(())
+}
+
+async fn meddler(dns: &Dns, how: Meddle) -> Result<(SocketAddr, Arc<AtomicBool>)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let udp = UdpSocket::bind(address).await?;
@@ -274,12 +285,14 @@ async fn meddler(dns: &Arc<Dns>, how: Meddle) -> Result<(SocketAddr, Arc<AtomicB
         }
     });
     let meddling = Arc::new(AtomicBool::new(true));
-    let (on, dns) = (meddling.clone(), dns.clone());
+    let (on, key) = (meddling.clone(), dns.key().clone());
     tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
             let active = on.load(Ordering::SeqCst);
             if active && how == Meddle::WriteFirst {
-                point_to(&dns, "10.0.0.50").await.expect("nsupdate");
+                let key = key.clone();
+                let written = tokio::task::spawn_blocking(move || write_first(server, &key)).await;
+                written.expect("not cancelled").expect("nsupdate");
             }
             let Ok(mut out) = TcpStream::connect(server).await else { return };
             if active && how == Meddle::LoseAnswer {
@@ -298,7 +311,7 @@ async fn meddler(dns: &Arc<Dns>, how: Meddle) -> Result<(SocketAddr, Arc<AtomicB
 #[tokio::test]
 async fn nothing_is_changed_where_somebody_has_written_in_between() -> Result<()> {
     for sentinel in [None, Some("")] {
-        let dns = Arc::new(zone(&["api 60 IN A 10.0.0.1"]).await?);
+        let dns = zone(&["api 60 IN A 10.0.0.1"]).await?;
         let updates = Updates::new(&dns)?;
         let (address, meddling) = meddler(&dns, Meddle::WriteFirst).await?;
         let subject = updates.to(address, json!({ "sentinel": sentinel }));
@@ -316,18 +329,13 @@ async fn nothing_is_changed_where_somebody_has_written_in_between() -> Result<()
 async fn a_lost_answer_is_resolved_by_looking() -> Result<()> {
     let mut dns = zone(&["api 60 IN A 10.0.0.1"]).await?;
     let updates = Updates::new(&dns)?;
-    let subject = {
-        let shared = Arc::new(dns);
-        let (address, _) = meddler(&shared, Meddle::LoseAnswer).await?;
-        let subject = updates.to(address, json!({}));
-        unknown(subject.apply().await)?;
-        done(subject.observe().await)?;
-        assert_eq!(shared.dig(NAME, "A").await?, ["10.0.0.2"]);
-        // The meddler's tasks hold it, too.
-        dns = zone(&["api 60 IN A 10.0.0.1"]).await?;
-        updates.to(dns.addr(), json!({}))
-    };
+    let (address, _) = meddler(&dns, Meddle::LoseAnswer).await?;
+    let subject = updates.to(address, json!({}));
+    unknown(subject.apply().await)?;
+    done(subject.observe().await)?;
+    assert_eq!(dns.dig(NAME, "A").await?, ["10.0.0.2"]);
     dns.kill9();
+    let subject = updates.to(dns.addr(), json!({}));
     unseen(subject.observe().await)?;
     refused(subject.apply().await, true)?;
     Ok(())

@@ -327,7 +327,7 @@ async fn a_busy_server_is_given_the_time_that_it_asks_for() -> Result<()> {
     // Not longer than the step has time; and nobody else's header is heeded.
     let began = std::time::Instant::now();
     refused(request(json!({ "url": says_busy().await? })).apply().await, true)?;
-    ensure!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    ensure!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     Ok(())
 }
 
