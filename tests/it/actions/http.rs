@@ -283,7 +283,11 @@ async fn values_of_a_json_answer_are_compared_and_handed_on() -> Result<()> {
     let (_file, token) = secret(CANARY)?;
     let url =
         says(json!({ "state": "up", "n": 2.0, "at": { "host": "db.example" }, "secret": CANARY, "list": [] })).await?;
-    let expect = |json: Value| request(json!({ "url": url, "idempotent": true, "expect": { "json": json } }));
+    let expect = |json: Value| {
+        request(json!({
+            "url": url, "idempotent": true, "expect": { "json": json }, "headers": { "x-token": token },
+        }))
+    };
     accepted(expect(json!({ "/state": "up", "/n": 2 })).apply().await)?;
     let reason = refused(expect(json!({ "/state": "down" })).apply().await, true)?;
     ensure!(reason.contains("/state is \"up\", not \"down\""), "{reason}");
@@ -308,7 +312,9 @@ async fn values_of_a_json_answer_are_compared_and_handed_on() -> Result<()> {
         ensure!(evidence.contains(why), "{evidence}");
     }
     let observe = json!({ "url": url, "contains": "up" });
-    let subject = request(json!({ "url": url, "observe": observe, "outputs": { "host": "/at/host" } }));
+    let outputs = json!({ "host": "/at/host" });
+    let params = json!({ "url": url, "observe": observe, "outputs": outputs, "headers": { "x-token": token } });
+    let subject = request(params);
     let Verified::Yes { outputs, .. } = subject.verify_once().await else { anyhow::bail!("not verified") };
     assert_eq!(outputs["host"], "db.example");
     Ok(())
