@@ -28,7 +28,7 @@ use crate::model::{EffectKind, HumanDuration, Repeat};
 /// to be started by one step (a job of systemd, Kubernetes or a queue, whose name tells whether it
 /// is there) and looked at by `observe`, or by a step with `effect = "verify"`, which may look as
 /// long as the step's `timeout` lasts. Should the daemon itself end, what it was running is ended
-/// by systemd (`KillMode=control-group`); where another attempt of the same step still runs, it is
+/// by systemd (`KillMode=mixed`); where another attempt of the same step still runs, it is
 /// waited for and not started again.
 ///
 /// An exit code that is no success says that the program failed and knows so: it is tried again
