@@ -11,14 +11,18 @@ use serde_json::Value;
 use crate::actions::{CHANGE, LOOK, until};
 use crate::clients::failure::one_line;
 use crate::clients::http::{Answer, BODY_BYTES, send};
+use crate::clients::http_body;
 use crate::clients::{Clients, Failure, FailureKind, Redactor};
 use crate::config::SecretText;
 use crate::config::action::HttpRequest;
-use crate::model::{Applied, Observed, Verified};
+use crate::model::{Applied, Observed, Outputs, Verified};
 use crate::ports::{Action, ActionContext, Denied};
 
 /// How much of an answer's body is told, in characters.
 const TOLD_CHARS: usize = 200;
+
+/// The longest value that is handed on, in bytes.
+const OUTPUT_BYTES: usize = 4096;
 
 /// Makes a request. It carries `failoverd-epoch`, `failoverd-run` and `idempotency-key` (the same
 /// for each attempt of a step), so that a server can refuse an overtaken run and a repetition.
@@ -90,6 +94,52 @@ impl Request {
         }
     }
 
+    /// Is the body as it should be? Else why not, without secrets.
+    fn body_fits(&self, answer: &Answer, redactor: &Redactor) -> Result<(), String> {
+        let Some(expect) = &self.params.expect else { return Ok(()) };
+        let body = answer.body.as_bytes();
+        let missing = expect.contains.as_ref().filter(|text| !http_body::contains(body, text.as_bytes()));
+        let wrong = match missing {
+            Some(text) => Err(format!("the body does not contain `{text}`")),
+            None => http_body::json(body, &expect.json),
+        };
+        let cut = if answer.whole { "" } else { " (the answer broke off, or is longer than 64 KiB)" };
+        wrong.map_err(|text| redactor.clean(&format!("{text}{cut}")))
+    }
+
+    /// Where `outputs` are read from: `observe`, or the request itself where it only looks.
+    fn source(&self) -> Option<&SecretText> {
+        match &self.params.observe {
+            Some(observe) => Some(&observe.url),
+            None => (self.params.is_get() && !self.params.outputs.is_empty()).then_some(&self.params.url),
+        }
+    }
+
+    /// The values that later steps are handed.
+    fn outputs(&self, answer: &Answer, redactor: &Redactor) -> Result<Outputs, String> {
+        if self.params.outputs.is_empty() {
+            return Ok(Outputs::new());
+        }
+        let value: Value =
+            serde_json::from_str(&answer.body).map_err(|error| format!("the answer is not JSON: {error}"))?;
+        let read = |(name, pointer): (&String, &String)| {
+            let text = match value.pointer(pointer) {
+                Some(Value::String(text)) => text.clone(),
+                Some(scalar @ (Value::Number(_) | Value::Bool(_))) => scalar.to_string(),
+                Some(_) => return Err(format!("{pointer} is no text and no number")),
+                None => return Err(format!("there is no {pointer} in the answer")),
+            };
+            if text.len() > OUTPUT_BYTES {
+                return Err(format!("{pointer} is longer than {OUTPUT_BYTES} bytes"));
+            }
+            if redactor.clean(&text) != text {
+                return Err(format!("{pointer} holds a secret, which is not handed on"));
+            }
+            Ok((name.clone(), text))
+        };
+        self.params.outputs.iter().map(read).collect()
+    }
+
     fn expected(&self, status: u16) -> bool {
         if self.params.status.is_empty() { (200..300).contains(&status) } else { self.params.status.contains(&status) }
     }
@@ -98,7 +148,14 @@ impl Request {
     fn judge(&self, answer: &Answer, redactor: &Redactor) -> Applied {
         let text = told(answer, redactor);
         match answer.status {
-            status if self.expected(status) => Applied::Accepted { evidence: text },
+            status if self.expected(status) => match self.body_fits(answer, redactor) {
+                Ok(()) => Applied::Accepted { evidence: text },
+                // It says so itself, and asking again does no harm.
+                Err(why) if self.params.observe.is_none() && self.params.is_idempotent() => {
+                    Applied::Refused { reason: format!("{why}: {text}"), again: true }
+                }
+                Err(why) => Applied::Unknown { reason: format!("{why}: {text}") },
+            },
             // RFC 6585: counted, and not looked at. A 503 does not say so, with `Retry-After` or
             // without: a proxy sends it also where the server behind it was lost at work.
             429 => Applied::Refused { reason: text, again: true },
@@ -115,32 +172,54 @@ impl Request {
 
     /// Asks the `observe` address whether it was done; `None` where there is none.
     async fn ask(&self, context: &ActionContext, until: Instant) -> Option<Result<(bool, String), Failure>> {
-        let observe = self.params.observe.as_ref()?;
+        self.params.observe.as_ref()?;
+        Some(self.ask_for(context, until).await?.map(|(done, text, _)| (done, text)))
+    }
+
+    /// Asks where the outputs are read from; `None` where there is nothing to ask.
+    async fn ask_for(
+        &self,
+        context: &ActionContext,
+        until: Instant,
+    ) -> Option<Result<(bool, String, Result<Outputs, String>), Failure>> {
+        let url = self.source()?;
         let mut redactor = Redactor::default();
         let asked = async {
-            let request = self.prepare(context, &Method::GET, &observe.url, &mut redactor)?;
+            let request = self.prepare(context, &Method::GET, url, &mut redactor)?;
             send("http observe", until, request).await
         };
         Some(match asked.await {
             Err(failure) => Err(Failure { reason: redactor.clean(&failure.reason), ..failure }),
             Ok(answer) => {
                 let text = told(&answer, &redactor);
-                if answer.is_success() {
-                    match answer.body.contains(&observe.contains) {
+                if answer.is_success() || (self.params.observe.is_none() && self.expected(answer.status)) {
+                    let found = match &self.params.observe {
+                        Some(observe) => answer.body.contains(&observe.contains),
+                        None => self.body_fits(&answer, &redactor).is_ok(),
+                    };
+                    match found {
                         // Read as "not done", a part of an answer would repeat the request (S8).
                         false if !answer.whole => Err(Failure::unknown(format!(
                             "http observe: the answer broke off or is longer than {} KiB, and what came does not tell: {text}",
                             BODY_BYTES / 1024
                         ))),
-                        found => Ok((found, text)),
+                        found => Ok((found, text, self.outputs(&answer, &redactor))),
                     }
                 } else if matches!(answer.status, 404 | 410) {
-                    Ok((false, text))
+                    Ok((false, text, Ok(Outputs::new())))
                 } else {
                     Err(Failure::unknown(format!("http observe: {text}")))
                 }
             }
         })
+    }
+}
+
+/// Waits as long as a busy server asks us to, and not past the time that there is.
+async fn waited_out(answer: &Answer, until: Instant) {
+    if let (429 | 503, Some(wait)) = (answer.status, answer.retry_after) {
+        let left = until.saturating_duration_since(Instant::now());
+        tokio::time::sleep(wait.min(left)).await;
     }
 }
 
@@ -184,17 +263,21 @@ impl Action for Request {
         };
         context.permit()?;
         Ok(match send("http", until, request).await {
-            Ok(answer) => self.judge(&answer, &redactor),
+            Ok(answer) => {
+                waited_out(&answer, until).await;
+                self.judge(&answer, &redactor)
+            }
             Err(failure) => Failure { reason: redactor.clean(&failure.reason), ..failure }.applied(),
         })
     }
 
     async fn verify(&self, context: &ActionContext) -> Verified {
-        match self.ask(context, until(context, LOOK)).await {
+        match self.ask_for(context, until(context, LOOK)).await {
             // Called only after an answer with an expected status.
             None => Verified::yes("answered as expected; there is nothing to look at"),
-            Some(Ok((true, evidence))) => Verified::yes(evidence),
-            Some(Ok((false, evidence))) => Verified::NotYet { evidence },
+            Some(Ok((true, evidence, Ok(outputs)))) => Verified::Yes { evidence, outputs },
+            Some(Ok((true, evidence, Err(why)))) => Verified::NotYet { evidence: format!("{why}: {evidence}") },
+            Some(Ok((false, evidence, _))) => Verified::NotYet { evidence },
             Some(Err(failure)) => failure.verified(),
         }
     }

@@ -13,10 +13,17 @@
 //! - What is not known for sure is `Unknown`.
 
 pub mod aws;
+pub mod cloudflare;
+pub mod dns;
+mod dns_update;
+pub mod exec;
+mod exec_process;
+pub mod health_switch;
 pub mod http;
 pub mod kubernetes;
 pub mod postgres;
 pub mod redis;
+mod sentinel;
 pub mod velero;
 
 use std::sync::Arc;
@@ -70,6 +77,10 @@ pub fn build(spec: &ActionSpec, clients: &Arc<Clients>) -> Result<Box<dyn Action
         ActionConfig::Velero(VeleroAction::Restore(params)) => {
             velero::Restore::new(params, clients).map(|action| Box::new(action) as _)
         }
+        ActionConfig::Exec(action) => exec::build(action),
+        ActionConfig::Dns(action) => dns::build(action),
+        ActionConfig::Cloudflare(action) => cloudflare::build(action, clients),
+        ActionConfig::HealthSwitch(action) => health_switch::build(action, clients),
     };
     built.map_err(|reason| BuildError::Invalid { kind: spec.kind.clone(), reason })
 }

@@ -19,6 +19,24 @@ fn spec(kind: &str, params: Value) -> ActionSpec {
     }
 }
 
+/// A `dns.update` with something else in it.
+fn update(more: Value) -> Value {
+    let mut params = json!({
+        "server": "192.0.2.1", "zone": "example.com", "name": "api.example.com", "values": ["10.0.0.1"],
+        "key_name": "k", "key": { "file": "/x" },
+    });
+    params.as_object_mut().expect("a table").extend(more.as_object().expect("a table").clone());
+    params
+}
+
+/// A `cloudflare.dns` to somewhere.
+fn cloudflare(content: &str) -> Value {
+    json!({
+        "zone": "023e105f4ecef8ad9ca31a8372d0c353", "name": "api.example.com", "content": content,
+        "token": { "file": "/x" },
+    })
+}
+
 #[test]
 fn every_kind_can_be_built() {
     let clients = Arc::new(Clients::new(&Limits::default()));
@@ -59,6 +77,11 @@ fn every_kind_can_be_built() {
         ("redis.command", json!({ "url": "redis://cache.example", "command": ["PING"] })),
         ("redis.follow", json!({ "url": "redis://old.example", "master": "redis://new.example" })),
         ("redis.flush", json!({ "url": "redis://cache.example" })),
+        ("exec.run", json!({ "argv": ["/bin/true"] })),
+        ("dns.verify", json!({ "name": "api.example.com", "values": ["10.0.0.1"] })),
+        ("dns.update", update(json!({}))),
+        ("cloudflare.dns", cloudflare("10.0.0.1")),
+        ("health_switch.set", json!({ "name": "east", "on": false })),
     ] {
         let built = build(&spec(kind, params), &clients);
         assert!(built.is_ok(), "{kind}: {:?}", built.err());
@@ -105,6 +128,18 @@ fn parameters_that_make_no_sense_are_refused_before_a_run() {
         ("postgres.compare_counts", json!({ "url": "postgresql://a" })),
         ("postgres.compare_counts", json!({ "url": "postgresql://a", "against": { "a": 1 }, "file": "/x" })),
         ("redis.command", json!({ "url": "redis://a", "command": ["SHUTDOWN"] })),
+        ("exec.run", json!({ "argv": [] })),
+        ("dns.verify", json!({ "name": "api.example.com" })),
+        ("dns.verify", json!({ "name": "api.example.com", "values": ["a"], "target": "b" })),
+        ("dns.verify", json!({ "name": "api.example.com", "values": ["a"], "servers": ["http://x"] })),
+        ("dns.update", update(json!({ "zone": "example.org" }))),
+        ("dns.update", update(json!({ "values": [] }))),
+        ("cloudflare.dns", cloudflare("lb.example.com")),
+        ("health_switch.set", json!({ "name": "../east", "on": false })),
+        ("dns.update", update(json!({ "values": ["lb.example.com"] }))),
+        ("dns.update", update(json!({ "record": "CNAME", "values": ["a.example", "b.example"] }))),
+        ("exec.run", json!({ "argv": ["true"] })),
+        ("exec.run", json!({ "argv": ["/bin/true"], "observe": ["true"] })),
     ];
     for (kind, params) in invalid {
         let error = build(&spec(kind, params.clone()), &clients).err();

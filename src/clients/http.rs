@@ -1,7 +1,7 @@
 //! Plain HTTP: a client that follows nothing and repeats nothing, and bounded answers.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use reqwest::redirect::Policy;
 
@@ -20,6 +20,8 @@ pub struct Answer {
     pub body: String,
     /// Is that all of it? What is not in a part may be in the rest.
     pub whole: bool,
+    /// After how long the server wants to be asked again, where it says so in seconds.
+    pub retry_after: Option<Duration>,
 }
 
 impl Answer {
@@ -73,6 +75,8 @@ pub async fn send(what: &str, until: Instant, request: reqwest::RequestBuilder) 
         }
     })?;
     let status = response.status().as_u16();
+    let retry_after = response.headers().get(reqwest::header::RETRY_AFTER);
+    let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok()).map(Duration::from_secs);
     let mut body = Vec::new();
     // The status has told what happened; a body that breaks off or drips takes nothing from it.
     let whole = loop {
@@ -88,5 +92,5 @@ pub async fn send(what: &str, until: Instant, request: reqwest::RequestBuilder) 
             Ok(Err(_)) | Err(_) => break false,
         }
     };
-    Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned(), whole })
+    Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned(), whole, retry_after })
 }

@@ -10,8 +10,11 @@
 //! each call asks for a permit first (S3).
 
 pub mod aws;
+pub mod dns;
 pub mod failure;
+pub mod health_switch;
 pub mod http;
+pub mod http_body;
 pub mod kubernetes;
 pub mod postgres;
 pub mod postgres_address;

@@ -13,6 +13,7 @@ pub mod accounts;
 pub mod api;
 pub mod client;
 pub mod health;
+pub mod health_switch;
 pub mod metrics;
 pub mod peer;
 pub mod serve;

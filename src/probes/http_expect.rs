@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::ProbeBuildError;
 use super::classify::Fault;
 use super::http::{Answer, Identity};
+use crate::clients::http_body;
 use crate::config::probe::HttpProbe;
 use crate::model::{CauseKind, HumanDuration};
 
@@ -86,7 +87,7 @@ impl Expect {
             Fault::theirs(CauseKind::HttpBody, format!("{text}{cut}"))
         };
         if let Some(text) = &self.contains
-            && !contains(body, text.as_bytes())
+            && !http_body::contains(body, text.as_bytes())
         {
             return Err(fault(format!("the body does not contain `{text}`")));
         }
@@ -95,43 +96,6 @@ impl Expect {
         {
             return Err(fault(format!("the body does not match `{pattern}`")));
         }
-        if self.json.is_empty() {
-            return Ok(());
-        }
-        let value: Value =
-            serde_json::from_slice(body).map_err(|error| fault(format!("the body is not JSON: {error}")))?;
-        for (pointer, expected) in &self.json {
-            match value.pointer(pointer) {
-                Some(found) if equal(found, expected) => {}
-                Some(found) => return Err(fault(format!("{pointer} is {}, not {expected}", short(found)))),
-                None => return Err(fault(format!("there is no {pointer} in the body"))),
-            }
-        }
-        Ok(())
+        http_body::json(body, &self.json).map_err(fault)
     }
-}
-
-/// `1` and `1.0` are the same number, however the two files wrote it.
-fn equal(found: &Value, expected: &Value) -> bool {
-    found == expected || matches!((found, expected), (Value::Number(a), Value::Number(b)) if a.as_f64() == b.as_f64())
-}
-
-/// A foreign value, short enough for one line.
-fn short(value: &Value) -> String {
-    match value {
-        Value::Array(_) => "a list".into(),
-        Value::Object(_) => "a table".into(),
-        scalar => {
-            let text = scalar.to_string();
-            match text.char_indices().nth(60) {
-                Some((end, _)) => format!("{}…", &text[..end]),
-                None => text,
-            }
-        }
-    }
-}
-
-/// Linear in the body for the short texts that a configuration holds.
-fn contains(body: &[u8], text: &[u8]) -> bool {
-    text.is_empty() || body.windows(text.len()).any(|window| window == text)
 }

@@ -13,8 +13,17 @@ use crate::config::report::Report;
 use crate::config::secret::SecretText;
 use crate::model::{EffectKind, HumanDuration, Repeat};
 
-/// `http.request`: done when the answer's status is expected. Not repeated after an unknown
-/// outcome, unless it is `idempotent` or `observe` tells.
+/// `http.request`: done when the answer's status is one of `status` and its body is as `expect` says.
+/// Not repeated after an unknown outcome, unless it is `idempotent` or `observe` tells. An answer
+/// whose status is right and whose body is not is such an unknown outcome, unless it is
+/// `idempotent`: then it is asked again.
+///
+/// An answer 429 or 503 with `Retry-After` (in seconds) is waited out, as far as the step has time,
+/// before anything is tried again. Redirects are not followed.
+///
+/// `outputs` are read from the answer of `observe`, or, where there is none and the method is
+/// `GET`, from asking once more: what a step hands on has to be there also after a crash of the
+/// daemon between the request and its answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HttpRequest {
@@ -29,12 +38,19 @@ pub struct HttpRequest {
     /// The body.
     #[serde(default)]
     pub body: Option<String>,
-    /// The body as JSON (sets `content-type`). Or `body`.
+    /// The body as JSON (sets `content-type`); each text in it is a message. Or `body`.
     #[serde(default)]
     pub json: Option<serde_json::Value>,
     /// The statuses that are success (default: 200 to 299).
     #[serde(default)]
     pub status: Vec<u16>,
+    /// What the body of the answer has to be (default: anything). Of it, the first 64 KiB are read.
+    #[serde(default)]
+    pub expect: Option<HttpExpect>,
+    /// Values that later steps can use: the name of each, and the JSON pointer (RFC 6901) to it in
+    /// the answer (default: none). No secrets: they are written down. Needs `observe`, or `GET`.
+    #[serde(default)]
+    pub outputs: BTreeMap<String, String>,
     /// May it be made twice (default: true for GET, HEAD, PUT and DELETE)?
     #[serde(default)]
     pub idempotent: Option<bool>,
@@ -59,6 +75,18 @@ pub struct HttpObserve {
     pub contains: String,
 }
 
+/// What the body of an answer has to be. At least one of both.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HttpExpect {
+    /// A text that it must contain.
+    #[serde(default)]
+    pub contains: Option<String>,
+    /// JSON pointers (RFC 6901) and the values that must stand there.
+    #[serde(default)]
+    pub json: BTreeMap<String, serde_json::Value>,
+}
+
 /// What kind of change an `http.request` is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -74,6 +102,11 @@ pub enum HttpEffect {
 }
 
 impl HttpRequest {
+    /// Does asking once more change nothing?
+    pub fn is_get(&self) -> bool {
+        self.method.eq_ignore_ascii_case("GET")
+    }
+
     /// May it be made twice? Where the file says nothing, as RFC 9110 has it.
     pub fn is_idempotent(&self) -> bool {
         self.idempotent.unwrap_or_else(|| {
@@ -111,7 +144,11 @@ impl Parameters for HttpRequest {
     }
 
     fn messages(&self) -> &'static [&'static str] {
-        &["/body"]
+        &["/body", "/json"]
+    }
+
+    fn named_outputs(&self) -> Vec<String> {
+        self.outputs.keys().cloned().collect()
     }
 
     fn check(&self, at: &Path, report: &mut Report<'_>) {
@@ -128,10 +165,52 @@ fn http(report: &mut Report<'_>, at: &Path, request: &HttpRequest) {
     if request.body.is_some() && request.json.is_some() {
         report.error("not_exactly_one", &at.key("json"), "`body` and `json` are both there", "leave one of them out");
     }
+    expectations(report, at, request);
     if let Some(observe) = &request.observe {
         let at = at.key("observe");
         secrets::address(report, &at.key("url"), &observe.url, &["https", "http"]);
         not_empty(report, &at.key("contains"), &observe.contains);
+    }
+}
+
+fn expectations(report: &mut Report<'_>, at: &Path, request: &HttpRequest) {
+    let at_expect = at.key("expect");
+    if let Some(expect) = &request.expect {
+        if expect.contains.is_none() && expect.json.is_empty() {
+            report.error("empty", &at_expect, "this expects nothing", "add `contains` or `json`, or leave it out");
+        }
+        if let Some(text) = &expect.contains {
+            not_empty(report, &at_expect.key("contains"), text);
+        }
+        for name in expect.json.keys() {
+            pointer(report, &at_expect.key("json").key(name), name, true);
+        }
+    }
+    let at_outputs = at.key("outputs");
+    for (name, value) in &request.outputs {
+        crate::config::check::plain_name(report, &at_outputs.key(name), name);
+        pointer(report, &at_outputs.key(name), value, false);
+    }
+    if !request.outputs.is_empty() && request.observe.is_none() && !request.is_get() {
+        report.error(
+            "missing_key",
+            &at_outputs,
+            "after a crash of the daemon, the answer that holds these values would be lost",
+            "add `observe`, whose answer holds them",
+        );
+    }
+}
+
+fn pointer(report: &mut Report<'_>, at: &Path, text: &str, is_key: bool) {
+    if text.is_empty() || text.starts_with('/') {
+        return;
+    }
+    let message = format!("`{text}` is not a JSON pointer (RFC 6901)");
+    let fix = format!("write `/{text}`");
+    if is_key {
+        report.error_at_key("bad_pointer", at, message, fix);
+    } else {
+        report.error("bad_pointer", at, message, fix);
     }
 }
 

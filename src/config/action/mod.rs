@@ -7,6 +7,10 @@
 //! NAME`), its [`Parameters`], one line in `families!` below, and its builder in
 //! `src/actions`.
 
+pub mod cloudflare;
+pub mod dns;
+pub mod exec;
+pub mod health_switch;
 pub mod http;
 pub mod kubernetes;
 pub mod postgres;
@@ -28,7 +32,11 @@ use super::shape::Step;
 use crate::model::{ActionKind, ActionSpec, EffectKind, HumanDuration, Repeat};
 
 pub use self::redis::{FlushScope, RedisFlush, RedisFollow, RedisPromote};
-pub use http::{HttpEffect, HttpObserve, HttpRequest};
+pub use cloudflare::CloudflareDns;
+pub use dns::{DnsKeyAlgorithm, DnsUpdate, DnsVerify};
+pub use exec::{ExecEffect, ExecRun};
+pub use health_switch::HealthSwitchSet;
+pub use http::{HttpEffect, HttpExpect, HttpObserve, HttpRequest};
 pub use kubernetes::{
     KubernetesApply, KubernetesCluster, KubernetesCordon, KubernetesCreateJob, KubernetesDeletePods,
     KubernetesEndpointsReady, KubernetesPodsReady, KubernetesRolloutRestart, KubernetesRolloutStatus,
@@ -73,13 +81,19 @@ pub trait Parameters {
         &[]
     }
 
+    /// The same, where the file gives them their names.
+    fn named_outputs(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Does it destroy what nobody can bring back (a store is emptied, tables are dropped), so that a
     /// person has to say yes first? `check` refuses a plan where no `approval` comes before it.
     fn needs_approval(&self) -> bool {
         false
     }
 
-    /// The parameters that are messages, as JSON pointers: templates that are filled in when the step
+    /// The parameters that are messages, as JSON pointers (one to a table or a list means each text
+    /// in it): templates that are filled in when the step
     /// begins.
     fn messages(&self) -> &'static [&'static str] {
         &[]
@@ -237,6 +251,28 @@ families! {
     Velero, VeleroAction, velero {
         /// Restores the newest backup of a schedule, or one by name.
         Restore(VeleroRestore) = "velero.restore",
+    }
+    /// Programs of this host.
+    Exec, ExecAction, exec {
+        /// Runs a program.
+        Run(ExecRun) = "exec.run",
+    }
+    /// The domain name system, whoever runs the zone.
+    Dns, DnsAction, dns {
+        /// Looks until all servers answer as they should.
+        Verify(DnsVerify) = "dns.verify",
+        /// Changes a record by a signed dynamic update.
+        Update(DnsUpdate) = "dns.update",
+    }
+    /// Cloudflare.
+    Cloudflare, CloudflareAction, cloudflare {
+        /// Points a DNS record to another address.
+        Dns(CloudflareDns) = "cloudflare.dns",
+    }
+    /// The health endpoint of failoverd itself.
+    HealthSwitch, HealthSwitchAction, health_switch {
+        /// Sets what health checkers are answered.
+        Set(HealthSwitchSet) = "health_switch.set",
     }
 }
 

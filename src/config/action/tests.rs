@@ -93,6 +93,43 @@ fn every_action_comes_back_out_of_its_specification() {
             None,
             None,
         ),
+        (
+            json!({ "exec": { "run": { "argv": ["/x"], "effect": "verify" } } }),
+            EffectKind::Verify,
+            Repeat::ByObservation,
+            None,
+            None,
+        ),
+        (
+            json!({ "dns": { "verify": { "name": "a.example", "values": ["192.0.2.1"] } } }),
+            EffectKind::Verify,
+            Repeat::ByObservation,
+            None,
+            None,
+        ),
+        (
+            json!({ "dns": { "update": { "server": "192.0.2.1", "zone": "example", "name": "a.example",
+                "values": ["192.0.2.1"], "key_name": "k", "key": { "file": "/x" } } } }),
+            EffectKind::Route,
+            Repeat::ByObservation,
+            None,
+            None,
+        ),
+        (
+            json!({ "cloudflare": { "dns": { "zone": "z", "name": "a.example", "content": "192.0.2.1",
+                "token": { "file": "/x" } } } }),
+            EffectKind::Route,
+            Repeat::ByObservation,
+            None,
+            None,
+        ),
+        (
+            json!({ "health_switch": { "set": { "name": "east", "on": false } } }),
+            EffectKind::Route,
+            Repeat::ByObservation,
+            None,
+            None,
+        ),
     ] {
         let action = action(value);
         let spec = action.to_spec().unwrap();
@@ -103,6 +140,18 @@ fn every_action_comes_back_out_of_its_specification() {
         let spec: ActionSpec = serde_json::from_str(&json).unwrap();
         assert_eq!(ActionConfig::from_spec(&spec), Ok(action));
     }
+}
+
+#[test]
+fn a_program_is_repeated_only_where_that_is_safe() {
+    let repeat = |extra: serde_json::Value| {
+        let mut run = json!({ "argv": ["/x"] });
+        run.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        action(json!({ "exec": { "run": run } })).parameters().repeat()
+    };
+    assert_eq!(repeat(json!({})), Repeat::Never);
+    assert_eq!(repeat(json!({ "idempotent": true })), Repeat::AtLeastOnce);
+    assert_eq!(repeat(json!({ "observe": ["/y"] })), Repeat::ByObservation);
 }
 
 #[test]

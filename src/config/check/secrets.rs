@@ -113,6 +113,41 @@ pub fn headers(report: &mut Report<'_>, path: &Path, headers: &BTreeMap<String, 
     }
 }
 
+/// A value that is nothing but a secret: never written plainly.
+pub fn secret(report: &mut Report<'_>, path: &Path, value: &SecretText) {
+    match value {
+        SecretText::Plain(_) => report.error_in_secret(
+            "plain_secret",
+            path,
+            "a secret is written plainly into the configuration",
+            "write { file = \"/path\" }, { env = \"NAME\" } or { credential = \"name\" }; then change the secret: it was readable",
+        ),
+        SecretText::Reference(secret) => reference(report, path, secret),
+    }
+}
+
+/// A variable of a program's environment: its name, and no secret in its value.
+pub fn variable(report: &mut Report<'_>, path: &Path, name: &str, value: &SecretText) {
+    let at = path.key(name);
+    let mut chars = name.chars();
+    let starts_well = chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+    if !starts_well || !chars.all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        let text = format!("{name:?} is not the name of a variable");
+        report.error_at_key("bad_variable", &at, text, "use letters, digits and `_`, not a digit first");
+    }
+    let as_written = |text: &str| format!("{name}=\"{text}\"");
+    match value {
+        SecretText::Plain(text) if redact(&as_written(text), &[]) != as_written(text) => report.error_in_secret(
+            "plain_secret",
+            &at,
+            format!("the secret of the variable `{name}` is written plainly into the configuration"),
+            "write { file = \"/path\" }, { env = \"NAME\" } or { credential = \"name\" }; then change the secret: it was readable",
+        ),
+        SecretText::Plain(_) => {}
+        SecretText::Reference(secret) => reference(report, &at, secret),
+    }
+}
+
 /// What a reference points to. That it is not there is only a warning: `check` may run on another
 /// machine, or in another environment.
 fn reference(report: &mut Report<'_>, path: &Path, secret: &Secret) {

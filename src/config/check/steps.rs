@@ -95,7 +95,9 @@ impl Maker<'_, '_> {
     fn action(&mut self, report: &mut Report<'_>, at: &Path, name: &str, action: &ActionConfig) -> Option<Work> {
         action.check(at, report);
         in_primary_region(self.file, report, at, action);
-        let outputs = action.parameters().outputs().iter().map(|output| output.name.to_string()).collect();
+        let parameters = action.parameters();
+        let fixed = parameters.outputs().iter().map(|output| output.name.to_string());
+        let outputs = fixed.chain(parameters.named_outputs()).collect();
         self.outputs.insert(name.into(), outputs);
         if action.parameters().needs_approval() {
             self.destroys.push(name.into());

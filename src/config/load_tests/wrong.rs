@@ -419,6 +419,29 @@ fn actions() {
             "route53.upsert_alias = { zone = \"Z\", name = \"a.b\", values = [\"192.0.2.1\"], ttl = \"1h\" }",
             vec!["2:82 long_ttl"],
         ),
+        ("exec.run = { argv = [\"true\"] }", vec!["2:22 not_absolute"]),
+        ("exec.run = { argv = [] }", vec!["2:14 empty"]),
+        ("exec.run = { argv = [\"/bin/sh\", \"-c\", \"x\"] }", vec!["2:14 through_a_shell"]),
+        ("exec.run = { argv = [\"/x\"], time_limit = \"1m\" }", vec!["2:42 longer_than_apply"]),
+        ("exec.run = { argv = [\"/x\"], output_limit = 1 }", vec!["2:44 too_small"]),
+        ("exec.run = { argv = [\"/x\"], env = { DB_PASSWORD = \"abc\" } }", vec!["2:51 plain_secret"]),
+        ("exec.run = { argv = [\"/x\"], effect = \"verify\", idempotent = true }", vec!["2:61 contradiction"]),
+        ("dns.verify = { name = \"a.b\" }", vec!["2:5 not_exactly_one"]),
+        ("dns.verify = { name = \"a\", values = [\"1\"] }", vec!["2:23 bad_name"]),
+        (
+            "dns.update = { server = \"s\", zone = \"z.b\", name = \"a.c\", values = [\"1.2.3.4\"], key_name = \"k\", key = { file = \"/x\" } }",
+            vec!["2:37 bad_zone"],
+        ),
+        (
+            "dns.update = { server = \"s\", zone = \"b\", name = \"a.b\", values = [\"c.d\"], key_name = \"k\", key = { file = \"/x\" } }",
+            vec!["2:66 bad_record"],
+        ),
+        (
+            "cloudflare.dns = { zone = \"b.c\", name = \"a.b\", content = \"1.2.3.4\", token = { file = \"/x\" } }",
+            vec!["2:27 bad_zone"],
+        ),
+        ("health_switch.set = { name = \"a b\", on = true }", vec!["2:30 bad_name"]),
+        ("http.request = { url = \"https://x\", method = \"GET\", outputs = { a = \"b\" } }", vec!["2:69 bad_pointer"]),
     ] {
         assert_eq!(told_within(&format!("[plans.p.steps.x]\n{text}")), expected, "{text}");
     }

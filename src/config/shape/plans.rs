@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::ConditionConfig;
 use crate::config::action::{
-    HttpAction, KubernetesAction, PostgresAction, RdsAction, RedisAction, Route53Action, SnsAction, VeleroAction,
+    CloudflareAction, DnsAction, ExecAction, HealthSwitchAction, HttpAction, KubernetesAction, PostgresAction,
+    RdsAction, RedisAction, Route53Action, SnsAction, VeleroAction,
 };
 use crate::model::{Ended, HumanDuration, OnError, ParameterKind, Retry, RunKind};
 
@@ -125,6 +126,18 @@ pub struct Step {
     /// Velero.
     #[serde(default)]
     pub velero: Option<VeleroAction>,
+    /// A program of this host.
+    #[serde(default)]
+    pub exec: Option<ExecAction>,
+    /// The domain name system.
+    #[serde(default)]
+    pub dns: Option<DnsAction>,
+    /// Cloudflare.
+    #[serde(default)]
+    pub cloudflare: Option<CloudflareAction>,
+    /// The health endpoint of failoverd itself.
+    #[serde(default)]
+    pub health_switch: Option<HealthSwitchAction>,
     /// A named probe must be Up.
     #[serde(default)]
     pub verify: Option<VerifyAction>,

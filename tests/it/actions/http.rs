@@ -247,3 +247,101 @@ async fn a_request_that_cannot_be_made_is_refused_with_its_reason() -> Result<()
     assert_eq!((echo.count(), denied.permits.asked()), (0, 1));
     Ok(())
 }
+
+/// A body that answers 200 and says that it failed.
+#[tokio::test]
+async fn the_body_of_an_answer_has_to_be_as_expected() -> Result<()> {
+    let echo = Echo::start(200).await?;
+    let body = json!({ "state": "drained", "nodes": { "left": 0 } });
+    let expecting = |expect: Value, more: Value| {
+        let mut params = json!({ "url": echo.url(), "method": "PUT", "body": body.to_string(), "expect": expect });
+        params.as_object_mut().expect("a table").extend(more.as_object().expect("a table").clone());
+        request(params)
+    };
+    accepted(expecting(json!({ "contains": "\"drained\"" }), json!({})).apply().await)?;
+    let reason = refused(expecting(json!({ "contains": "not there" }), json!({})).apply().await, true)?;
+    ensure!(reason.contains("the body does not contain `not there`"), "{reason}");
+    let once = json!({ "idempotent": false });
+    unknown(expecting(json!({ "contains": "not there" }), once).apply().await)?;
+    // The server quotes the head of the request before its body: that is not JSON.
+    let reason = refused(expecting(json!({ "json": { "/state": "drained" } }), json!({})).apply().await, true)?;
+    ensure!(reason.contains("not JSON"), "{reason}");
+    Ok(())
+}
+
+/// A server that answers with this JSON.
+async fn says(value: Value) -> Result<String> {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let app = axum::Router::new().fallback(move || async move { axum::Json(value) });
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    Ok(url)
+}
+
+#[tokio::test]
+async fn values_of_a_json_answer_are_compared_and_handed_on() -> Result<()> {
+    let (_file, token) = secret(CANARY)?;
+    let url =
+        says(json!({ "state": "up", "n": 2.0, "at": { "host": "db.example" }, "secret": CANARY, "list": [] })).await?;
+    let expect = |json: Value| {
+        request(json!({
+            "url": url, "idempotent": true, "expect": { "json": json }, "headers": { "x-token": token },
+        }))
+    };
+    accepted(expect(json!({ "/state": "up", "/n": 2 })).apply().await)?;
+    let reason = refused(expect(json!({ "/state": "down" })).apply().await, true)?;
+    ensure!(reason.contains("/state is \"up\", not \"down\""), "{reason}");
+    refused(expect(json!({ "/missing": 1 })).apply().await, true)?;
+
+    let handing = |outputs: Value| {
+        request(json!({
+            "url": url, "method": "GET", "outputs": outputs, "headers": { "x-token": token },
+        }))
+    };
+    let subject = handing(json!({ "host": "/at/host", "count": "/n" }));
+    accepted(subject.apply().await)?;
+    let Verified::Yes { outputs, .. } = subject.verify_once().await else { anyhow::bail!("not verified") };
+    assert_eq!(
+        outputs.into_iter().collect::<Vec<_>>(),
+        [("count".into(), "2.0".into()), ("host".into(), "db.example".into())]
+    );
+    for (pointer, why) in [("/secret", "holds a secret"), ("/list", "no text"), ("/missing", "there is no /missing")] {
+        let Verified::NotYet { evidence } = handing(json!({ "x": pointer })).verify_once().await else {
+            anyhow::bail!("{pointer} was handed on")
+        };
+        ensure!(evidence.contains(why), "{evidence}");
+    }
+    let observe = json!({ "url": url, "contains": "up" });
+    let outputs = json!({ "host": "/at/host" });
+    let params = json!({ "url": url, "observe": observe, "outputs": outputs, "headers": { "x-token": token } });
+    let subject = request(params);
+    let Verified::Yes { outputs, .. } = subject.verify_once().await else { anyhow::bail!("not verified") };
+    assert_eq!(outputs["host"], "db.example");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_busy_server_is_given_the_time_that_it_asks_for() -> Result<()> {
+    let echo = Echo::start(429).await?;
+    echo.retry_after(true);
+    let subject = request(json!({ "url": echo.url(), "idempotent": true }));
+    let began = std::time::Instant::now();
+    refused(subject.apply().await, true)?;
+    echo.answer(503);
+    unknown(subject.apply().await)?;
+    ensure!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+    // Not longer than the step has time; and nobody else's header is heeded.
+    let began = std::time::Instant::now();
+    refused(request(json!({ "url": says_busy().await? })).apply().await, true)?;
+    ensure!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    Ok(())
+}
+
+/// A server that wants to be left alone for an hour.
+async fn says_busy() -> Result<String> {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let busy = async || (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "3600")], "busy");
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(busy)).await });
+    Ok(url)
+}

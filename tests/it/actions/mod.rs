@@ -1,6 +1,10 @@
 //! The actions against real counterparts: what they do, and above all what they say when something
 //! goes wrong. No outcome may hold a secret (S14): every one of them is looked through.
 
+mod cloudflare;
+mod dns;
+mod exec;
+mod health_switch;
 mod http;
 mod kube;
 mod kubernetes;
