@@ -7,7 +7,7 @@ use failoverd::model::Observed;
 use serde_json::{Value, json};
 
 use super::super::{CANARY, Subject, accepted, done, impossible, refused};
-use super::{cut_off_after, kubectl, not_yet, reader, shows, subject};
+use super::{cut_off_after, kubectl, not_yet, reader, rolled_out, shows, subject};
 use crate::fleet::kube::Kube;
 
 const APPLY: &str = "kubernetes.apply";
@@ -89,6 +89,7 @@ async fn applies_a_folder(kube: &Kube, folder: &Path) -> Result<()> {
     ensure!(evidence.contains("2 of 5") && evidence.contains("Deployment shop/api"), "{evidence}");
     not_yet(whole.verify_once().await)?;
     whole.run().await?;
+    rolled_out(kube, "shop", "api").await?;
     done(whole.observe().await)?;
     assert_eq!(shows(kube, "-n shop get widgets w", ".size").await?, "3");
     assert_eq!(shows(kube, "-n shop get configmap settings", ".data.mode").await?, "blue");
