@@ -139,7 +139,7 @@ async fn refuses(kube: &Kube) -> Result<()> {
     let (observed, applied) = said(format!("{NAMESPACE}---\nkind: [{CANARY}\n")).await?;
     ensure!(observed?.contains("a.yaml, document 2 is no valid YAML"));
     refused(applied, false)?;
-    let (observed, _) = said("apiVersion: none.example/v1\nkind: None\nmetadata: { name: n }\n".into()).await?;
+    let (observed, _) = said("apiVersion: none.example/v1\nkind: None\nmetadata: { name: nothing }\n".into()).await?;
     ensure!(observed?.contains("does not serve None"));
     // What the server says of a Secret may quote it.
     let broken = format!("apiVersion: v1\nkind: Secret\nmetadata: {{ name: s }}\ndata: {{ a: \"{CANARY}!\" }}\n");
