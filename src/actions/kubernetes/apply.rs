@@ -137,11 +137,15 @@ impl Apply {
     async fn awaited(&self, manifest: &Manifest, until: Instant) -> Result<Target, Failure> {
         loop {
             // Asked anew each time.
-            if let Some(target) = self.target(&Served::default(), manifest, until).await? {
-                return Ok(target);
-            }
+            let missing = match self.target(&Served::default(), manifest, until).await {
+                Ok(Some(target)) => return Ok(target),
+                Ok(None) => Failure::again(format!("{manifest}: its kind is not served yet")),
+                // Its group is listed a moment before it answers.
+                Err(failure) if matches!(failure.kind, FailureKind::Again | FailureKind::Unknown) => failure,
+                Err(failure) => return Err(failure),
+            };
             if Instant::now() + SERVED_POLL >= until {
-                return Err(Failure::again(format!("{manifest}: its kind is not served yet")));
+                return Err(missing);
             }
             tokio::time::sleep(SERVED_POLL).await;
         }
@@ -155,9 +159,9 @@ impl Apply {
         manifest: &Manifest,
         until: Instant,
     ) -> Result<(Target, Patch<Value>), Halt> {
-        let target = match self.target(served, manifest, until).await? {
-            Some(target) => target,
-            None => self.awaited(manifest, until).await?,
+        let target = match self.target(served, manifest, until).await {
+            Ok(Some(target)) => target,
+            _ => self.awaited(manifest, until).await?,
         };
         let live = self.cluster.find(&target.resource, &target.place, until).await?;
         let mut body = body(manifest, &target);

@@ -475,7 +475,6 @@ fn kubernetes_actions() {
         ("endpoints_ready = { }", "not_exactly_one"),
         ("endpoints_ready = { service = \"a\" }", "bad_service"),
         ("create_job = { cron_job = \"a\" }", "bad_cron_job"),
-        ("apply = { path = \"/nonexistent\" }", "file_not_readable"),
         ("cordon = { nodes = [\"a\"], selector = \"a=b\" }", "not_exactly_one"),
         ("cordon = { selector = \" \" }", "empty_selector"),
         ("delete_pods = { namespace = \"a\", selector = \"\" }", "empty_selector"),

@@ -74,7 +74,19 @@ async fn deployed(kube: &Kube, namespace: &str, name: &str, replicas: i32) -> Re
 }
 
 async fn rolled_out(kube: &Kube, namespace: &str, name: &str) -> Result<()> {
-    kubectl(kube, &format!("-n {namespace} rollout status deployment/{name} --timeout=30s")).await.map(drop)
+    kubectl(kube, &format!("-n {namespace} rollout status deployment/{name} --timeout=30s")).await?;
+    quiet(kube, namespace, name).await
+}
+
+/// Waits until its controller writes to the Deployment no more: a write in between is a conflict.
+async fn quiet(kube: &Kube, namespace: &str, name: &str) -> Result<()> {
+    let (mut last, mut same) = (String::new(), 0);
+    while same < 4 {
+        let now = shows(kube, &format!("-n {namespace} get deployment {name}"), ".metadata.resourceVersion").await?;
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+    }
+    Ok(())
 }
 
 /// Permits so many calls and no more: what a crash or the loss of the lease between two calls leaves.

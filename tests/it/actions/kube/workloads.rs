@@ -7,7 +7,7 @@ use failoverd::model::Observed;
 use serde_json::{Value, json};
 
 use super::super::{accepted, before, done, impossible, refused};
-use super::{cut_off_after, deployed, in_progress, kubectl, not_yet, reader, rolled_out, shows, subject};
+use super::{cut_off_after, deployed, in_progress, kubectl, not_yet, quiet, reader, rolled_out, shows, subject};
 use crate::fleet::kube::Kube;
 
 const ENV: &str = "kubernetes.set_env";
@@ -95,6 +95,7 @@ async fn refuses_what_it_cannot_set(kube: &Kube) -> Result<()> {
     kubectl(kube, &format!("-n env patch deployment api --type=json -p {two}")).await?;
     ensure!(impossible(subject(kube, ENV, "step", set(json!({}))).observe().await)?.contains("main, side"));
     let side = subject(kube, ENV, "step", set(json!({ "container": "side" })));
+    rolled_out(kube, "env", "api").await?;
     side.run().await?;
     assert_eq!(shows(kube, "-n env get deployment api", ".spec.template.spec.containers[1].env[0].name").await?, "A");
     kubectl(kube, "-n env rollout pause deployment/api").await?;
@@ -122,12 +123,18 @@ async fn restarts_each_once(kube: &Kube) -> Result<()> {
     let Observed::NotDone { evidence, .. } = restart.observe().await else { panic!("two are left") };
     ensure!(evidence.contains("2 of 3"), "{evidence}");
     not_yet(restart.verify_once().await)?;
+    for name in ["a", "b", "c"] {
+        quiet(kube, "restart", name).await?;
+    }
     let restart = subject(kube, RESTART, "step", all.clone());
     restart.run().await?;
     assert_eq!(restart.permits.asked(), 2, "the first one is not restarted again");
     accepted(restart.apply().await)?;
     for name in ["a", "b", "c"] {
         assert_eq!(revision(kube, name).await?, "2", "{name} was restarted once");
+    }
+    for name in ["a", "b", "c"] {
+        quiet(kube, "restart", name).await?;
     }
     // Another step restarts again, and only what it selects.
     let some = json!({ "namespace": "restart", "selector": "app in (a,b)" });
@@ -141,6 +148,7 @@ async fn restarts_each_once(kube: &Kube) -> Result<()> {
     kube.set_ready_delay(Duration::ZERO);
     again.verify().await?;
     assert_eq!((revision(kube, "b").await?, revision(kube, "c").await?), ("3".into(), "2".into()));
+    quiet(kube, "restart", "c").await?;
     subject(kube, RESTART, "list", json!({ "deployments": ["restart/c"] })).run().await?;
     assert_eq!(revision(kube, "c").await?, "3");
 
@@ -185,6 +193,7 @@ async fn goes_back_once(kube: &Kube) -> Result<()> {
     assert_eq!(undo.permits.asked(), 1);
     done(undo.observe().await)?;
 
+    quiet(kube, "undo", "api").await?;
     kube.set_ready_delay(Duration::MAX);
     let before_it = back("second", None);
     accepted(before_it.apply().await)?;
