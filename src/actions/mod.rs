@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use crate::clients::{Clients, Failure};
 use crate::config::ActionConfig;
 use crate::config::action::{
-    HttpAction, KubernetesAction, PostgresAction, RdsAction, RedisAction, Route53Action, SnsAction,
+    HttpAction, KubernetesAction, PostgresAction, RedisAction, Route53Action, SnsAction,
 };
 use crate::model::{ActionKind, ActionSpec, Applied, Observed, Verified};
 use crate::ports::{Action, ActionContext};
@@ -53,9 +53,7 @@ pub fn build(spec: &ActionSpec, clients: &Arc<Clients>) -> Result<Box<dyn Action
     let config = ActionConfig::from_spec(spec).map_err(BuildError::Params)?;
     let clients = clients.clone();
     let built: Result<Box<dyn Action>, String> = match config {
-        ActionConfig::Rds(RdsAction::PromoteReadReplica(params)) => {
-            Ok(Box::new(aws::rds::PromoteReadReplica::new(params, clients)))
-        }
+        ActionConfig::Rds(action) => aws::rds(action, clients),
         ActionConfig::Postgres(PostgresAction::Promote(params)) => Ok(Box::new(postgres::Promote::new(params))),
         ActionConfig::Redis(RedisAction::Promote(params)) => Ok(Box::new(redis::Promote::new(params))),
         ActionConfig::Route53(Route53Action::UpsertAlias(params)) => {

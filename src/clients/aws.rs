@@ -135,7 +135,7 @@ pub fn answer(what: &str, status: u16, code: Option<&str>, message: &str) -> Fai
         FailureKind::Denied
     } else if plain.starts_with("NoSuch") || plain.ends_with("NotFound") || plain.ends_with("NotFoundException") {
         FailureKind::Missing
-    } else if matches!(plain, "InvalidDBInstanceState" | "PriorRequestNotComplete") {
+    } else if passing_state(plain) {
         // The state passes: a backup ends, a change before ours is through.
         FailureKind::Again
     } else {
@@ -147,6 +147,23 @@ pub fn answer(what: &str, status: u16, code: Option<&str>, message: &str) -> Fai
         _ => one_line(message),
     };
     Failure::new(kind, format!("{what}: {plain} (status {status}): {said}")).with_code(Some(plain))
+}
+
+/// The target is in a state in which it does not take this, and which usually passes.
+fn passing_state(code: &str) -> bool {
+    matches!(
+        code,
+        "InvalidDBInstanceState"
+            | "InvalidDBClusterState"
+            | "InvalidDBSnapshotState"
+            | "InvalidGlobalClusterState"
+            | "InvalidCacheClusterState"
+            | "InvalidReplicationGroupState"
+            | "InvalidGlobalReplicationGroupState"
+            | "PriorRequestNotComplete"
+            | "ResourceContention"
+            | "ScalingActivityInProgress"
+    )
 }
 
 fn throttled(code: &str) -> bool {
@@ -200,6 +217,8 @@ mod tests {
             (503, Some("SlowDown"), Again),
             (400, Some("InvalidDBInstanceState"), Again),
             (400, Some("InvalidDBInstanceStateFault"), Again),
+            (400, Some("InvalidGlobalClusterStateFault"), Again),
+            (400, Some("ScalingActivityInProgress"), Again),
             (404, Some("DBInstanceNotFound"), Missing),
             (404, Some("DBInstanceNotFoundFault"), Missing),
             (404, Some("NoSuchHostedZone"), Missing),

@@ -7,10 +7,13 @@
 //! NAME`), its [`Parameters`], one line in `families!` below, and its builder in
 //! `src/actions`.
 
+pub mod aurora;
 pub mod http;
 pub mod kubernetes;
 pub mod postgres;
 pub mod rds;
+pub mod rds_instance;
+pub mod rds_restore;
 pub mod redis;
 pub mod route53;
 pub mod sns;
@@ -24,10 +27,13 @@ use super::secret::SecretText;
 use super::shape::Step;
 use crate::model::{ActionKind, ActionSpec, EffectKind, HumanDuration, Repeat};
 
+pub use aurora::{RdsFailoverCluster, RdsFailoverGlobalCluster, RdsSwitchoverGlobalCluster};
 pub use http::{HttpEffect, HttpObserve, HttpRequest};
 pub use kubernetes::{KubernetesCluster, KubernetesScale};
 pub use postgres::PostgresPromote;
 pub use rds::RdsPromoteReadReplica;
+pub use rds_instance::{RdsCreateReadReplica, RdsFailover, RdsStop};
+pub use rds_restore::{RdsRestorePointInTime, RdsRestoreSnapshot, RdsRestored};
 pub use redis::RedisPromote;
 pub use route53::{ROUTE53_REGION, Route53UpsertAlias, RouteRecordType};
 pub use sns::{SnsPublish, topic_region};
@@ -144,6 +150,22 @@ families! {
     Rds, RdsAction, rds {
         /// Promotes a read replica to a database of its own.
         PromoteReadReplica(RdsPromoteReadReplica) = "rds.promote_read_replica",
+        /// Sends a Multi-AZ instance over to its standby.
+        Failover(RdsFailover) = "rds.failover",
+        /// Restores a snapshot into a new instance.
+        RestoreSnapshot(RdsRestoreSnapshot) = "rds.restore_snapshot",
+        /// Restores a point in time into a new instance.
+        RestorePointInTime(RdsRestorePointInTime) = "rds.restore_point_in_time",
+        /// Stops an instance, so that it takes no writes.
+        Stop(RdsStop) = "rds.stop",
+        /// Creates a read replica.
+        CreateReadReplica(RdsCreateReadReplica) = "rds.create_read_replica",
+        /// Makes an instance of a cluster its writer.
+        FailoverCluster(RdsFailoverCluster) = "rds.failover_cluster",
+        /// Makes a secondary cluster of a global database its primary, with a loss of data.
+        FailoverGlobalCluster(RdsFailoverGlobalCluster) = "rds.failover_global_cluster",
+        /// Makes a secondary cluster of a global database its primary, without a loss of data.
+        SwitchoverGlobalCluster(RdsSwitchoverGlobalCluster) = "rds.switchover_global_cluster",
     }
     /// PostgreSQL, asked directly.
     Postgres, PostgresAction, postgres {
