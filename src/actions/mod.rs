@@ -23,9 +23,7 @@ use std::time::{Duration, Instant};
 
 use crate::clients::{Clients, Failure};
 use crate::config::ActionConfig;
-use crate::config::action::{
-    HttpAction, KubernetesAction, PostgresAction, RedisAction, Route53Action, SnsAction,
-};
+use crate::config::action::{HttpAction, KubernetesAction, PostgresAction, RedisAction, Route53Action, SnsAction};
 use crate::model::{ActionKind, ActionSpec, Applied, Observed, Verified};
 use crate::ports::{Action, ActionContext};
 
@@ -68,6 +66,14 @@ pub fn build(spec: &ActionSpec, clients: &Arc<Clients>) -> Result<Box<dyn Action
         ActionConfig::Http(HttpAction::Request(params)) => {
             http::Request::new(params, clients).map(|action| Box::new(action) as _)
         }
+        ActionConfig::Secretsmanager(action) => aws::secretsmanager(action, clients),
+        ActionConfig::Iam(action) => aws::iam(action, clients),
+        ActionConfig::Elasticache(action) => aws::elasticache(action, clients),
+        ActionConfig::Autoscaling(action) => aws::autoscaling(action, clients),
+        ActionConfig::Ecs(action) => aws::ecs(action, clients),
+        ActionConfig::Eks(action) => aws::eks(action, clients),
+        ActionConfig::S3(action) => aws::s3(action, clients),
+        ActionConfig::Arc(action) => aws::arc(action, clients),
     };
     built.map_err(|reason| BuildError::Invalid { kind: spec.kind.clone(), reason })
 }

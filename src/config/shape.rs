@@ -8,7 +8,10 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::action::{HttpAction, KubernetesAction, PostgresAction, RdsAction, RedisAction, Route53Action, SnsAction};
+use super::action::{
+    ArcAction, AutoscalingAction, EcsAction, EksAction, ElasticacheAction, HttpAction, IamAction, KubernetesAction,
+    PostgresAction, RdsAction, RedisAction, Route53Action, S3Action, SecretsmanagerAction, SnsAction,
+};
 use super::probe::{DnsProbe, HttpProbe, PostgresProbe, RedisProbe, TcpProbe};
 pub use outputs::{Control, Limits, Log, LogFormat, Metrics, NotifyFrom, NotifyRoute, NotifySns, NotifyWebhook};
 
@@ -433,6 +436,30 @@ pub struct Step {
     /// Any HTTP endpoint.
     #[serde(default)]
     pub http: Option<HttpAction>,
+    /// AWS Secrets Manager.
+    #[serde(default)]
+    pub secretsmanager: Option<SecretsmanagerAction>,
+    /// AWS IAM.
+    #[serde(default)]
+    pub iam: Option<IamAction>,
+    /// Amazon ElastiCache.
+    #[serde(default)]
+    pub elasticache: Option<ElasticacheAction>,
+    /// Amazon EC2 Auto Scaling.
+    #[serde(default)]
+    pub autoscaling: Option<AutoscalingAction>,
+    /// Amazon ECS.
+    #[serde(default)]
+    pub ecs: Option<EcsAction>,
+    /// Amazon EKS.
+    #[serde(default)]
+    pub eks: Option<EksAction>,
+    /// Amazon S3.
+    #[serde(default)]
+    pub s3: Option<S3Action>,
+    /// Amazon Application Recovery Controller.
+    #[serde(default)]
+    pub arc: Option<ArcAction>,
     /// A named probe must be Up.
     #[serde(default)]
     pub verify: Option<VerifyAction>,

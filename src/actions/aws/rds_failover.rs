@@ -110,12 +110,7 @@ impl Failover {
         Ok(events.into_iter().filter_map(|event| event.message).map(|text| text.to_ascii_lowercase()).collect())
     }
 
-    async fn progress(
-        &self,
-        context: &ActionContext,
-        found: &DbInstance,
-        until: Instant,
-    ) -> Result<Progress, Failure> {
+    async fn progress(&self, context: &ActionContext, found: &DbInstance, until: Instant) -> Result<Progress, Failure> {
         let Some(mark) = tag(found, MARK).and_then(|text| Mark::read(text, context)) else {
             return Ok(Progress::NotBegun);
         };

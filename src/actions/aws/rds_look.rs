@@ -73,12 +73,8 @@ pub(super) fn is_ours(instance: &DbInstance, context: &ActionContext) -> bool {
 /// The tags of what this step makes, with those of the owner.
 pub(super) fn marks(context: &ActionContext, from: &str, own: &BTreeMap<String, String>) -> Vec<Tag> {
     let run = context.run.as_ref().map_or_else(String::new, |run| plain(run.as_str()));
-    let ours = [
-        (RUN, run),
-        (STEP, plain(context.step.as_str())),
-        (EPOCH, context.epoch.0.to_string()),
-        (FROM, plain(from)),
-    ];
+    let ours =
+        [(RUN, run), (STEP, plain(context.step.as_str())), (EPOCH, context.epoch.0.to_string()), (FROM, plain(from))];
     let own = own.iter().map(|(key, value)| (key.as_str(), value.clone()));
     ours.into_iter().chain(own).map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
 }

@@ -50,9 +50,10 @@ impl CreateReadReplica {
 /// Is it there and following? RDS tells of the replication where the engine does.
 fn follows(found: &DbInstance) -> bool {
     status(found) == "available"
-        && found.status_infos().iter().all(|info| {
-            info.status_type() != Some("read replication") || info.normal() == Some(true)
-        })
+        && found
+            .status_infos()
+            .iter()
+            .all(|info| info.status_type() != Some("read replication") || info.normal() == Some(true))
 }
 
 #[async_trait]
@@ -117,10 +118,9 @@ impl Action for CreateReadReplica {
             return Verified::Failed { reason };
         }
         match outputs(&found) {
-            Some(outputs) if follows(&found) => Verified::Yes {
-                evidence: format!("{name} is available and follows {}", self.params.source),
-                outputs,
-            },
+            Some(outputs) if follows(&found) => {
+                Verified::Yes { evidence: format!("{name} is available and follows {}", self.params.source), outputs }
+            }
             _ => Verified::NotYet { evidence: format!("{name} is {}", status(&found)) },
         }
     }

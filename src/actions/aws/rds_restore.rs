@@ -111,14 +111,16 @@ impl Restore {
             }
         }
         if marker.is_some() {
-            return Err(Failure::refused("there are more snapshots than are looked through: name the one that is meant"));
+            return Err(Failure::refused(
+                "there are more snapshots than are looked through: name the one that is meant",
+            ));
         }
         let whose = params.source.as_deref().unwrap_or(&params.snapshot);
-        let Some(of_all) = snapshots.iter().max_by_key(|found| found.snapshot_create_time().map(DateTime::secs)) else {
+        let Some(of_all) = snapshots.iter().max_by_key(|found| found.snapshot_create_time().copied()) else {
             return Err(Failure::refused(format!("there is no snapshot of {whose} in {}", params.region)));
         };
         let usable = snapshots.iter().filter(|found| found.status() == Some("available"));
-        let Some(newest) = usable.max_by_key(|found| found.snapshot_create_time().map(DateTime::secs)) else {
+        let Some(newest) = usable.max_by_key(|found| found.snapshot_create_time().copied()) else {
             let (name, is) = (of_all.db_snapshot_identifier().unwrap_or(whose), of_all.status().unwrap_or("unknown"));
             let said = format!("the snapshot {name} is {is}");
             return Err(if is == "creating" { Failure::again(said) } else { Failure::refused(said) });
@@ -162,8 +164,7 @@ impl Restore {
 
     async fn latest_of_backup(&self, region: &str, arn: &str, until: Instant) -> Result<Option<Timestamp>, Failure> {
         let client = rds(&self.clients, region, until).await?;
-        let request =
-            client.rds().describe_db_instance_automated_backups().db_instance_automated_backups_arn(arn);
+        let request = client.rds().describe_db_instance_automated_backups().db_instance_automated_backups_arn(arn);
         let answer = aws::call("rds DescribeDBInstanceAutomatedBackups", until, request.send()).await?;
         let Some(backup) = answer.db_instance_automated_backups().first() else {
             return Err(Failure::refused(format!("there are no automated backups {arn} in {region}")));
@@ -239,7 +240,9 @@ impl Restore {
 fn wanted_time(text: &str) -> Result<Option<Timestamp>, String> {
     match text {
         "latest" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| format!("{text:?} is not a point in time like 2026-11-01T03:30:00Z")),
+        text => {
+            text.parse().map(Some).map_err(|_| format!("{text:?} is not a point in time like 2026-11-01T03:30:00Z"))
+        }
     }
 }
 

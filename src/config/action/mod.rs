@@ -7,8 +7,12 @@
 //! NAME`), its [`Parameters`], one line in `families!` below, and its builder in
 //! `src/actions`.
 
+pub mod arc;
 pub mod aurora;
+pub mod compute;
+pub mod elasticache;
 pub mod http;
+pub mod iam;
 pub mod kubernetes;
 pub mod postgres;
 pub mod rds;
@@ -16,6 +20,8 @@ pub mod rds_instance;
 pub mod rds_restore;
 pub mod redis;
 pub mod route53;
+pub mod s3;
+pub mod secretsmanager;
 pub mod sns;
 
 use schemars::JsonSchema;
@@ -27,8 +33,12 @@ use super::secret::SecretText;
 use super::shape::Step;
 use crate::model::{ActionKind, ActionSpec, EffectKind, HumanDuration, Repeat};
 
+pub use arc::{ArcEndpoint, ArcRoutingControl, ArcState, control_name};
 pub use aurora::{RdsFailoverCluster, RdsFailoverGlobalCluster, RdsSwitchoverGlobalCluster};
+pub use compute::{AutoscalingSetDesired, EcsUpdateService, EksWaitCluster};
+pub use elasticache::{ElasticacheFailover, ElasticacheFailoverGlobal, ElasticacheReboot};
 pub use http::{HttpEffect, HttpObserve, HttpRequest};
+pub use iam::IamDeactivateAccessKey;
 pub use kubernetes::{KubernetesCluster, KubernetesScale};
 pub use postgres::PostgresPromote;
 pub use rds::RdsPromoteReadReplica;
@@ -36,6 +46,8 @@ pub use rds_instance::{RdsCreateReadReplica, RdsFailover, RdsStop};
 pub use rds_restore::{RdsRestorePointInTime, RdsRestoreSnapshot, RdsRestored};
 pub use redis::RedisPromote;
 pub use route53::{ROUTE53_REGION, Route53UpsertAlias, RouteRecordType};
+pub use s3::S3Fetch;
+pub use secretsmanager::SecretsmanagerPut;
 pub use sns::{SnsPublish, topic_region};
 
 /// What an action's parameters tell of it, without any call.
@@ -196,6 +208,50 @@ families! {
     Http, HttpAction, http {
         /// Makes a request.
         Request(HttpRequest) = "http.request",
+    }
+    /// AWS Secrets Manager.
+    Secretsmanager, SecretsmanagerAction, secretsmanager {
+        /// Changes values in a secret.
+        Put(SecretsmanagerPut) = "secretsmanager.put",
+    }
+    /// AWS IAM.
+    Iam, IamAction, iam {
+        /// Makes an access key work no more.
+        DeactivateAccessKey(IamDeactivateAccessKey) = "iam.deactivate_access_key",
+    }
+    /// Amazon ElastiCache.
+    Elasticache, ElasticacheAction, elasticache {
+        /// Reboots nodes of a cache cluster.
+        Reboot(ElasticacheReboot) = "elasticache.reboot",
+        /// Makes another node of a replication group its primary.
+        Failover(ElasticacheFailover) = "elasticache.failover",
+        /// Makes a secondary replication group of a global datastore its primary.
+        FailoverGlobal(ElasticacheFailoverGlobal) = "elasticache.failover_global",
+    }
+    /// Amazon EC2 Auto Scaling.
+    Autoscaling, AutoscalingAction, autoscaling {
+        /// Sets how many instances a group has.
+        SetDesired(AutoscalingSetDesired) = "autoscaling.set_desired",
+    }
+    /// Amazon ECS.
+    Ecs, EcsAction, ecs {
+        /// Sets how many tasks a service has, or deploys it anew.
+        UpdateService(EcsUpdateService) = "ecs.update_service",
+    }
+    /// Amazon EKS.
+    Eks, EksAction, eks {
+        /// Waits until a cluster is active.
+        WaitCluster(EksWaitCluster) = "eks.wait_cluster",
+    }
+    /// Amazon S3.
+    S3, S3Action, s3 {
+        /// Downloads an object, or the newest one below a prefix.
+        Fetch(S3Fetch) = "s3.fetch",
+    }
+    /// Amazon Application Recovery Controller.
+    Arc, ArcAction, arc {
+        /// Sets routing controls.
+        RoutingControl(ArcRoutingControl) = "arc.routing_control",
     }
 }
 
