@@ -101,14 +101,13 @@ impl Fetch {
 
     /// S3 tells of a missing key with a bare status where it is asked by HEAD.
     fn plain(&self, failure: Failure) -> Failure {
-        match failure.kind {
-            FailureKind::Unknown if failure.reason.contains("status 404 without") => {
-                Failure::new(FailureKind::Missing, format!("there is no object {}", self.what()))
-            }
-            FailureKind::Unknown if failure.reason.contains("status 403 without") => {
-                Failure::new(FailureKind::Denied, format!("S3 denies {}", self.what()))
-            }
-            _ => failure,
+        let bare = |status: &str| failure.kind == FailureKind::Unknown && failure.reason.contains(status);
+        if bare("status 404 without") || (failure.kind == FailureKind::Missing && self.params.key.is_some()) {
+            Failure::new(FailureKind::Missing, format!("there is no object {}", self.what()))
+        } else if bare("status 403 without") {
+            Failure::new(FailureKind::Denied, format!("S3 denies {}", self.what()))
+        } else {
+            failure
         }
     }
 

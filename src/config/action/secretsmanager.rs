@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Parameters;
 use crate::config::check::common::{address, aws_region, not_empty};
+use crate::config::check::secrets;
 use crate::config::path::Path;
 use crate::config::report::Report;
 use crate::config::secret::SecretText;
@@ -70,6 +71,12 @@ impl Parameters for SecretsmanagerPut {
         not_empty(report, &at.key("secret"), &self.secret);
         if let Err(reason) = self.one_way() {
             report.error("which_value", at, reason, "write `set` and `hosts`, or one of `whole` and `host`");
+        }
+        for (key, value) in &self.set {
+            secrets::text(report, &at.key("set").key(key), key, value);
+        }
+        if let Some(whole) = &self.whole {
+            secrets::text(report, &at.key("whole"), "", whole);
         }
         for (key, host) in &self.hosts {
             address_or_host(report, &at.key("hosts").key(key), host);
