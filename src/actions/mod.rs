@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use crate::clients::{Clients, Failure};
 use crate::config::ActionConfig;
-use crate::config::action::{HttpAction, RdsAction, Route53Action, SnsAction, VeleroAction};
+use crate::config::action::{HttpAction, Route53Action, SnsAction, VeleroAction};
 use crate::model::{ActionKind, ActionSpec, Applied, Observed, Outputs, Verified};
 use crate::ports::{Action, ActionContext};
 
@@ -59,11 +59,9 @@ pub fn build(spec: &ActionSpec, clients: &Arc<Clients>) -> Result<Box<dyn Action
     let config = ActionConfig::from_spec(spec).map_err(BuildError::Params)?;
     let clients = clients.clone();
     let built: Result<Box<dyn Action>, String> = match config {
-        ActionConfig::Rds(RdsAction::PromoteReadReplica(params)) => {
-            Ok(Box::new(aws::rds::PromoteReadReplica::new(params, clients)))
-        }
         ActionConfig::Postgres(action) => postgres::build(action),
         ActionConfig::Redis(action) => redis::build(action),
+        ActionConfig::Rds(action) => aws::rds(action, clients),
         ActionConfig::Route53(Route53Action::UpsertAlias(params)) => {
             aws::route53::UpsertAlias::new(params, clients).map(|action| Box::new(action) as _)
         }
@@ -81,6 +79,14 @@ pub fn build(spec: &ActionSpec, clients: &Arc<Clients>) -> Result<Box<dyn Action
         ActionConfig::Dns(action) => dns::build(action),
         ActionConfig::Cloudflare(action) => cloudflare::build(action, clients),
         ActionConfig::HealthSwitch(action) => health_switch::build(action, clients),
+        ActionConfig::Secretsmanager(action) => aws::secretsmanager(action, clients),
+        ActionConfig::Iam(action) => aws::iam(action, clients),
+        ActionConfig::Elasticache(action) => aws::elasticache(action, clients),
+        ActionConfig::Autoscaling(action) => aws::autoscaling(action, clients),
+        ActionConfig::Ecs(action) => aws::ecs(action, clients),
+        ActionConfig::Eks(action) => aws::eks(action, clients),
+        ActionConfig::S3(action) => aws::s3(action, clients),
+        ActionConfig::Arc(action) => aws::arc(action, clients),
     };
     built.map_err(|reason| BuildError::Invalid { kind: spec.kind.clone(), reason })
 }

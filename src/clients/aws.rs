@@ -1,8 +1,9 @@
 //! AWS: clients of one region, and what an error of the SDK means.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::future::Future;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use aws_config::retry::RetryConfig;
@@ -18,12 +19,52 @@ use super::failure::{Failure, FailureKind, causes, find, never_sent, one_line};
 /// Changes how the AWS configuration is read, for example to another endpoint.
 pub type Adjust = dyn Fn(ConfigLoader) -> ConfigLoader + Send + Sync;
 
-/// The clients of one region; they share connections and credentials.
-pub struct Region {
-    config: SdkConfig,
-    rds: OnceLock<aws_sdk_rds::Client>,
-    route53: OnceLock<aws_sdk_route53::Client>,
-    sns: OnceLock<aws_sdk_sns::Client>,
+/// Declares the services of a region: each client is built when it is first used.
+macro_rules! services {
+    ($( $(#[doc = $about:literal])+ $service:ident: $sdk:ident, )+) => {
+        /// The clients of one region; they share connections and credentials.
+        pub struct Region {
+            config: SdkConfig,
+            $( $service: OnceLock<$sdk::Client>, )+
+            routing_controls: Mutex<BTreeMap<String, aws_sdk_route53recoverycluster::Client>>,
+        }
+
+        impl Region {
+            fn new(config: SdkConfig) -> Self {
+                Self { config, $( $service: OnceLock::new(), )+ routing_controls: Mutex::default() }
+            }
+
+            $(
+                $(#[doc = $about])+
+                pub fn $service(&self) -> &$sdk::Client {
+                    self.$service.get_or_init(|| $sdk::Client::new(&self.config))
+                }
+            )+
+        }
+    };
+}
+
+services! {
+    /// Amazon EC2 Auto Scaling.
+    autoscaling: aws_sdk_autoscaling,
+    /// Amazon ECS.
+    ecs: aws_sdk_ecs,
+    /// Amazon EKS.
+    eks: aws_sdk_eks,
+    /// Amazon ElastiCache.
+    elasticache: aws_sdk_elasticache,
+    /// AWS IAM.
+    iam: aws_sdk_iam,
+    /// Amazon RDS.
+    rds: aws_sdk_rds,
+    /// Amazon Route 53.
+    route53: aws_sdk_route53,
+    /// Amazon S3.
+    s3: aws_sdk_s3,
+    /// AWS Secrets Manager.
+    secretsmanager: aws_sdk_secretsmanager,
+    /// Amazon SNS.
+    sns: aws_sdk_sns,
 }
 
 impl Region {
@@ -43,22 +84,18 @@ impl Region {
         if let Some(adjust) = adjust {
             loader = adjust(loader);
         }
-        Self { config: loader.load().await, rds: OnceLock::new(), route53: OnceLock::new(), sns: OnceLock::new() }
+        Self::new(loader.load().await)
     }
 
-    /// Amazon RDS.
-    pub fn rds(&self) -> &aws_sdk_rds::Client {
-        self.rds.get_or_init(|| aws_sdk_rds::Client::new(&self.config))
-    }
-
-    /// Amazon Route 53.
-    pub fn route53(&self) -> &aws_sdk_route53::Client {
-        self.route53.get_or_init(|| aws_sdk_route53::Client::new(&self.config))
-    }
-
-    /// Amazon SNS.
-    pub fn sns(&self) -> &aws_sdk_sns::Client {
-        self.sns.get_or_init(|| aws_sdk_sns::Client::new(&self.config))
+    /// One endpoint of a cluster of routing controls, signed for this region.
+    pub fn routing_control(&self, endpoint: &str) -> aws_sdk_route53recoverycluster::Client {
+        let mut known = self.routing_controls.lock().unwrap_or_else(PoisonError::into_inner);
+        let build = || {
+            let config =
+                aws_sdk_route53recoverycluster::config::Builder::from(&self.config).endpoint_url(endpoint).build();
+            aws_sdk_route53recoverycluster::Client::from_conf(config)
+        };
+        known.entry(endpoint.to_owned()).or_insert_with(build).clone()
     }
 }
 
@@ -135,7 +172,7 @@ pub fn answer(what: &str, status: u16, code: Option<&str>, message: &str) -> Fai
         FailureKind::Denied
     } else if plain.starts_with("NoSuch") || plain.ends_with("NotFound") || plain.ends_with("NotFoundException") {
         FailureKind::Missing
-    } else if matches!(plain, "InvalidDBInstanceState" | "PriorRequestNotComplete") {
+    } else if passing_state(plain) {
         // The state passes: a backup ends, a change before ours is through.
         FailureKind::Again
     } else {
@@ -147,6 +184,23 @@ pub fn answer(what: &str, status: u16, code: Option<&str>, message: &str) -> Fai
         _ => one_line(message),
     };
     Failure::new(kind, format!("{what}: {plain} (status {status}): {said}")).with_code(Some(plain))
+}
+
+/// The target is in a state in which it does not take this, and which usually passes.
+fn passing_state(code: &str) -> bool {
+    matches!(
+        code,
+        "InvalidDBInstanceState"
+            | "InvalidDBClusterState"
+            | "InvalidDBSnapshotState"
+            | "InvalidGlobalClusterState"
+            | "InvalidCacheClusterState"
+            | "InvalidReplicationGroupState"
+            | "InvalidGlobalReplicationGroupState"
+            | "PriorRequestNotComplete"
+            | "ResourceContention"
+            | "ScalingActivityInProgress"
+    )
 }
 
 fn throttled(code: &str) -> bool {
@@ -200,6 +254,8 @@ mod tests {
             (503, Some("SlowDown"), Again),
             (400, Some("InvalidDBInstanceState"), Again),
             (400, Some("InvalidDBInstanceStateFault"), Again),
+            (400, Some("InvalidGlobalClusterStateFault"), Again),
+            (400, Some("ScalingActivityInProgress"), Again),
             (404, Some("DBInstanceNotFound"), Missing),
             (404, Some("DBInstanceNotFoundFault"), Missing),
             (404, Some("NoSuchHostedZone"), Missing),

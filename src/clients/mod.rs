@@ -53,6 +53,8 @@ pub enum Api {
     Sns,
     /// Kubernetes, all clusters together.
     Kubernetes,
+    /// The other services of AWS, all together.
+    Aws,
 }
 
 impl Api {
@@ -63,6 +65,7 @@ impl Api {
             Self::Route53 => "route53",
             Self::Sns => "sns",
             Self::Kubernetes => "kubernetes",
+            Self::Aws => "aws",
         }
     }
 }
@@ -88,6 +91,7 @@ pub struct Clients {
     route53: Limit,
     sns: Limit,
     kubernetes: Limit,
+    aws: Limit,
     adjust_aws: Option<Box<aws::Adjust>>,
     aws_regions: tokio::sync::Mutex<HashMap<String, Arc<aws::Region>>>,
     clusters: std::sync::Mutex<HashMap<KubernetesCluster, kube::Client>>,
@@ -103,6 +107,7 @@ impl Clients {
             route53: Limit::new(limits.route53, 4),
             sns: Limit::new(limits.sns, 10),
             kubernetes: Limit::new(limits.kubernetes, 20),
+            aws: Limit::new(limits.aws, 10),
             adjust_aws: None,
             aws_regions: tokio::sync::Mutex::default(),
             clusters: std::sync::Mutex::default(),
@@ -129,6 +134,7 @@ impl Clients {
             Api::Route53 => &self.route53,
             Api::Sns => &self.sns,
             Api::Kubernetes => &self.kubernetes,
+            Api::Aws => &self.aws,
         };
         // With no time left a request would still be begun, and its outcome would be unknown.
         if Instant::now() >= until {

@@ -31,6 +31,9 @@ impl Moto {
         let version = match service {
             "rds" => "2014-10-31",
             "sns" => "2010-03-31",
+            "elasticache" => "2015-02-02",
+            "iam" => "2010-05-08",
+            "autoscaling" => "2011-01-01",
             _ => "2011-06-15",
         };
         let mut form = url::form_urlencoded::Serializer::new(String::new());
@@ -60,7 +63,8 @@ impl Moto {
         aws.envs(self.env())
             .env("AWS_MAX_ATTEMPTS", "1")
             .env("AWS_PAGER", "")
-            .args(["--region", region, "--output", "json"])
+            // Named here too: for RDS in us-east-1 the CLI does not heed the environment's.
+            .args(["--endpoint-url", &self.endpoint(), "--region", region, "--output", "json"])
             .args(args);
         let out = run(aws, Duration::from_secs(30)).await?;
         if out.trim().is_empty() {

@@ -288,8 +288,7 @@ impl Moto {
         Ok(())
     }
 
-    /// Sets delays in seconds: `rds_promote`, `rds_reboot`, `rds_stop`, `rds_start`,
-    /// `route53_insync`. It applies to what is already waiting, too: hold a change for an hour
+    /// Sets delays in seconds; `moto/settings.py` names them: `rds_promote`, `rds_reboot`, … It applies to what is already waiting, too: hold a change for an hour
     /// ([`HOLD`]), look around, and let it go by setting the delay to zero.
     pub async fn set_delay(&self, name: &str, delay: Duration) -> Result<()> {
         let change = json!({ name: delay.as_secs_f64() });
@@ -313,6 +312,43 @@ impl Moto {
     pub async fn set_db_status(&self, region: &str, id: &str, status: &str) -> Result<()> {
         let change = json!({ "region": region, "id": id, "status": status });
         self.control("/_rds", &change).await.map(drop)
+    }
+
+    /// Puts a DB snapshot into any status, e.g. `creating`.
+    pub async fn set_snapshot_status(&self, region: &str, id: &str, status: &str) -> Result<()> {
+        let change = json!({ "region": region, "id": id, "status": status });
+        self.control("/_rds_snapshot", &change).await.map(drop)
+    }
+
+    /// Makes a DB snapshot this much older.
+    pub async fn age_snapshot(&self, region: &str, id: &str, age: Duration) -> Result<()> {
+        let change = json!({ "region": region, "id": id, "age": age.as_secs_f64() });
+        self.control("/_rds_snapshot", &change).await.map(drop)
+    }
+
+    /// Puts a DB cluster into any status, e.g. `backtracking`.
+    pub async fn set_cluster_status(&self, region: &str, id: &str, status: &str) -> Result<()> {
+        let change = json!({ "region": region, "id": id, "status": status });
+        self.control("/_rds_cluster", &change).await.map(drop)
+    }
+
+    /// Puts a replication group or a cache cluster into any status, e.g. `snapshotting`.
+    pub async fn set_elasticache_status(&self, region: &str, id: &str, status: &str) -> Result<()> {
+        let change = json!({ "region": region, "id": id, "status": status });
+        self.control("/_elasticache", &change).await.map(drop)
+    }
+
+    /// A global datastore of regions and their replication groups, the primary one first.
+    pub async fn create_global_datastore(&self, id: &str, members: &[(&str, &str)]) -> Result<()> {
+        let members: serde_json::Map<_, _> =
+            members.iter().map(|(region, group)| ((*region).to_owned(), json!(group))).collect();
+        self.control("/_elasticache_global", &json!({ "id": id, "members": members })).await.map(drop)
+    }
+
+    /// Puts an EKS cluster into any status, e.g. `CREATING`.
+    pub async fn set_eks_status(&self, region: &str, name: &str, status: &str) -> Result<()> {
+        let change = json!({ "region": region, "name": name, "status": status });
+        self.control("/_eks", &change).await.map(drop)
     }
 
     /// From now on changes to a hosted zone reach a real name server once they are in sync.

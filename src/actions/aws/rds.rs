@@ -1,4 +1,4 @@
-//! `rds.promote_read_replica`.
+//! `rds.promote_read_replica`, and which action of RDS is which.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -69,14 +69,14 @@ impl From<&DbInstance> for Instance {
 
 /// Will an instance in this status never become available by waiting?
 /// <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/accessing-monitoring.html>
-fn is_lost(status: &str) -> bool {
+pub(super) fn is_lost(status: &str) -> bool {
     matches!(status, "deleting" | "failed" | "restore-error" | "inaccessible-encryption-credentials")
         || status.starts_with("incompatible-")
 }
 
 /// Do two names mean the same instance? A source in another region is given as an ARN, one in the
 /// same region as an identifier, and identifiers are not case-sensitive.
-fn same_instance(wanted: &str, actual: &str) -> bool {
+pub(super) fn same_instance(wanted: &str, actual: &str) -> bool {
     if wanted.starts_with("arn:") && actual.starts_with("arn:") {
         return wanted.eq_ignore_ascii_case(actual);
     }

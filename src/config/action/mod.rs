@@ -7,18 +7,27 @@
 //! NAME`), its [`Parameters`], one line in `families!` below, and its builder in
 //! `src/actions`.
 
+pub mod arc;
+pub mod aurora;
 pub mod cloudflare;
+pub mod compute;
 pub mod dns;
+pub mod elasticache;
 pub mod exec;
 pub mod health_switch;
 pub mod http;
+pub mod iam;
 pub mod kubernetes;
 pub mod postgres;
 pub mod postgres_data;
 pub mod rds;
+pub mod rds_instance;
+pub mod rds_restore;
 pub mod redis;
 pub mod redis_command;
 pub mod route53;
+pub mod s3;
+pub mod secretsmanager;
 pub mod sns;
 pub mod velero;
 
@@ -32,11 +41,16 @@ use super::shape::Step;
 use crate::model::{ActionKind, ActionSpec, EffectKind, HumanDuration, Repeat};
 
 pub use self::redis::{FlushScope, RedisFlush, RedisFollow, RedisPromote};
+pub use arc::{ArcEndpoint, ArcRoutingControl, ArcState, control_name};
+pub use aurora::{RdsFailoverCluster, RdsFailoverGlobalCluster, RdsSwitchoverGlobalCluster};
 pub use cloudflare::CloudflareDns;
+pub use compute::{AutoscalingSetDesired, EcsUpdateService, EksWaitCluster};
 pub use dns::{DnsKeyAlgorithm, DnsUpdate, DnsVerify};
+pub use elasticache::{ElasticacheFailover, ElasticacheFailoverGlobal, ElasticacheReboot};
 pub use exec::{ExecEffect, ExecRun};
 pub use health_switch::HealthSwitchSet;
 pub use http::{HttpEffect, HttpExpect, HttpObserve, HttpRequest};
+pub use iam::IamDeactivateAccessKey;
 pub use kubernetes::{
     KubernetesApply, KubernetesCluster, KubernetesCordon, KubernetesCreateJob, KubernetesDeletePods,
     KubernetesEndpointsReady, KubernetesPodsReady, KubernetesRolloutRestart, KubernetesRolloutStatus,
@@ -45,8 +59,12 @@ pub use kubernetes::{
 pub use postgres::{PostgresFence, PostgresPromote, PostgresSql, PostgresVerifyWrite};
 pub use postgres_data::{OnDiverged, PostgresCompareCounts, PostgresFollow, PostgresRestore};
 pub use rds::RdsPromoteReadReplica;
+pub use rds_instance::{RdsCreateReadReplica, RdsFailover, RdsStop};
+pub use rds_restore::{RdsRestorePointInTime, RdsRestoreSnapshot, RdsRestored};
 pub use redis_command::RedisCommand;
 pub use route53::{ROUTE53_REGION, Route53UpsertAlias, RouteRecordType};
+pub use s3::S3Fetch;
+pub use secretsmanager::SecretsmanagerPut;
 pub use sns::{SnsPublish, topic_region};
 pub use velero::VeleroRestore;
 
@@ -174,6 +192,22 @@ families! {
     Rds, RdsAction, rds {
         /// Promotes a read replica to a database of its own.
         PromoteReadReplica(RdsPromoteReadReplica) = "rds.promote_read_replica",
+        /// Sends a Multi-AZ instance over to its standby.
+        Failover(RdsFailover) = "rds.failover",
+        /// Restores a snapshot into a new instance.
+        RestoreSnapshot(RdsRestoreSnapshot) = "rds.restore_snapshot",
+        /// Restores a point in time into a new instance.
+        RestorePointInTime(RdsRestorePointInTime) = "rds.restore_point_in_time",
+        /// Stops an instance, so that it takes no writes.
+        Stop(RdsStop) = "rds.stop",
+        /// Creates a read replica.
+        CreateReadReplica(RdsCreateReadReplica) = "rds.create_read_replica",
+        /// Makes an instance of a cluster its writer.
+        FailoverCluster(RdsFailoverCluster) = "rds.failover_cluster",
+        /// Makes a secondary cluster of a global database its primary, with a loss of data.
+        FailoverGlobalCluster(RdsFailoverGlobalCluster) = "rds.failover_global_cluster",
+        /// Makes a secondary cluster of a global database its primary, without a loss of data.
+        SwitchoverGlobalCluster(RdsSwitchoverGlobalCluster) = "rds.switchover_global_cluster",
     }
     /// PostgreSQL, asked directly.
     Postgres, PostgresAction, postgres {
@@ -273,6 +307,50 @@ families! {
     HealthSwitch, HealthSwitchAction, health_switch {
         /// Sets what health checkers are answered.
         Set(HealthSwitchSet) = "health_switch.set",
+    }
+    /// AWS Secrets Manager.
+    Secretsmanager, SecretsmanagerAction, secretsmanager {
+        /// Changes values in a secret.
+        Put(SecretsmanagerPut) = "secretsmanager.put",
+    }
+    /// AWS IAM.
+    Iam, IamAction, iam {
+        /// Makes an access key work no more.
+        DeactivateAccessKey(IamDeactivateAccessKey) = "iam.deactivate_access_key",
+    }
+    /// Amazon ElastiCache.
+    Elasticache, ElasticacheAction, elasticache {
+        /// Reboots nodes of a cache cluster.
+        Reboot(ElasticacheReboot) = "elasticache.reboot",
+        /// Makes another node of a replication group its primary.
+        Failover(ElasticacheFailover) = "elasticache.failover",
+        /// Makes a secondary replication group of a global datastore its primary.
+        FailoverGlobal(ElasticacheFailoverGlobal) = "elasticache.failover_global",
+    }
+    /// Amazon EC2 Auto Scaling.
+    Autoscaling, AutoscalingAction, autoscaling {
+        /// Sets how many instances a group has.
+        SetDesired(AutoscalingSetDesired) = "autoscaling.set_desired",
+    }
+    /// Amazon ECS.
+    Ecs, EcsAction, ecs {
+        /// Sets how many tasks a service has, or deploys it anew.
+        UpdateService(EcsUpdateService) = "ecs.update_service",
+    }
+    /// Amazon EKS.
+    Eks, EksAction, eks {
+        /// Waits until a cluster is active.
+        WaitCluster(EksWaitCluster) = "eks.wait_cluster",
+    }
+    /// Amazon S3.
+    S3, S3Action, s3 {
+        /// Downloads an object, or the newest one below a prefix.
+        Fetch(S3Fetch) = "s3.fetch",
+    }
+    /// Amazon Application Recovery Controller.
+    Arc, ArcAction, arc {
+        /// Sets routing controls.
+        RoutingControl(ArcRoutingControl) = "arc.routing_control",
     }
 }
 

@@ -59,15 +59,7 @@ fn rds(report: &mut Report<'_>, at: &Path, promote: &RdsPromoteReadReplica) {
     aws_region(report, &at.key("region"), &promote.region);
     service(report, at, promote.service.as_deref());
     let instance = &promote.instance;
-    let letters = instance.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    if !letters || !instance.starts_with(|c: char| c.is_ascii_alphabetic()) || instance.len() > 63 {
-        report.error(
-            "bad_instance",
-            &at.key("instance"),
-            format!("{instance:?} is not a DB instance identifier"),
-            "write the identifier (not the ARN, not the endpoint): letters, digits and `-`, a letter first",
-        );
-    }
+    identifier(report, &at.key("instance"), instance);
     if promote.replica_of.is_none() {
         report.warn(
             "any_replica",
@@ -77,5 +69,18 @@ fn rds(report: &mut Report<'_>, at: &Path, promote: &RdsPromoteReadReplica) {
         );
     } else if promote.replica_of.as_ref() == Some(instance) {
         report.error("any_replica", &at.key("replica_of"), "an instance is not its own replica", "name the primary");
+    }
+}
+
+/// The identifier of an instance or a cluster: AWS would refuse another one in the middle of an outage.
+pub(super) fn identifier(report: &mut Report<'_>, at: &Path, text: &str) {
+    let letters = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if !letters || !text.starts_with(|c: char| c.is_ascii_alphabetic()) || text.len() > 63 {
+        report.error(
+            "bad_instance",
+            at,
+            format!("{text:?} is not a DB instance identifier"),
+            "write the identifier (not the ARN, not the endpoint): letters, digits and `-`, a letter first",
+        );
     }
 }

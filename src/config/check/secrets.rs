@@ -113,6 +113,24 @@ pub fn headers(report: &mut Report<'_>, path: &Path, headers: &BTreeMap<String, 
     }
 }
 
+/// A text under a name: where it is a secret, by reference.
+pub fn text(report: &mut Report<'_>, path: &Path, name: &str, text: &SecretText) {
+    let plain = match text {
+        SecretText::Plain(plain) => plain,
+        SecretText::Reference(secret) => return reference(report, path, secret),
+    };
+    let has_password =
+        url::Url::parse(plain).is_ok_and(|url| url.password().is_some_and(|password| !password.is_empty()));
+    if is_secret_key(name) || has_password || redact(plain, &[]) != *plain {
+        report.error_in_secret(
+            "plain_secret",
+            path,
+            "a secret is written plainly into the configuration",
+            "write { file = \"/path\" }, { env = \"NAME\" } or { credential = \"name\" }; then change the secret: it was readable",
+        );
+    }
+}
+
 /// A value that is nothing but a secret: never written plainly.
 pub fn secret(report: &mut Report<'_>, path: &Path, value: &SecretText) {
     match value {

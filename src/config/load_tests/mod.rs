@@ -1,6 +1,7 @@
 use super::*;
 use crate::model::{EffectKind, HumanDuration, Mode, OnError, Work};
 
+mod cloud;
 mod language;
 mod wrong;
 mod wrong_databases;

@@ -121,4 +121,7 @@ pub struct Limits {
     /// Kubernetes (default 20).
     #[serde(default)]
     pub kubernetes: Option<u32>,
+    /// The other services of AWS, all together (default 10).
+    #[serde(default)]
+    pub aws: Option<u32>,
 }

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::ConditionConfig;
 use crate::config::action::{
-    CloudflareAction, DnsAction, ExecAction, HealthSwitchAction, HttpAction, KubernetesAction, PostgresAction,
-    RdsAction, RedisAction, Route53Action, SnsAction, VeleroAction,
+    ArcAction, AutoscalingAction, CloudflareAction, DnsAction, EcsAction, EksAction, ElasticacheAction, ExecAction,
+    HealthSwitchAction, HttpAction, IamAction, KubernetesAction, PostgresAction, RdsAction, RedisAction, Route53Action,
+    S3Action, SecretsmanagerAction, SnsAction, VeleroAction,
 };
 use crate::model::{Ended, HumanDuration, OnError, ParameterKind, Retry, RunKind};
 
@@ -138,6 +139,30 @@ pub struct Step {
     /// The health endpoint of failoverd itself.
     #[serde(default)]
     pub health_switch: Option<HealthSwitchAction>,
+    /// AWS Secrets Manager.
+    #[serde(default)]
+    pub secretsmanager: Option<SecretsmanagerAction>,
+    /// AWS IAM.
+    #[serde(default)]
+    pub iam: Option<IamAction>,
+    /// Amazon ElastiCache.
+    #[serde(default)]
+    pub elasticache: Option<ElasticacheAction>,
+    /// Amazon EC2 Auto Scaling.
+    #[serde(default)]
+    pub autoscaling: Option<AutoscalingAction>,
+    /// Amazon ECS.
+    #[serde(default)]
+    pub ecs: Option<EcsAction>,
+    /// Amazon EKS.
+    #[serde(default)]
+    pub eks: Option<EksAction>,
+    /// Amazon S3.
+    #[serde(default)]
+    pub s3: Option<S3Action>,
+    /// Amazon Application Recovery Controller.
+    #[serde(default)]
+    pub arc: Option<ArcAction>,
     /// A named probe must be Up.
     #[serde(default)]
     pub verify: Option<VerifyAction>,

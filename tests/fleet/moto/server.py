@@ -18,6 +18,11 @@ POST   /_settings  changes delays: see settings.py
 POST   /_hook      {on: promote|stop|start|reboot, region, id, argv}: run this command when the
                    DB instance does that, so that a real server can stand behind it
 POST   /_rds       {region, id, status}: puts a DB instance into any status
+POST   /_rds_snapshot {region, id, status, age}: the same for a snapshot, or makes it older (seconds)
+POST   /_rds_cluster {region, id, status}: the same for a cluster
+POST   /_elasticache {region, id, status}: the same for a replication group or a cache cluster
+POST   /_elasticache_global {id, members}: a global datastore of {region: replication group}
+POST   /_eks       {region, name, status}: puts an EKS cluster into any status
 POST   /_publish   {zone, server, port, key, addresses}: see publish.py
 GET    /_state     DB instances and hosted zones as they are, and what the hooks did
 """
@@ -47,7 +52,11 @@ from moto.moto_server.werkzeug_app import (  # noqa: E402
 )
 from werkzeug.serving import run_simple  # noqa: E402
 
+import honest_aurora  # noqa: E402
+import honest_compute  # noqa: E402
+import honest_elasticache  # noqa: E402
 import honest_rds  # noqa: E402
+import honest_rds_backups  # noqa: E402
 import honest_route53  # noqa: E402
 import publish  # noqa: E402
 import settings  # noqa: E402
@@ -229,6 +238,11 @@ class Fleet:
             "/_settings": settings.change,
             "/_hook": honest_rds.set_hook,
             "/_rds": honest_rds.set_status,
+            "/_rds_snapshot": honest_rds_backups.set_snapshot,
+            "/_rds_cluster": honest_aurora.set_cluster,
+            "/_elasticache": honest_elasticache.set_status,
+            "/_elasticache_global": honest_elasticache.set_global,
+            "/_eks": honest_compute.set_eks,
             "/_publish": publish.set_target,
         }
         if method != "POST" or path not in post:
@@ -304,6 +318,10 @@ def rest_action(service, method, path):
 if __name__ == "__main__":
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     honest_rds.install()
+    honest_rds_backups.install()
+    honest_aurora.install()
+    honest_compute.install()
+    honest_elasticache.install()
     honest_route53.install()
     run_simple(
         "127.0.0.1",

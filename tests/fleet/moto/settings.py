@@ -16,6 +16,16 @@ DELAYS = {
     "rds_stop": 0.2,
     "rds_start": 0.2,
     "route53_insync": 0.2,
+    "rds_restore": 0.2,
+    "rds_replica": 0,
+    "rds_zone": 0,
+    "rds_cluster_failover": 0.2,
+    "rds_global": 0.2,
+    "elasticache_failover": 0.2,
+    "elasticache_reboot": 0.2,
+    "elasticache_global": 0.2,
+    "autoscaling_launch": 0.2,
+    "ecs_deploy": 0.2,
 }
 
 # What each hook's command did: {on, region, id, argv, exit, output, at}.

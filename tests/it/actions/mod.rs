@@ -1,11 +1,17 @@
 //! The actions against real counterparts: what they do, and above all what they say when something
 //! goes wrong. No outcome may hold a secret (S14): every one of them is looked through.
 
+mod arc;
+mod aurora;
 mod cloudflare;
+mod compute;
 mod dns;
+mod elasticache;
 mod exec;
 mod health_switch;
 mod http;
+mod http;
+mod iam;
 mod kube;
 mod kubernetes;
 mod notices;
@@ -15,9 +21,13 @@ mod postgres_fence;
 mod postgres_follow;
 mod postgres_sql;
 mod rds;
+mod rds_instance;
+mod rds_restore;
 mod redis;
 mod redis_more;
 mod route53;
+mod s3;
+mod secretsmanager;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,7 +38,7 @@ use aws_credential_types::Credentials;
 use failoverd::actions;
 use failoverd::clients::Clients;
 use failoverd::config::shape::Limits;
-use failoverd::model::{ActionSpec, Applied, EffectKind, Epoch, Observed, Repeat, Verified};
+use failoverd::model::{ActionSpec, Applied, EffectKind, Epoch, Observed, Outputs, Repeat, Verified};
 use failoverd::ports::{Action, ActionContext, Authority, Denied};
 use serde_json::{Value, json};
 
@@ -152,10 +162,15 @@ impl Subject {
 
     /// Verifies as the executor does, until it is there.
     pub async fn verify(&self) -> Result<String> {
+        self.yields().await.map(|(evidence, _)| evidence)
+    }
+
+    /// The same, with what later steps are handed.
+    pub async fn yields(&self) -> Result<(String, Outputs)> {
         let until = Instant::now() + SOON;
         loop {
             match self.verify_once().await {
-                Verified::Yes { evidence, .. } => return Ok(evidence),
+                Verified::Yes { evidence, outputs } => return Ok((evidence, outputs)),
                 Verified::Failed { reason } => bail!("failed: {reason}"),
                 Verified::NotYet { evidence } if Instant::now() > until => bail!("not yet: {evidence}"),
                 Verified::NotYet { .. } => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -239,7 +254,7 @@ pub fn assert_no_secret(text: &str) {
 pub fn clients() -> Clients {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let fast = Some(1000);
-    Clients::new(&Limits { route53: fast, rds: fast, sns: fast, kubernetes: fast })
+    Clients::new(&Limits { route53: fast, rds: fast, sns: fast, kubernetes: fast, aws: fast })
 }
 
 /// Clients that reach the AWS API on this port of loopback, and nothing else.
@@ -260,4 +275,12 @@ pub fn secret(text: &str) -> Result<(tempfile::NamedTempFile, Value)> {
     std::fs::write(file.path(), format!("{text}\n"))?;
     let reference = json!({ "file": file.path() });
     Ok((file, reference))
+}
+
+/// It is under way: the evidence.
+pub fn going(observed: Observed) -> Result<String> {
+    match observed {
+        Observed::InProgress { evidence } => Ok(evidence),
+        other => bail!("not `InProgress`: {other:?}"),
+    }
 }
