@@ -10,7 +10,6 @@ mod elasticache;
 mod exec;
 mod health_switch;
 mod http;
-mod http;
 mod iam;
 mod kube;
 mod kubernetes;
