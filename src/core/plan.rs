@@ -12,7 +12,8 @@ use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::model::{
-    Condition, Health, HumanDuration, Plan, PlanName, ProbeSettings, ScenarioSettings, Settings, Step, StepName, Work,
+    Condition, Health, HumanDuration, Plan, PlanName, ProbeSettings, RunKind, ScenarioSettings, Settings, Step,
+    StepName, Work,
 };
 
 /// How many attempts of one probe run at a time, at most; the runner of the probes keeps to it.
@@ -115,7 +116,9 @@ fn name_cycle(plan: &Plan, graph: &DiGraph<usize, ()>) -> Cycle {
 /// The longest chain of the plan, where `duration_of` tells how long a step takes. A plan with a
 /// cycle (`config` refuses it) counts as all its steps one after the other: never too short.
 pub fn critical_path(plan: &Plan, duration_of: impl Fn(&Step) -> Duration) -> CriticalPath {
-    let duration_of = |step: &Step| if step.terms.post_recovery { Duration::ZERO } else { duration_of(step) };
+    // What comes after the recovery, or is done only while the primary still answers, is not part of it.
+    let apart = |step: &Step| step.terms.post_recovery || step.terms.only_in == Some(RunKind::Graceful);
+    let duration_of = |step: &Step| if apart(step) { Duration::ZERO } else { duration_of(step) };
     let Ok(order) = topological(plan) else {
         return CriticalPath {
             total: plan.steps.iter().fold(Duration::ZERO, |sum, step| sum.saturating_add(duration_of(step))),

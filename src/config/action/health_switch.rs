@@ -61,6 +61,13 @@ impl Parameters for HealthSwitchSet {
         if let Some(url) = &self.url {
             let text = crate::config::SecretText::Plain(url.clone());
             crate::config::check::secrets::address(report, &at.key("url"), &text, &["http", "https"]);
+        } else {
+            report.warn(
+                "not_served",
+                at,
+                "the daemon does not serve this switch itself yet, and nobody looks whether something else does",
+                "serve the state in `directory` to the health checkers, and name that place with `url`",
+            );
         }
     }
 }

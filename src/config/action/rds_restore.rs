@@ -234,7 +234,7 @@ fn settings(report: &mut Report<'_>, at: &Path, settings: &RdsRestored) {
             "default_security_group",
             &at.key("security_groups"),
             "the restored instance would get the VPC's default security group, which usually lets nobody in",
-            "add `security_groups = [\"sg-…\"]`",
+            "add `settings = { security_groups = [\"sg-…\"] }`",
         );
     }
     tags(report, at, &settings.tags);

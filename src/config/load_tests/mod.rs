@@ -90,6 +90,28 @@ fn the_example_loads_without_a_word() {
     assert_eq!(loaded.hash.len(), 64);
 }
 
+/// The runbooks as plans: each folder with its table.
+#[test]
+fn the_runbooks_load_without_a_word() {
+    let folders: Vec<PathBuf> = std::fs::read_dir(example(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .collect();
+    assert!(!folders.is_empty());
+    for folder in folders {
+        let file = folder.join("failoverd.toml");
+        let loaded = load(&LoadOptions::file_only(&file)).unwrap_or_else(|faults| panic!("{faults}"));
+        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+        let readme = std::fs::read_to_string(folder.join("README.md")).unwrap();
+        for plan in &loaded.settings.plans {
+            assert!(readme.contains(&format!("`{}`", plan.name)), "{}: {} is not told", folder.display(), plan.name);
+        }
+        let empty = readme.lines().filter(|line| line.starts_with('|') && line.contains("|  |")).count();
+        assert_eq!(empty, 0, "{}: an empty cell", folder.display());
+    }
+}
+
 #[test]
 fn the_embedded_default_alone_is_a_daemon_that_watches_nothing() {
     let folder = Folder::new("");

@@ -440,7 +440,7 @@ fn actions() {
             "cloudflare.dns = { zone = \"b.c\", name = \"a.b\", content = \"1.2.3.4\", token = { file = \"/x\" } }",
             vec!["2:27 bad_zone"],
         ),
-        ("health_switch.set = { name = \"a b\", on = true }", vec!["2:30 bad_name"]),
+        ("health_switch.set = { name = \"a b\", on = true, url = \"http://x\" }", vec!["2:30 bad_name"]),
         ("http.request = { url = \"https://x\", method = \"GET\", outputs = { a = \"b\" } }", vec!["2:69 bad_pointer"]),
     ] {
         assert_eq!(told_within(&format!("[plans.p.steps.x]\n{text}")), expected, "{text}");

@@ -60,7 +60,7 @@ fn what_is_wrong_is_told_before_an_outage() {
         ("redis.command = { url = \"redis://c\", command = [\"SHUTDOWN\"] }".into(), vec!["bad_command"]),
         ("redis.command = { url = \"redis://:pw@c\", command = [\"PING\"] }".into(), vec!["plain_secret"]),
         ("redis.follow = { url = \"redis://c\", master = \"redis://c\" }".into(), vec!["same"]),
-        ("redis.flush = { url = \"http://c\" }".into(), vec!["bad_url"]),
+        ("redis.flush = { url = \"http://c\" }".into(), vec!["bad_url", "needs_approval"]),
     ] {
         let mut told = told(&step);
         let mut expected: Vec<String> = expected.into_iter().map(str::to_owned).collect();

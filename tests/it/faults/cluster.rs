@@ -38,7 +38,7 @@ async fn what_the_cluster_refuses_parks_the_step_and_holds_the_route() {
     rig.reset().await.unwrap();
     rig.stand_in().inject(Fault::Error(403).on("patch", DEPLOYMENT));
     let mut daemon = rig.outage().await.unwrap();
-    parks(&rig, &mut daemon, "scale", &["403", "`patch` on deployments.apps are needed"]).await.unwrap();
+    parks(&rig, &mut daemon, "scale", &["403", "`patch` on deployments.apps is needed"]).await.unwrap();
     assert!(rig.world.alias_target().await.unwrap().contains("primary-lb"));
     assert_eq!(rig.world.kube.replicas("shop", "api").await.unwrap(), REPLICAS.0);
     rig.stand_in().clear_faults();
