@@ -16,6 +16,7 @@ declare -A needs=(
   [redis-cli]=redis-tools
   [named]=bind9
   [dig]=bind9-dnsutils
+  [kubectl]=kubernetes-client
   [prometheus]=prometheus
   [gcc]=build-essential
   [make]=build-essential

@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::super::{SOON, accepted, before, done, impossible, refused};
 use super::{
-    cut_off_after, deployed, failed, in_progress, kubectl, kubectl_with, not_yet, outputs, reader, shows, subject,
+    becomes, cut_off_after, deployed, failed, in_progress, kubectl, kubectl_with, not_yet, outputs, reader, shows,
+    subject,
 };
 use crate::fleet::kube::Kube;
 
@@ -27,9 +28,7 @@ async fn ends_as(kube: &Kube, job: &str, phase: &str) -> Result<()> {
         let pod = shows(kube, &format!("-n jobs get pods -l job-name={job}"), ".items[*].metadata.name").await?;
         if !pod.is_empty() {
             kubectl(kube, &format!("-n jobs wait pod/{pod} --for=condition=Ready --timeout=30s")).await?;
-            let status = format!(r#"{{"status":{{"phase":"{phase}"}}}}"#);
-            let patched = format!("-n jobs patch pod {pod} --subresource=status --type=merge -p {status}");
-            return kubectl(kube, &patched).await.map(drop);
+            return becomes(kube, "jobs", &pod, json!({ "phase": phase })).await;
         }
         ensure!(std::time::Instant::now() < deadline, "the Job {job} made no pod");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;

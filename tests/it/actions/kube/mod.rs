@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Result, bail, ensure};
 use failoverd::model::{Epoch, Observed, Outputs, Verified};
 use failoverd::ports::{Authority, Denied};
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
@@ -36,6 +37,14 @@ fn subject_as(kube: &Kube, context: &str, kind: &str, step: &str, mut params: Va
     let mut subject = Subject::new(kind, params, &Arc::new(clients()));
     subject.context.step = step.into();
     subject
+}
+
+/// Plays kubelet: what became of a pod. kubectl can write a status only from 1.24 on.
+async fn becomes(kube: &Kube, namespace: &str, pod: &str, status: Value) -> Result<()> {
+    let api: ::kube::Api<Pod> = ::kube::Api::namespaced(kube.client(BACKUP_CONTEXT).await?, namespace);
+    let patch = ::kube::api::Patch::Merge(json!({ "status": status }));
+    api.patch_status(pod, &::kube::api::PatchParams::default(), &patch).await?;
+    Ok(())
 }
 
 /// What kubectl prints.

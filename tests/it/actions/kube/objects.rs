@@ -7,7 +7,7 @@ use failoverd::model::Observed;
 use serde_json::{Value, json};
 
 use super::super::{CANARY, accepted, before, done, impossible, refused, secret};
-use super::{cut_off_after, deployed, in_progress, kubectl, kubectl_with, not_yet, reader, shows, subject};
+use super::{becomes, cut_off_after, deployed, in_progress, kubectl, kubectl_with, not_yet, reader, shows, subject};
 use crate::fleet::kube::Kube;
 
 #[tokio::test]
@@ -123,10 +123,9 @@ async fn waits_for_pods(kube: &Kube) -> Result<()> {
     // A pod that has succeeded does not count, one that has failed does.
     for (name, phase) in [("done", "Succeeded"), ("broken", "Failed")] {
         kubectl(kube, &format!("-n pods run {name} --image=registry.invalid/x:1 --restart=Never")).await?;
-        let status = format!(r#"{{"status":{{"phase":"{phase}","conditions":[]}}}}"#);
         // The one who plays kubelet may write before us, and not after it.
         kubectl(kube, &format!("-n pods wait pod/{name} --for=condition=Ready --timeout=30s")).await?;
-        kubectl(kube, &format!("-n pods patch pod {name} --subresource=status --type=merge -p {status}")).await?;
+        becomes(kube, "pods", name, json!({ "phase": phase, "conditions": [] })).await?;
         match phase {
             "Succeeded" => drop(done(all.observe().await)?),
             _ => ensure!(in_progress(all.observe().await)?.contains("broken (Failed)")),
