@@ -155,6 +155,7 @@ fn target(work: &Work) -> String {
         Work::Action(spec) => spec.target.clone(),
         Work::Wait { duration } => duration.to_string(),
         Work::Approval { message } | Work::Task { message, .. } => message.clone(),
+        Work::Gather { of, minimum: 0 } => format!("{} steps", of.len()),
         Work::Gather { of, minimum } => format!("{minimum} of {} steps", of.len()),
         Work::VerifyProbe { probe, hold } => format!("{probe} is up for {hold}"),
     }

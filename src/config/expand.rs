@@ -146,7 +146,8 @@ fn field_of(item: &Value, field: &str) -> Result<Value, String> {
 }
 
 fn minimum(at: &Path, table: &Map<String, Value>, all: usize, report: &mut Report<'_>) -> usize {
-    let Some(value) = table.get("minimum_success") else { return all };
+    // Where nothing is said, each one's `on_error` decides: one that may not fail parks by itself.
+    let Some(value) = table.get("minimum_success") else { return 0 };
     match value.as_u64().and_then(|n| usize::try_from(n).ok()) {
         Some(minimum) if (1..=all).contains(&minimum) => minimum,
         _ => {
@@ -211,7 +212,7 @@ fn child_plan(
         steps.insert(own.clone(), inner.step(child[step].as_object().cloned().unwrap_or_default()));
         children.push(own);
     }
-    steps.insert(name.to_owned(), gather(&table, &children, children.len()));
+    steps.insert(name.to_owned(), gather(&table, &children, 0));
     children
 }
 

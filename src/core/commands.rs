@@ -203,6 +203,15 @@ impl Brain {
             .find(|scenario| self.ledger.open_incident(&scenario.name).is_some())
             .or_else(|| of_plan.clone().next())
             .cloned();
+        let promotes = |step: &crate::model::Step| step.work.action().is_some_and(|spec| spec.service.is_some());
+        // S5: of a plan that no scenario names, nothing tells how far the replica is behind.
+        if scenario.is_none() && allow_data_loss.is_none() && plan.steps.iter().any(promotes) {
+            let what = format!(
+                "plan {name} promotes a replica, and no scenario names it, so that nobody knows what would be lost \
+                 (--allow-data-loss DURATION accepts it)"
+            );
+            return Err(refuse("guard", what));
+        }
         let scenario = scenario.unwrap_or_else(|| self.scenario_of(&plan));
         self.by_hand(now, by, &scenario, plan, kind, allow_data_loss)
     }

@@ -314,8 +314,8 @@ impl Brain {
             Work::Gather { of, minimum } => {
                 let end = run.gathered(of, *minimum);
                 return match end {
-                    Ok(evidence) => {
-                        self.end_step(now, driver, index, done(evidence, false));
+                    Ok(end) => {
+                        self.end_step(now, driver, index, end);
                         true
                     }
                     Err(why) => self.fail_step(now, driver, index, why),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::model::{
-    Applied, EffectKind, Entry, Epoch, HumanDuration, IncidentId, Plan, PlanHash, RunId, RunKind, RunResult,
+    Applied, EffectKind, Entry, Epoch, HumanDuration, IncidentId, Outputs, Plan, PlanHash, RunId, RunKind, RunResult,
     ScenarioName, ServiceName, StepEnd, StepName, Trigger, VoteEvidence, WallTime,
 };
 
@@ -204,19 +204,25 @@ impl RunLedger {
         self.plan.steps.iter().zip(&self.steps).all(|(step, ledger)| step.terms.post_recovery || ledger.is_over())
     }
 
-    /// Were enough of these steps done?
-    pub(super) fn gathered(&self, of: &[StepName], minimum: usize) -> Result<String, String> {
-        let well = |name: &&StepName| {
-            let state = self.index(name).map(|index| &self.steps[index].state);
-            matches!(state, Some(StepState::Ended(StepEnd::Done { .. })))
-        };
-        let (done, not): (Vec<&StepName>, Vec<&StepName>) = of.iter().partition(well);
-        let told = format!("{} of {} done", done.len(), of.len());
-        if done.len() >= minimum {
-            return Ok(told);
+    /// Were enough of these steps done? What was left out is not missed. All that they hand on is handed
+    /// on; of what several hand on under one name, the last.
+    pub(super) fn gathered(&self, of: &[StepName], minimum: usize) -> Result<StepEnd, String> {
+        let (mut done, mut outputs, mut failed) = (0, Outputs::new(), Vec::new());
+        for name in of {
+            match self.index(name).map(|index| &self.steps[index].state) {
+                Some(StepState::Ended(StepEnd::Done { outputs: own, .. })) => {
+                    done += 1;
+                    outputs.extend(own.clone());
+                }
+                Some(StepState::Ended(StepEnd::Skipped { .. })) => {}
+                _ => failed.push(name.as_str()),
+            }
         }
-        let names: Vec<&str> = not.into_iter().map(StepName::as_str).collect();
-        Err(format!("{told}, and {minimum} are needed; not done: {}", names.join(", ")))
+        let evidence = format!("{done} of {} done", of.len());
+        if done >= minimum.min(done + failed.len()) {
+            return Ok(StepEnd::Done { evidence, already: false, outputs });
+        }
+        Err(format!("{evidence}, and {minimum} are needed; not done: {}", failed.join(", ")))
     }
 
     /// When the recovery was over: the end of its last step.

@@ -306,3 +306,43 @@ fn a_plan_of_a_scenario_keeps_that_scenarios_guards() {
         .contains("there are:")
     );
 }
+
+/// A child plan whose steps are left out, or may fail by their own `on_error`, holds nobody up.
+#[test]
+fn a_group_hands_on_what_its_steps_do_and_misses_none_that_was_left_out() {
+    let mut left_out = calls("c.drain", &[], json!({}));
+    left_out.terms.only_in = Some(RunKind::Graceful);
+    let mut told = calls("c.tell", &[], json!({}));
+    told.on_error = OnError::Continue;
+    let of = || vec!["c.drain".into(), "c.create".into(), "c.tell".into()];
+    for (minimum, goes_on) in [(0, true), (1, true), (2, false)] {
+        let group = step_of("c", &["c.drain", "c.create", "c.tell"], Work::Gather { of: of(), minimum });
+        let open = json!({ "host": { "step": "c", "output": "endpoint" } });
+        let steps =
+            vec![left_out.clone(), calls("c.create", &[], json!({})), told.clone(), group, calls("use", &["c"], open)];
+        let mut desk = Desk::settled(by_hand(steps, vec![]));
+        desk.answer("c.create", Phase::Verify, [hands_on(&[("endpoint", "db.example")])]);
+        let impossible = Observed::Impossible { reason: "not there".into() };
+        desk.answer("c.tell", Phase::Observe, [Reply::Say(CallOutcome::Observed(impossible))]);
+        execute(&mut desk, &[], RunKind::Ungraceful).unwrap();
+        desk.run_for(5);
+        assert_eq!(desk.result() == Some(RunResult::Done), goes_on, "{minimum}: {:?}", desk.state("c"));
+        if goes_on {
+            assert_eq!(given_to(&desk, "use"), json!({ "host": "db.example" }));
+        }
+    }
+}
+
+/// S5: by hand too, nobody promotes what nobody knows the lag of.
+#[test]
+fn a_promotion_that_no_scenario_guards_needs_the_loss_to_be_accepted() {
+    let mut desk = Desk::settled(by_hand(vec![step("promote-it", &[], EffectKind::Promote)], vec![]));
+    let refused = execute(&mut desk, &[], RunKind::Ungraceful).unwrap_err();
+    assert!(refused.code == "guard" && refused.message.contains("--allow-data-loss"), "{refused:?}");
+    assert!(desk.runs().is_empty());
+    let allow_data_loss = Some(HumanDuration::secs(60));
+    let (parameters, kind) = (Given::new(), RunKind::Ungraceful);
+    desk.command(Command::Execute { plan: "restore".into(), parameters, kind, allow_data_loss }).unwrap();
+    desk.run_for(5);
+    assert_eq!(desk.changes(), "promote-it");
+}

@@ -109,6 +109,8 @@ impl Maker<'_, '_> {
         });
         match made {
             Ok(spec) => Some(Work::Action(spec)),
+            // What stands under a key that is wrong was told with the key.
+            Err(_) if report.has_errors_below(at) => None,
             Err(why) => {
                 report.error("bad_parameters", at, why, "write the value itself here (a path in UTF-8)");
                 None

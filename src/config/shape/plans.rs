@@ -86,7 +86,7 @@ pub struct Step {
     /// that is a table.
     #[serde(default)]
     pub for_each: Vec<serde_json::Value>,
-    /// With `for_each`: so many of them have to be done (default: all).
+    /// With `for_each`: so many of them have to be done (default: each one's `on_error` decides).
     #[serde(default)]
     pub minimum_success: Option<u32>,
     /// The steps of another plan.
