@@ -1,13 +1,15 @@
 //! Kubernetes.
 //!
 //! Lives here: the actions, one file each. [`cluster`] has the calls, [`marks`] the epoch that every
-//! object written by us carries, [`rollout`] what a Deployment says of its rollout.
+//! object written by us carries, [`rollout`] what a Deployment says of its rollout, [`looks`] what
+//! those that only look have in common.
 
 pub mod apply;
 pub mod cluster;
 pub mod cordon;
 pub mod create_job;
 pub mod delete_pods;
+mod looks;
 mod manifests;
 pub mod marks;
 pub mod ready;
@@ -21,6 +23,7 @@ pub mod wait;
 
 use std::sync::Arc;
 
+use self::looks::LooksOnly;
 use crate::clients::Clients;
 use crate::config::action::KubernetesAction;
 use crate::ports::Action;
@@ -35,11 +38,11 @@ pub fn build(action: KubernetesAction, clients: Arc<Clients>) -> Result<Box<dyn 
         KubernetesAction::SetEnv(params) => Box::new(set_env::SetEnv::new(params, clients)?),
         KubernetesAction::RolloutRestart(params) => Box::new(restart::RolloutRestart::new(params, clients)?),
         KubernetesAction::RolloutUndo(params) => Box::new(undo::RolloutUndo::new(params, clients)?),
-        KubernetesAction::RolloutStatus(params) => Box::new(restart::RolloutStatus::new(params, clients)?),
+        KubernetesAction::RolloutStatus(params) => Box::new(LooksOnly(restart::RolloutStatus::new(params, clients)?)),
         KubernetesAction::Secret(params) => Box::new(secret::WriteSecret::new(params, clients)?),
-        KubernetesAction::Wait(params) => Box::new(wait::Wait::new(params, clients)?),
-        KubernetesAction::PodsReady(params) => Box::new(ready::PodsReady::new(params, clients)),
-        KubernetesAction::EndpointsReady(params) => Box::new(ready::EndpointsReady::new(params, clients)?),
+        KubernetesAction::Wait(params) => Box::new(LooksOnly(wait::Wait::new(params, clients)?)),
+        KubernetesAction::PodsReady(params) => Box::new(LooksOnly(ready::PodsReady::new(params, clients))),
+        KubernetesAction::EndpointsReady(params) => Box::new(LooksOnly(ready::EndpointsReady::new(params, clients)?)),
         KubernetesAction::CreateJob(params) => Box::new(create_job::CreateJob::new(params, clients)?),
         KubernetesAction::Apply(params) => Box::new(apply::Apply::new(params, clients)),
         KubernetesAction::Cordon(params) => Box::new(cordon::Cordon::new(params, clients)?),

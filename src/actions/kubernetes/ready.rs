@@ -1,20 +1,17 @@
 //! `kubernetes.pods_ready` and `kubernetes.endpoints_ready`.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use kube::api::DynamicObject;
 use kube::core::ApiResource;
-use serde_json::Value;
 
 use super::cluster::{Cluster, MOST_SEEN, Place, at, conditions, resource, some};
-use super::wait::{nothing_to_apply, observed};
-use crate::actions::{LOOK, until};
+use super::looks::Looks;
 use crate::clients::{Clients, Failure};
 use crate::config::action::{KubernetesEndpointsReady, KubernetesPodsReady};
-use crate::model::{Applied, Observed, Verified};
-use crate::ports::{Action, ActionContext, Denied};
+use crate::model::Verified;
 
 /// `pods`
 pub(super) fn pods() -> ApiResource {
@@ -31,6 +28,13 @@ impl PodsReady {
     /// The action for these parameters.
     pub fn new(params: KubernetesPodsReady, clients: Arc<Clients>) -> Self {
         Self { cluster: Cluster::new(params.cluster(), clients), params }
+    }
+}
+
+#[async_trait]
+impl Looks for PodsReady {
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     async fn look(&self, until: Instant) -> Result<Verified, Failure> {
@@ -66,29 +70,6 @@ impl PodsReady {
     }
 }
 
-#[async_trait]
-impl Action for PodsReady {
-    async fn warm(&self) {
-        self.cluster.warm().await;
-    }
-
-    async fn observe(&self, context: &ActionContext) -> Observed {
-        observed(self.look(until(context, LOOK)).await)
-    }
-
-    async fn apply(&self, _context: &ActionContext, _before: &Value) -> Result<Applied, Denied> {
-        Ok(nothing_to_apply())
-    }
-
-    async fn verify(&self, context: &ActionContext) -> Verified {
-        self.look(until(context, LOOK)).await.unwrap_or_else(Failure::verified)
-    }
-
-    fn verify_interval(&self) -> Duration {
-        Duration::from_millis(500)
-    }
-}
-
 /// Which Services are meant.
 enum Which {
     One(Place),
@@ -116,6 +97,13 @@ impl EndpointsReady {
             _ => return Err("exactly one of `service` and `namespace` has to be there".into()),
         };
         Ok(Self { cluster, which })
+    }
+}
+
+#[async_trait]
+impl Looks for EndpointsReady {
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     async fn look(&self, until: Instant) -> Result<Verified, Failure> {
@@ -160,27 +148,4 @@ impl EndpointsReady {
 fn addresses(endpoints: &DynamicObject) -> usize {
     let subsets = endpoints.data["subsets"].as_array().map(Vec::as_slice).unwrap_or_default();
     subsets.iter().filter_map(|subset| subset["addresses"].as_array()).map(Vec::len).sum()
-}
-
-#[async_trait]
-impl Action for EndpointsReady {
-    async fn warm(&self) {
-        self.cluster.warm().await;
-    }
-
-    async fn observe(&self, context: &ActionContext) -> Observed {
-        observed(self.look(until(context, LOOK)).await)
-    }
-
-    async fn apply(&self, _context: &ActionContext, _before: &Value) -> Result<Applied, Denied> {
-        Ok(nothing_to_apply())
-    }
-
-    async fn verify(&self, context: &ActionContext) -> Verified {
-        self.look(until(context, LOOK)).await.unwrap_or_else(Failure::verified)
-    }
-
-    fn verify_interval(&self) -> Duration {
-        Duration::from_millis(500)
-    }
 }

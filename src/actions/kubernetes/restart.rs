@@ -8,6 +8,7 @@ use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::cluster::{Cluster, MOST, Place, at, deployments, some};
+use super::looks::Looks;
 use super::marks::{self, Progress};
 use super::rollout::{Rollout, rollout};
 use crate::actions::{CHANGE, Halt, LOOK, until};
@@ -215,6 +216,13 @@ impl RolloutStatus {
         let which = Which::new(params.deployment, params.deployments, params.namespace, params.selector)?;
         Ok(Self { cluster, which })
     }
+}
+
+#[async_trait]
+impl Looks for RolloutStatus {
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
 
     async fn look(&self, until: Instant) -> Result<Verified, Failure> {
         let all = self.which.find(&self.cluster, until).await?;
@@ -222,28 +230,5 @@ impl RolloutStatus {
             Some(evidence) => Verified::NotYet { evidence },
             None => Verified::yes(format!("the rollouts of all {} have finished", all.len())),
         })
-    }
-}
-
-#[async_trait]
-impl Action for RolloutStatus {
-    async fn warm(&self) {
-        self.cluster.warm().await;
-    }
-
-    async fn observe(&self, context: &ActionContext) -> Observed {
-        super::wait::observed(self.look(until(context, LOOK)).await)
-    }
-
-    async fn apply(&self, _context: &ActionContext, _before: &Value) -> Result<Applied, Denied> {
-        Ok(super::wait::nothing_to_apply())
-    }
-
-    async fn verify(&self, context: &ActionContext) -> Verified {
-        self.look(until(context, LOOK)).await.unwrap_or_else(Failure::verified)
-    }
-
-    fn verify_interval(&self) -> Duration {
-        Duration::from_millis(500)
     }
 }

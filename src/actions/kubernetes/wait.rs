@@ -1,7 +1,7 @@
 //! `kubernetes.wait`.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use kube::api::DynamicObject;
@@ -9,12 +9,11 @@ use kube::core::ApiResource;
 use serde_json::Value;
 
 use super::cluster::{Cluster, Place, conditions, number, resource};
-use crate::actions::{LOOK, until};
+use super::looks::Looks;
 use crate::clients::failure::one_line;
 use crate::clients::{Clients, Failure};
 use crate::config::action::KubernetesWait;
-use crate::model::{Applied, Observed, Verified};
-use crate::ports::{Action, ActionContext, Denied};
+use crate::model::Verified;
 
 /// The kinds that need no `api_version`: group, version, kind, plural.
 const KNOWN: [[&str; 4]; 15] = [
@@ -34,22 +33,6 @@ const KNOWN: [[&str; 4]; 15] = [
     ["batch", "v1", "Job", "jobs"],
     ["networking.k8s.io", "v1", "Ingress", "ingresses"],
 ];
-
-/// What a look of an action that only looks means before anything else: it is done, or waited for. It
-/// is never [`Observed::NotDone`], so that nothing is ever applied.
-pub(super) fn observed(look: Result<Verified, Failure>) -> Observed {
-    match look {
-        Ok(Verified::Yes { evidence, .. }) => Observed::Done { evidence },
-        Ok(Verified::NotYet { evidence }) => Observed::InProgress { evidence },
-        Ok(Verified::Failed { reason }) => Observed::Impossible { reason },
-        Err(failure) => failure.observed(),
-    }
-}
-
-/// The answer of an action that only looks to what is never asked of it.
-pub(super) fn nothing_to_apply() -> Applied {
-    Applied::Refused { reason: "this action only looks: there is nothing to apply".into(), again: false }
-}
 
 /// What is waited for.
 enum Until {
@@ -110,17 +93,6 @@ impl Wait {
         }
     }
 
-    async fn look(&self, until: Instant) -> Result<Verified, Failure> {
-        let Some(resource) = self.resource(until).await? else {
-            let version = self.api_version.as_deref().unwrap_or_default();
-            return Ok(Verified::NotYet { evidence: format!("{} of {version} is not served", self.kind) });
-        };
-        Ok(match self.cluster.find(&resource, &self.place, until).await? {
-            None => Verified::NotYet { evidence: format!("{} {} is not there", self.kind, self.place) },
-            Some(object) => self.judge(&object),
-        })
-    }
-
     fn judge(&self, object: &DynamicObject) -> Verified {
         let what = format!("{} {}", self.kind, self.place);
         match &self.until {
@@ -155,24 +127,19 @@ impl Wait {
 }
 
 #[async_trait]
-impl Action for Wait {
-    async fn warm(&self) {
-        self.cluster.warm().await;
+impl Looks for Wait {
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
-    async fn observe(&self, context: &ActionContext) -> Observed {
-        observed(self.look(until(context, LOOK)).await)
-    }
-
-    async fn apply(&self, _context: &ActionContext, _before: &Value) -> Result<Applied, Denied> {
-        Ok(nothing_to_apply())
-    }
-
-    async fn verify(&self, context: &ActionContext) -> Verified {
-        self.look(until(context, LOOK)).await.unwrap_or_else(Failure::verified)
-    }
-
-    fn verify_interval(&self) -> Duration {
-        Duration::from_millis(500)
+    async fn look(&self, until: Instant) -> Result<Verified, Failure> {
+        let Some(resource) = self.resource(until).await? else {
+            let version = self.api_version.as_deref().unwrap_or_default();
+            return Ok(Verified::NotYet { evidence: format!("{} of {version} is not served", self.kind) });
+        };
+        Ok(match self.cluster.find(&resource, &self.place, until).await? {
+            None => Verified::NotYet { evidence: format!("{} {} is not there", self.kind, self.place) },
+            Some(object) => self.judge(&object),
+        })
     }
 }
