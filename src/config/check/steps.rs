@@ -241,10 +241,9 @@ impl Maker<'_, '_> {
 
 /// A replica in the region that fails is no replica to promote.
 fn in_primary_region(file: &File, report: &mut Report<'_>, at: &Path, action: &ActionConfig) {
-    let Some(region) = action.parameters().region().filter(|_| action.parameters().effect() == EffectKind::Promote)
-    else {
-        return;
-    };
+    let parameters = action.parameters();
+    let elsewhere = parameters.effect() == EffectKind::Promote && !parameters.within_region();
+    let Some(region) = parameters.region().filter(|_| elsewhere) else { return };
     if file.regions.get(&region).is_some_and(|table| table.role == RegionRole::Primary) {
         report.warn(
             "promotes_in_primary",
