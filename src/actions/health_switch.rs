@@ -12,11 +12,9 @@ use crate::clients::health_switch::{Setting, SwitchError, is_name, read, set};
 use crate::clients::http::send;
 use crate::clients::{Clients, Failure};
 use crate::config::action::{HealthSwitchAction, HealthSwitchSet};
+use crate::config::shape::HealthSwitches;
 use crate::model::{Applied, Observed, Verified};
 use crate::ports::{Action, ActionContext, Denied};
-
-/// Where the switches are, where the file says nothing else.
-const DIRECTORY: &str = "/var/lib/failoverd/health";
 
 /// Builds an action of the family.
 pub(super) fn build(action: HealthSwitchAction, clients: Arc<Clients>) -> Result<Box<dyn Action>, String> {
@@ -41,7 +39,7 @@ impl SetSwitch {
         if !is_name(&params.name) {
             return Err(format!("{:?} is not the name of a switch", params.name));
         }
-        let directory = params.directory.clone().unwrap_or_else(|| DIRECTORY.into());
+        let directory = params.directory.clone().unwrap_or_else(|| HealthSwitches::default().directory().to_owned());
         Ok(Self { params, directory, clients })
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -114,37 +114,104 @@ pub fn set(directory: &Path, name: &str, setting: &Setting) -> Result<(), Switch
     folder.sync_all().map_err(failed)
 }
 
-/// The switches that are served: each with what it answers before it was ever set.
+/// The switches that are served. They answer from memory, so that a disk that hangs keeps no health
+/// checker waiting; [`Switches::refresh`] reads them again.
 pub struct Switches {
     directory: PathBuf,
-    defaults: BTreeMap<String, bool>,
-    last: Mutex<BTreeMap<String, bool>>,
+    served: Mutex<BTreeMap<String, Served>>,
+}
+
+/// What is known of one switch.
+#[derive(Default)]
+struct Served {
+    initially: bool,
+    /// What it answers; `None` while nobody knows.
+    on: Option<bool>,
+    /// Was a setting read since the start?
+    set: bool,
+    /// What was wrong at the last look; told once.
+    trouble: Option<String>,
+}
+
+impl Served {
+    /// Takes what was found on disk.
+    ///
+    /// Where it cannot be read the switch answers as before: a disk that fails must not move traffic.
+    /// After a restart nothing came before, and then it is not known. Its initial state would be a
+    /// guess, and a bad one: a file that is there says that a run has set the switch since. And a
+    /// provider that is told "on" by mistake sends traffic to a region that was given up, where it may
+    /// be written to a database that was left behind; one that is told "off" by mistake sends it to
+    /// what else is on.
+    fn learn(&mut self, name: &str, found: Result<Option<Setting>, SwitchError>) {
+        let trouble = match found {
+            Ok(Some(setting)) => {
+                (self.on, self.set) = (Some(setting.on), true);
+                None
+            }
+            Ok(None) if !self.set => {
+                self.on = Some(self.initially);
+                None
+            }
+            Ok(None) => Some("its file is gone".to_owned()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(trouble) = trouble.as_ref().filter(|trouble| Some(*trouble) != self.trouble.as_ref()) {
+            let answer = match self.on {
+                Some(_) => "it answers as before",
+                None => "it answers 503 until somebody has put that right",
+            };
+            tracing::error!(switch = name, "a health switch cannot be read, {answer}: {trouble}");
+        } else if trouble.is_none() && self.trouble.is_some() {
+            tracing::info!(switch = name, on = self.on, "a health switch can be read again");
+        }
+        self.trouble = trouble;
+    }
 }
 
 impl Switches {
-    /// These switches, with their defaults.
-    pub fn new(directory: PathBuf, defaults: BTreeMap<String, bool>) -> Self {
-        Self { directory, defaults, last: Mutex::default() }
+    /// These switches, each with what it answers before it was ever set. Nothing is known of them
+    /// before the first [`Switches::refresh`].
+    pub fn new(directory: PathBuf, initially: BTreeMap<String, bool>) -> Self {
+        let switches = Self { directory, served: Mutex::default() };
+        switches.replace(initially);
+        switches
     }
 
-    /// What a switch answers; `None` where there is none of this name.
-    ///
-    /// It is read each time. Where that fails it answers what it has answered last: a disk that
-    /// fails must not move traffic. Where it has not answered since the start either, it answers
-    /// its default.
-    pub fn is_on(&self, name: &str) -> Option<bool> {
-        let default = *self.defaults.get(name)?;
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let on = match read(&self.directory, name) {
-            Ok(setting) => setting.map_or(default, |setting| setting.on),
-            Err(error) => {
-                let on = last.get(name).copied().unwrap_or(default);
-                tracing::error!(switch = name, on, %error, "a health switch cannot be read; it answers as before");
-                on
+    /// Serves these from now on; those that were served before keep what is known of them.
+    pub fn replace(&self, initially: BTreeMap<String, bool>) {
+        let mut served = self.served();
+        let mut before = std::mem::take(&mut *served);
+        for (name, initially) in initially {
+            let known = before.remove(&name).unwrap_or_default();
+            served.insert(name, Served { initially, ..known });
+        }
+    }
+
+    /// Reads them again. Blocking.
+    pub fn refresh(&self) {
+        let names: Vec<String> = self.served().keys().cloned().collect();
+        for name in names {
+            // Nobody waits for the disk.
+            let found = read(&self.directory, &name);
+            if let Some(served) = self.served().get_mut(&name) {
+                served.learn(&name, found);
             }
-        };
-        last.insert(name.to_owned(), on);
-        Some(on)
+        }
+    }
+
+    /// What a switch answers: `None` where there is none of this name, `Some(None)` where it is not
+    /// known.
+    pub fn look(&self, name: &str) -> Option<Option<bool>> {
+        self.served().get(name).map(|served| served.on)
+    }
+
+    /// What each of them answers.
+    pub fn all(&self) -> Vec<(String, Option<bool>)> {
+        self.served().iter().map(|(name, served)| (name.clone(), served.on)).collect()
+    }
+
+    fn served(&self) -> MutexGuard<'_, BTreeMap<String, Served>> {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -156,21 +223,36 @@ mod tests {
         Setting { on, epoch, run: Some("RUN-20261101-001".into()) }
     }
 
+    fn initially() -> BTreeMap<String, bool> {
+        BTreeMap::from([("east".into(), true), ("west".into(), false)])
+    }
+
+    /// As after a start.
     fn switches(directory: &Path) -> Switches {
-        Switches::new(directory.to_owned(), BTreeMap::from([("east".into(), true), ("west".into(), false)]))
+        let switches = Switches::new(directory.to_owned(), initially());
+        switches.refresh();
+        switches
+    }
+
+    /// What it answers, after another look.
+    fn east(switches: &Switches) -> Option<bool> {
+        switches.refresh();
+        switches.look("east").expect("a switch")
     }
 
     #[test]
     fn it_comes_back_as_it_was_last_set() {
         let dir = tempfile::tempdir().expect("a directory");
         let folder = dir.path().join("new");
-        assert_eq!((switches(&folder).is_on("east"), switches(&folder).is_on("west")), (Some(true), Some(false)));
-        assert_eq!(switches(&folder).is_on("north"), None);
+        let first = switches(&folder);
+        assert_eq!(first.all(), [("east".to_owned(), Some(true)), ("west".to_owned(), Some(false))]);
+        assert_eq!(first.look("north"), None);
         set(&folder, "east", &setting(false, 5)).expect("set");
-        // As after a restart.
-        assert_eq!((switches(&folder).is_on("east"), switches(&folder).is_on("west")), (Some(false), Some(false)));
+        assert_eq!(east(&first), Some(false));
+        let second = switches(&folder);
+        assert_eq!(second.all(), [("east".to_owned(), Some(false)), ("west".to_owned(), Some(false))]);
         set(&folder, "east", &setting(true, 5)).expect("set back under the same epoch");
-        assert_eq!(switches(&folder).is_on("east"), Some(true));
+        assert_eq!(east(&second), Some(true));
         assert_eq!(read(&folder, "east").expect("a setting"), Some(setting(true, 5)));
     }
 
@@ -180,21 +262,36 @@ mod tests {
         set(dir.path(), "east", &setting(false, 5)).expect("set");
         let error = set(dir.path(), "east", &setting(true, 4)).expect_err("fenced");
         assert!(error.to_string().starts_with("fenced by epoch 5"), "{error}");
-        assert_eq!(switches(dir.path()).is_on("east"), Some(false));
+        assert_eq!(east(&switches(dir.path())), Some(false));
     }
 
     #[test]
-    fn what_cannot_be_read_answers_as_before() {
+    fn what_cannot_be_read_answers_as_before_and_off_after_a_restart() {
         let dir = tempfile::tempdir().expect("a directory");
         set(dir.path(), "east", &setting(false, 5)).expect("set");
-        let switches = switches(dir.path());
-        assert_eq!(switches.is_on("east"), Some(false));
+        let before = switches(dir.path());
         for text in ["", "{\"on\": tr", "{}"] {
             std::fs::write(path(dir.path(), "east"), text).expect("written");
-            assert_eq!(switches.is_on("east"), Some(false), "{text:?}");
+            assert_eq!(east(&before), Some(false), "{text:?}");
+            assert_eq!(east(&switches(dir.path())), None, "{text:?}: not its initial state");
             let error = set(dir.path(), "east", &setting(true, 6)).expect_err("not over what is not ours");
             assert!(matches!(error, SwitchError::Corrupt { .. }), "{error}");
         }
+        std::fs::remove_file(path(dir.path(), "east")).expect("removed");
+        assert_eq!(east(&before), Some(false), "a setting does not go away by itself");
+        assert_eq!(east(&switches(dir.path())), Some(true), "as a person wanted it who deleted it");
+    }
+
+    #[test]
+    fn a_reload_keeps_what_is_known() {
+        let dir = tempfile::tempdir().expect("a directory");
+        set(dir.path(), "east", &setting(false, 5)).expect("set");
+        let switches = switches(dir.path());
+        std::fs::write(path(dir.path(), "east"), "").expect("written");
+        switches.replace(BTreeMap::from([("east".into(), true), ("north".into(), true)]));
+        assert_eq!(switches.all(), [("east".to_owned(), Some(false)), ("north".to_owned(), None)]);
+        assert_eq!(east(&switches), Some(false));
+        assert_eq!((switches.look("north"), switches.look("west")), (Some(Some(true)), None));
     }
 
     #[test]
@@ -202,9 +299,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         set(dir.path(), "east", &setting(false, 5)).expect("set");
         std::fs::write(dir.path().join(".east.new"), "{\"on\": tr").expect("written");
-        assert_eq!(switches(dir.path()).is_on("east"), Some(false));
+        assert_eq!(east(&switches(dir.path())), Some(false));
         set(dir.path(), "east", &setting(true, 6)).expect("set");
-        assert_eq!(switches(dir.path()).is_on("east"), Some(true));
+        assert_eq!(east(&switches(dir.path())), Some(true));
     }
 
     #[test]

@@ -10,7 +10,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::probe::{DnsProbe, HttpProbe, PostgresProbe, RedisProbe, TcpProbe};
-pub use outputs::{Control, Limits, Log, LogFormat, Metrics, NotifyFrom, NotifyRoute, NotifySns, NotifyWebhook};
+pub use outputs::{
+    Control, HealthSwitch, HealthSwitches, Limits, Log, LogFormat, Metrics, NotifyFrom, NotifyRoute, NotifySns,
+    NotifyWebhook, SwitchState,
+};
 pub use plans::{
     Approval, FenceNeed, Gather, ParameterTable, PlanTable, RunPlan, Scope, Step, Task, VerifyAction, VerifyProbe,
     WhenConfig, WhenParameter, WhenStep,
@@ -60,6 +63,9 @@ pub struct File {
     /// `/metrics`, `/healthz`, `/readyz`.
     #[serde(default)]
     pub metrics: Metrics,
+    /// What the health checkers of a DNS provider ask.
+    #[serde(default)]
+    pub health_switch: HealthSwitches,
     /// Logs.
     #[serde(default)]
     pub log: Log,
@@ -70,7 +76,7 @@ pub struct File {
 
 impl File {
     /// The tables that a file can have.
-    pub fn keys() -> [&'static str; 15] {
+    pub fn keys() -> [&'static str; 16] {
         [
             "daemon",
             "defaults",
@@ -85,6 +91,7 @@ impl File {
             "notify",
             "control",
             "metrics",
+            "health_switch",
             "log",
             "limits",
         ]

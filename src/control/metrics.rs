@@ -49,6 +49,7 @@ struct Gauges {
     tilt: IntGauge,
     in_doubt: IntGauge,
     isolated: IntGauge,
+    health_switch: IntGaugeVec,
     status_at: Gauge,
 }
 
@@ -146,6 +147,11 @@ impl Gauges {
             tilt: make.gauge("tilt", "Whether the daemon only looks, after a stall or a clock jump.")?,
             in_doubt: make.gauge("in_doubt", "Whether storage, lease or clock is in doubt.")?,
             isolated: make.gauge("isolated", "Whether the anchors say that the daemon itself is cut off.")?,
+            health_switch: make.flags(
+                "health_switch",
+                "What a health switch answers: 1 for on, 0 for off, -1 where its setting cannot be read.",
+                &["switch"],
+            )?,
             status_at: make.keep(Gauge::new(
                 "failoverd_status_timestamp_seconds",
                 "When the state behind these gauges was true.",
@@ -296,6 +302,15 @@ impl Metrics {
         gauges.daemon(view);
         view.probes.iter().for_each(|probe| gauges.probe(probe));
         view.scenarios.iter().for_each(|scenario| gauges.scenario(scenario));
+    }
+
+    /// The health switches answer so; `None` where it is not known.
+    pub fn health_switches(&self, all: &[(String, Option<bool>)]) {
+        let gauges = self.0.gauges.lock().unwrap_or_else(PoisonError::into_inner);
+        gauges.health_switch.reset();
+        for (name, on) in all {
+            gauges.health_switch.with_label_values(&[name]).set(on.map_or(-1, i64::from));
+        }
     }
 
     /// All metrics in Prometheus' text format.

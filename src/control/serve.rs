@@ -101,14 +101,14 @@ pub struct TcpSource(
 impl Source for TcpSource {
     type Io = tokio::net::TcpStream;
     type Caller = std::net::SocketAddr;
-    type Key = ();
+    type Key = std::net::IpAddr;
 
     async fn accept(&mut self) -> io::Result<(Self::Io, Self::Caller)> {
         self.0.accept().await
     }
 
-    fn key(&self, _: &Self::Caller) -> Option<()> {
-        Some(())
+    fn key(&self, caller: &Self::Caller) -> Option<Self::Key> {
+        Some(caller.ip())
     }
 }
 

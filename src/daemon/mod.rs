@@ -15,5 +15,6 @@ pub mod notify_socket;
 mod reload;
 mod signals;
 mod start;
+mod switches;
 
 pub use start::{RunOptions, StartError, run};

@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::notices::{Notices, Route};
+use super::switches;
 use crate::actions;
 use crate::clients::Clients;
+use crate::clients::health_switch::Switches;
 use crate::config::load::{LoadOptions, Loaded, LoadedProbe, load};
 use crate::config::shape::{File, NotifyFrom};
 use crate::control::metrics::Metrics;
@@ -24,6 +26,7 @@ pub(super) struct Reloader {
     pub(super) clients: Arc<Clients>,
     pub(super) probe_clients: ProbeClients,
     pub(super) gate: Arc<Gate>,
+    pub(super) switches: Arc<Switches>,
     /// What is probed now; what is unchanged keeps its connection.
     pub(super) probes: HashMap<ProbeName, (LoadedProbe, Arc<dyn Probe>)>,
     /// What only a restart can change.
@@ -36,6 +39,8 @@ pub(super) struct Fixed {
     state: String,
     socket: std::path::PathBuf,
     listen: Option<String>,
+    switches_listen: Option<String>,
+    switches_directory: std::path::PathBuf,
 }
 
 impl Fixed {
@@ -44,6 +49,8 @@ impl Fixed {
             state: file.daemon.state.clone(),
             socket: file.daemon.socket.clone(),
             listen: file.metrics.listen.clone(),
+            switches_listen: file.health_switch.address().map(str::to_owned),
+            switches_directory: file.health_switch.directory().to_owned(),
         }
     }
 }
@@ -69,8 +76,12 @@ impl Reloader {
         }
         let fixed = Fixed::of(&loaded.file);
         if fixed != self.fixed {
-            tracing::warn!("daemon.state, daemon.socket and metrics.listen are taken at the next start only");
+            tracing::warn!(
+                "daemon.state, daemon.socket, metrics.listen, health_switch.listen and health_switch.directory \
+                 are taken at the next start only"
+            );
         }
+        self.switches.replace(switches::initially(&loaded.file.health_switch));
         match routes(&loaded.file, &self.clients) {
             Ok(routes) => notices.replace(routes, metrics),
             // It could be built a moment ago.

@@ -18,6 +18,7 @@ use super::notices::{Notices, Route};
 use super::notify_socket::Systemd;
 use super::reload::{Fixed, Reloader, lists, routes};
 use super::signals::Signals;
+use super::switches;
 use crate::clients::Clients;
 use crate::config::load::{LoadOptions, Loaded};
 use crate::control::api;
@@ -78,11 +79,15 @@ pub enum StartError {
     /// The socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
-    /// The TCP endpoint of the metrics.
-    #[error("cannot listen on {address} for /metrics: {source}; set metrics.listen to a free address, or to \"\"")]
+    /// A TCP endpoint.
+    #[error("cannot listen on {address} for {what}: {source}; set {setting} to a free address, or to \"\"")]
     Listen {
         /// Which.
         address: String,
+        /// What is served there.
+        what: &'static str,
+        /// The key of the file that says where.
+        setting: &'static str,
         /// Why not.
         source: std::io::Error,
     },
@@ -199,12 +204,14 @@ async fn set_up(
     let (gate, warnings) = Gate::for_this_process(lists(file));
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let gate = Arc::new(gate);
+    let switches = switches::start(&file.health_switch, &metrics, stop).await?;
     let mut reloader = Reloader {
         options: options.load,
         alert_only: options.alert_only,
         clients: Arc::clone(&clients),
         probe_clients: ProbeClients::system(),
         gate: Arc::clone(&gate),
+        switches,
         probes: HashMap::new(),
         fixed: Fixed::of(file),
     };
@@ -272,7 +279,12 @@ async fn serve_health(
 ) -> Result<(), StartError> {
     let Some(address) = listen.filter(|address| !address.is_empty()) else { return Ok(()) };
     let listener = tokio::net::TcpListener::bind(address).await;
-    let listener = listener.map_err(|source| StartError::Listen { address: address.to_owned(), source })?;
+    let listener = listener.map_err(|source| StartError::Listen {
+        address: address.to_owned(),
+        what: "/metrics",
+        setting: "metrics.listen",
+        source,
+    })?;
     let health = Health { pulse: pulse.clone(), stuck_after: STUCK_AFTER, status, metrics: metrics.clone() };
     tokio::spawn(serve(TcpSource(listener), health::router(health), Bounds::default(), stop.clone()));
     Ok(())

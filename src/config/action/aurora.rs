@@ -47,6 +47,10 @@ impl Parameters for RdsFailoverCluster {
         Some(self.region.clone())
     }
 
+    fn within_region(&self) -> bool {
+        true
+    }
+
     fn target(&self) -> String {
         format!("DB cluster {} in {}, over to {}", self.cluster, self.region, self.instance)
     }

@@ -95,6 +95,10 @@ impl Parameters for ElasticacheFailover {
         Some(self.region.clone())
     }
 
+    fn within_region(&self) -> bool {
+        true
+    }
+
     fn target(&self) -> String {
         let way = match (&self.from, &self.to) {
             (_, Some(to)) => format!("over to {to}"),

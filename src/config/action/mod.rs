@@ -88,6 +88,12 @@ pub trait Parameters {
         None
     }
 
+    /// Where it promotes: does it choose among copies in one region, so that the primary region is as
+    /// good a place for it as any?
+    fn within_region(&self) -> bool {
+        false
+    }
+
     /// One line for people: what it touches. Without a secret.
     fn target(&self) -> String;
 

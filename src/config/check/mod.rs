@@ -7,6 +7,7 @@ pub mod common;
 pub mod conditions;
 pub mod daemon;
 pub mod handed;
+pub mod health_switch;
 pub mod notify;
 pub mod objectives;
 pub mod plans;
@@ -39,26 +40,29 @@ pub struct Names {
     pub scenarios: BTreeSet<String>,
     /// `[plans]`.
     pub plans: BTreeSet<String>,
+    /// `[health_switch.switches]`.
+    pub switches: BTreeSet<String>,
 }
 
 impl Names {
     /// All names of the file, each checked for its characters.
     pub fn collect(file: &File, report: &mut Report<'_>) -> Self {
-        let mut all = |table: &str, names: Vec<&String>| -> BTreeSet<String> {
-            let base = Path::of(&[table]);
+        let mut all = |table: &[&str], names: Vec<&String>| -> BTreeSet<String> {
+            let base = Path::of(table);
             for name in &names {
                 plain_name(report, &base.key(name), name);
             }
             names.into_iter().cloned().chain(report.broken_names(&base)).collect()
         };
         let names = Self {
-            probes: all("probes", file.probes.keys().collect()),
-            groups: all("groups", file.groups.keys().collect()),
-            regions: all("regions", file.regions.keys().collect()),
-            scenarios: all("scenarios", file.scenarios.keys().collect()),
-            plans: all("plans", file.plans.keys().collect()),
+            probes: all(&["probes"], file.probes.keys().collect()),
+            groups: all(&["groups"], file.groups.keys().collect()),
+            regions: all(&["regions"], file.regions.keys().collect()),
+            scenarios: all(&["scenarios"], file.scenarios.keys().collect()),
+            plans: all(&["plans"], file.plans.keys().collect()),
+            switches: all(&["health_switch", "switches"], file.health_switch.switches.keys().collect()),
         };
-        all("notify", file.notify.keys().collect());
+        all(&["notify"], file.notify.keys().collect());
         for name in names.probes.intersection(&names.groups) {
             report.error_at_key(
                 "ambiguous_name",
@@ -108,6 +112,7 @@ pub fn all(
 ) -> (Settings, Vec<LoadedProbe>) {
     let names = Names::collect(file, report);
     daemon::check(file, &names, report);
+    health_switch::check(file, report);
     notify::check(file, report);
     let mut probes = probes::probes(file, &names, report);
     let (anchors, anchors_at_least) = probes::anchors(file, report);

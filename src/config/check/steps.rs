@@ -87,14 +87,15 @@ impl Maker<'_, '_> {
             ),
         }
         match ActionConfig::of_step(table).into_iter().next() {
-            Some((_, action)) => self.action(report, at, name, &action),
+            Some((_, action)) => self.action(report, at, name, action),
             None => self.own(report, at, name, table),
         }
     }
 
-    fn action(&mut self, report: &mut Report<'_>, at: &Path, name: &str, action: &ActionConfig) -> Option<Work> {
+    fn action(&mut self, report: &mut Report<'_>, at: &Path, name: &str, mut action: ActionConfig) -> Option<Work> {
         action.check(at, report);
-        in_primary_region(self.file, report, at, action);
+        in_primary_region(self.file, report, at, &action);
+        super::health_switch::set(self.file, self.names, report, at, &mut action);
         let parameters = action.parameters();
         let fixed = parameters.outputs().iter().map(|output| output.name.to_string());
         let outputs = fixed.chain(parameters.named_outputs()).collect();
@@ -241,10 +242,9 @@ impl Maker<'_, '_> {
 
 /// A replica in the region that fails is no replica to promote.
 fn in_primary_region(file: &File, report: &mut Report<'_>, at: &Path, action: &ActionConfig) {
-    let Some(region) = action.parameters().region().filter(|_| action.parameters().effect() == EffectKind::Promote)
-    else {
-        return;
-    };
+    let parameters = action.parameters();
+    let elsewhere = parameters.effect() == EffectKind::Promote && !parameters.within_region();
+    let Some(region) = parameters.region().filter(|_| elsewhere) else { return };
     if file.regions.get(&region).is_some_and(|table| table.role == RegionRole::Primary) {
         report.warn(
             "promotes_in_primary",

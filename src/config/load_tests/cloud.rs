@@ -28,6 +28,27 @@ fn what_is_well_is_let_through() {
     }
 }
 
+/// A failover among the copies of one region is for that region; what promotes a copy of another one has
+/// no use for the primary region's.
+#[test]
+fn only_what_leaves_the_primary_region_is_told_that_it_stays_there() {
+    let primary = "[regions.us-west-2]\nrole = \"primary\"";
+    for action in [
+        r#"rds.failover = { region = "us-west-2", instance = "shop" }"#,
+        r#"rds.failover_cluster = { region = "us-west-2", cluster = "shop", instance = "shop-2" }"#,
+        r#"elasticache.failover = { region = "us-west-2", replication_group = "shop", from = "shop-001" }"#,
+    ] {
+        assert_eq!(codes(&format!("{action}\n{primary}")), Vec::<&str>::new(), "{action}");
+    }
+    for action in [
+        r#"rds.promote_read_replica = { region = "us-west-2", instance = "shop" }"#,
+        r#"rds.failover_global_cluster = { region = "us-west-2", global_cluster = "g", cluster = "arn:aws:rds:us-west-2:123456789012:cluster:west", allow_data_loss = true }"#,
+        r#"elasticache.failover_global = { region = "us-west-2", global_replication_group = "g", replication_group = "c" }"#,
+    ] {
+        assert_eq!(codes(&format!("{action}\n{primary}")), ["promotes_in_primary"], "{action}");
+    }
+}
+
 #[test]
 fn what_would_fail_in_the_outage_is_told_before_it() {
     for (action, code) in [

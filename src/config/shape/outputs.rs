@@ -1,6 +1,8 @@
-//! What leaves the daemon: routes to people, the control socket, metrics, logs; and how fast.
+//! What leaves the daemon: routes to people, the control socket, metrics, health switches, logs; and how
+//! fast.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -76,6 +78,55 @@ pub struct Metrics {
     /// `address:port` (default `127.0.0.1:9464`); `""` switches it off.
     #[serde(default)]
     pub listen: Option<String>,
+}
+
+/// What the health checkers of a DNS provider ask: `GET /health/NAME`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HealthSwitches {
+    /// `address:port`; `""` (default): nothing is served.
+    #[serde(default)]
+    pub listen: Option<String>,
+    /// Where their settings are kept, on a disk that outlives the daemon (default
+    /// `/var/lib/failoverd/health`).
+    #[serde(default)]
+    pub directory: Option<PathBuf>,
+    /// The switches; a `health_switch.set` sets one of them.
+    #[serde(default)]
+    pub switches: BTreeMap<String, HealthSwitch>,
+}
+
+/// Where the settings of the switches are, where the file says nothing else.
+const SWITCHES: &str = "/var/lib/failoverd/health";
+
+impl HealthSwitches {
+    /// The address to listen on, where anything is served.
+    pub fn address(&self) -> Option<&str> {
+        self.listen.as_deref().filter(|address| !address.is_empty())
+    }
+
+    /// Where their settings are kept.
+    pub fn directory(&self) -> &Path {
+        self.directory.as_deref().unwrap_or(Path::new(SWITCHES))
+    }
+}
+
+/// A health switch.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HealthSwitch {
+    /// What it is until a run sets it for the first time: `on` answers 200, `off` 503.
+    pub initially: SwitchState,
+}
+
+/// What a health switch answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SwitchState {
+    /// All is well: 200.
+    On,
+    /// Send the traffic elsewhere: 503.
+    Off,
 }
 
 /// Logs.

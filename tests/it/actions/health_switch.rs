@@ -14,10 +14,14 @@ use tempfile::TempDir;
 use super::{Subject, accepted, before, clients, done, impossible, refused};
 use crate::fleet::scratch_dir;
 
-/// The endpoint as the daemon serves it. Each is a start of its own: nothing is kept.
+/// The endpoint as the daemon serves it, but for the look at each question. Each is a start of its own:
+/// nothing is kept.
 async fn serve(directory: &Path) -> Result<String> {
     let switches = Switches::new(directory.to_owned(), BTreeMap::from([("east".into(), true)]));
-    let look: Look = Arc::new(move |name| switches.is_on(name));
+    let look: Look = Arc::new(move |name| {
+        switches.refresh();
+        switches.look(name)
+    });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}/health/east", listener.local_addr()?);
     tokio::spawn(async move { axum::serve(listener, router(look)).await });

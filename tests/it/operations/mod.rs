@@ -3,6 +3,7 @@
 mod alert_only;
 mod disk;
 mod execute;
+mod health_switch;
 mod logs;
 mod many;
 mod metrics;
