@@ -46,6 +46,7 @@ demo: ## A regional outage and its failover, on real servers, in a minute
 
 bench: ## Latency, overhead and footprint, each beside a reference of the same run
 	@tests/fleet/install.sh benches
+	@tests/fleet/kubernetes.sh >/dev/null
 	@cargo bench --locked
 
 clean: ## Remove what was built (not the caches in ~/.cache/failoverd)

@@ -14,6 +14,7 @@ mod executor;
 mod figures;
 mod footprint;
 mod reference;
+mod regional;
 mod rig;
 mod target;
 
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-const BENCHES: [&str; 4] = ["detect", "act", "executor", "footprint"];
+const BENCHES: [&str; 5] = ["detect", "act", "executor", "regional", "footprint"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -56,6 +57,7 @@ async fn run(bench: &str) -> Result<()> {
         "detect" => detect::bench(rounds(24)).await,
         "act" => act::bench(rounds(24)).await,
         "executor" => executor::bench(rounds(7)).await,
+        "regional" => regional::bench(rounds(5)).await,
         _ => footprint::bench(rounds(15)).await,
     }
 }

@@ -110,7 +110,8 @@ pub trait Action: Send + Sync {
     /// is not told: it fails again, with its reason, where it counts.
     async fn warm(&self) {}
 
-    /// How long the executor waits between two `verify` calls.
+    /// The longest that the executor waits between two `verify` calls. What is expected to be over soon
+    /// is looked at more often.
     fn verify_interval(&self) -> Duration {
         Duration::from_millis(250)
     }

@@ -83,6 +83,8 @@ pub(super) enum Doing {
     /// `verify.probe`.
     Holding {
         from: MonoTime,
+        /// Looks then: the probe's own next look may be an interval later.
+        look: Option<MonoTime>,
     },
 }
 
@@ -97,7 +99,8 @@ impl Activity {
             Doing::Calling { until, .. } => Some(*until + BACKSTOP),
             Doing::Backoff { until } | Doing::Waiting { until } => Some(*until),
             // What they wait for is an event of its own; until then only the deadline counts.
-            Doing::Ready { .. } | Doing::Holding { .. } => self.deadline,
+            Doing::Ready { .. } => self.deadline,
+            Doing::Holding { look, .. } => self.deadline.into_iter().chain(*look).min(),
             Doing::Asking { remind } => self.deadline.into_iter().chain(*remind).min(),
         }
     }
@@ -274,7 +277,7 @@ impl Brain {
             }
             Doing::Asking { .. } if over => self.fail_step(now, driver, index, "nobody answered in time".to_owned()),
             Doing::Asking { remind: Some(at) } if now.mono >= *at => self.ask_person(now, driver, index),
-            Doing::Holding { from } => {
+            Doing::Holding { from, .. } => {
                 let from = *from;
                 self.drive_hold(now, driver, index, from, over)
             }
@@ -322,7 +325,7 @@ impl Brain {
                 };
             }
             Work::VerifyProbe { probe, .. } => {
-                activity.doing = Doing::Holding { from: now.mono };
+                activity.doing = Doing::Holding { from: now.mono, look: None };
                 self.effects.push(crate::core::Effect::ProbeNow(probe.clone()));
             }
         }
@@ -368,7 +371,8 @@ impl Brain {
         let up = detector.health() == Some(Health::Up) && detector.seen() >= from && !detector.in_doubt();
         // One bad answer is an interruption, also where it does not make the probe fall.
         let held_from = detector.since().max(from).max(detector.last_bad.unwrap_or_default());
-        let ends = if up && detector.seen() >= held_from + hold.get() {
+        let over_at = held_from + hold.get();
+        let ends = if up && detector.seen() >= over_at {
             let evidence =
                 format!("{probe} has been up for {}", crate::model::HumanDuration(detector.seen().since(held_from)));
             Some(done(evidence, false))
@@ -376,6 +380,13 @@ impl Brain {
             None
         };
         let why = detector.latest.as_ref().and_then(|latest| latest.cause.as_ref()).map(ToString::to_string);
+        if let Doing::Holding { look, .. } = &mut driver.steps[index].doing {
+            let due = up && now.mono >= over_at && look.is_some();
+            *look = (up && now.mono < over_at).then_some(over_at);
+            if due {
+                self.effects.push(crate::core::Effect::ProbeNow(probe.clone()));
+            }
+        }
         match ends {
             Some(end) => {
                 self.end_step(now, driver, index, end);
@@ -432,6 +443,7 @@ impl Brain {
             spec,
             before: ledger.before.clone(),
             timeout,
+            estimate: step.estimate.get(),
         };
         activity.doing = Doing::Calling { call, phase, until: now.mono + timeout };
         self.effects.push(crate::core::Effect::Call(Box::new(effect)));

@@ -123,7 +123,8 @@ impl Brain {
             return false;
         }
         let call = self.new_call();
-        let effect = StepCall { call, run, step: step.name, attempt, epoch, phase, spec, before, timeout };
+        let estimate = step.estimate.get();
+        let effect = StepCall { call, run, step: step.name, attempt, epoch, phase, spec, before, timeout, estimate };
         self.effects.push(super::Effect::Call(Box::new(effect)));
         let (call, tries, until) = (Some((call, phase)), undoing.tries + 1, now.mono + timeout + BACKSTOP);
         driver.undo.now = Some(Undoing { call, tries, until, ..undoing });

@@ -16,6 +16,9 @@ use crate::model::{Applied, CallId, CallOutcome, Observed, Phase, StepCall, Veri
 use crate::ports::{Action, ActionContext, Authority};
 use crate::state::crash;
 
+/// Between two looks at what is under way.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+
 /// A finished call.
 #[derive(Debug)]
 pub(super) struct Finished {
@@ -113,7 +116,7 @@ async fn carry_out(call: StepCall, clients: Arc<Clients>, authority: Arc<dyn Aut
         authority,
     };
     let outcome = match call.phase {
-        Phase::Verify => CallOutcome::Verified(verify(action.as_ref(), &context).await),
+        Phase::Verify => CallOutcome::Verified(verify(action.as_ref(), &context, call.estimate).await),
         phase => {
             let once = once(action.as_ref(), &context, &call);
             match tokio::time::timeout_at(deadline.into(), once).await {
@@ -139,10 +142,11 @@ async fn once(action: &dyn Action, context: &ActionContext, call: &StepCall) -> 
 }
 
 /// Looks again and again until it is seen, has failed, or the time is over.
-async fn verify(action: &dyn Action, context: &ActionContext) -> Verified {
+async fn verify(action: &dyn Action, context: &ActionContext, estimate: Duration) -> Verified {
     let mut last = "nothing was seen yet".to_owned();
+    let began = Instant::now();
     // The first looks come quickly: most changes are seen at once, and each wait is outage.
-    let mut wait = Duration::from_millis(10);
+    let mut wait = SHORTEST_PAUSE;
     loop {
         match tokio::time::timeout_at(context.deadline.into(), action.verify(context)).await {
             Ok(Verified::NotYet { evidence }) => last = evidence,
@@ -154,8 +158,19 @@ async fn verify(action: &dyn Action, context: &ActionContext) -> Verified {
             return Verified::NotYet { evidence: last };
         }
         tokio::time::sleep_until(wake.into()).await;
-        wait = (wait * 2).min(action.verify_interval());
+        wait = (wait * 2).min(pause(estimate, began.elapsed(), action.verify_interval()));
     }
+}
+
+/// How long to wait between two looks at a change that is under way: a fiftieth of what it takes, so
+/// that its end is seen at most 2 % late, and at most `longest`.
+///
+/// A change that takes minutes is looked at no more often than its API bears, since `longest` is
+/// shorter than a fiftieth of that. Where the estimate was too short, the waits grow with what has
+/// passed: nobody hammers an API for an hour since ten seconds were expected. The rate limit of each
+/// API holds besides.
+fn pause(estimate: Duration, elapsed: Duration, longest: Duration) -> Duration {
+    (estimate.max(elapsed) / 50).max(SHORTEST_PAUSE).min(longest)
 }
 
 fn not_built(phase: Phase, reason: String) -> CallOutcome {
@@ -172,5 +187,75 @@ fn phase_name(phase: Phase) -> &'static str {
         Phase::Apply => "apply",
         Phase::Verify => "verify",
         Phase::Compensate => "compensate",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use async_trait::async_trait;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::model::Epoch;
+    use crate::ports::Denied;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn an_end_is_seen_at_most_a_fiftieth_late_and_no_api_is_hammered() {
+        let ms = Duration::from_millis;
+        assert_eq!(pause(3 * SECOND, ms(100), SECOND), ms(60), "a fiftieth of what is expected");
+        assert_eq!(pause(ms(100), ms(100), SECOND), SHORTEST_PAUSE);
+        assert_eq!(pause(300 * SECOND, SECOND, SECOND), SECOND, "minutes are looked at as often as the API bears");
+        assert_eq!(pause(3 * SECOND, 20 * SECOND, SECOND), ms(400), "it takes longer than was expected");
+        assert_eq!(pause(3 * SECOND, 3600 * SECOND, SECOND), SECOND);
+        assert_eq!(pause(SECOND, SECOND, Duration::ZERO), Duration::ZERO, "an action that wants no wait gets none");
+    }
+
+    /// Is seen done at the fiftieth look.
+    struct Slow(AtomicU32);
+
+    #[async_trait]
+    impl Action for Slow {
+        async fn observe(&self, _: &ActionContext) -> Observed {
+            Observed::Unobservable
+        }
+        async fn apply(&self, _: &ActionContext, _: &Value) -> Result<Applied, Denied> {
+            Ok(Applied::Refused { reason: "it only looks".into(), again: false })
+        }
+        async fn verify(&self, _: &ActionContext) -> Verified {
+            match self.0.fetch_add(1, Ordering::Relaxed) {
+                49 => Verified::yes("the fiftieth look"),
+                _ => Verified::NotYet { evidence: "not yet".into() },
+            }
+        }
+        fn verify_interval(&self) -> Duration {
+            Duration::from_secs(3600)
+        }
+    }
+
+    struct Everything;
+
+    impl Authority for Everything {
+        fn permit(&self, _: Epoch) -> Result<(), Denied> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_soon_over_is_looked_at_more_often_than_its_action_asks_for() {
+        let context = ActionContext {
+            run: None,
+            step: "step".into(),
+            epoch: Epoch(1),
+            attempt: 1,
+            // Waits that doubled up to an hour would come to a dozen looks.
+            deadline: Instant::now() + 30 * SECOND,
+            authority: Arc::new(Everything),
+        };
+        let seen = verify(&Slow(AtomicU32::new(0)), &context, Duration::from_millis(500)).await;
+        assert!(matches!(seen, Verified::Yes { .. }), "{seen:?}");
     }
 }

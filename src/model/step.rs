@@ -47,6 +47,8 @@ pub struct StepCall {
     pub before: Value,
     /// For this phase.
     pub timeout: Duration,
+    /// How long the step is expected to take: what is soon over is looked at more often.
+    pub estimate: Duration,
 }
 
 /// What `observe` saw.

@@ -300,6 +300,29 @@ fn verify_probe_wants_an_uninterrupted_hold_seen_within_the_step() {
 }
 
 #[test]
+fn the_end_of_a_hold_is_looked_at_when_it_comes_and_not_an_interval_later() {
+    let desk = Desk::in_outage(verifying(10), 40);
+    let held = |desk: &Desk| {
+        let [route, verify] = [0, 1].map(|step| desk.run().steps[step].changed.expect("it has ended"));
+        verify.since(route).as_millis()
+    };
+    // The probe looks once a second, and the hold begins between two of its looks.
+    assert!((10_000..10_100).contains(&held(&desk)), "{} ms", held(&desk));
+    assert_eq!(desk.result(), Some(RunResult::Done));
+    let asked = desk.effects.iter().filter(|effect| **effect == Effect::ProbeNow("backup".into())).count();
+    assert_eq!(asked, 2, "at its beginning and at its end");
+}
+
+#[test]
+fn a_call_says_how_long_its_step_is_expected_to_take() {
+    let mut settings = verifying(0);
+    settings.plans[0].steps[0].estimate = HumanDuration::secs(7);
+    let desk = Desk::in_outage(settings, 30);
+    let told: Vec<Duration> = desk.calls.iter().map(|call| call.estimate).collect();
+    assert!(!told.is_empty() && told.iter().all(|estimate| *estimate == Duration::from_secs(7)), "{told:?}");
+}
+
+#[test]
 fn verify_probe_that_does_not_come_up_parks() {
     let mut desk = Desk::settled(verifying(10));
     desk.see("backup", bad());
