@@ -286,12 +286,8 @@ async fn the_cache_is_rebooted_flushed_and_bypassed() -> Result<()> {
     };
     let (ended, back) = tokio::join!(atlantic.stage.approve("redis-down"), comes_back);
     back?;
-    let without = [
-        ("ask", Skipped),
-        ("bypass.switch", Skipped),
-        ("bypass.back-again", Skipped),
-        ("review.document", Parked),
-    ];
+    let without =
+        [("ask", Skipped), ("bypass.switch", Skipped), ("bypass.back-again", Skipped), ("review.document", Parked)];
     all_done_but(&ended?, &without)?;
     assert_eq!(environment(&kube, "ENABLE_REDIS").await?, None);
     atlantic.task("review.document").await?;

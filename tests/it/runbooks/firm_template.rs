@@ -95,6 +95,8 @@ impl Firm {
         stage.file("/etc/failoverd/slack.url", &slack.url())?;
         stage.file("/etc/failoverd/status-page.authorization", "Bearer canary")?;
         std::fs::create_dir_all(stage.path("/var/lib/failoverd/restore"))?;
+        // So long the fence of a dead database is tried.
+        stage.replace("fence = \"best-effort\"\ntimeout = \"20s\"", "fence = \"best-effort\"\ntimeout = \"3s\"")?;
         stage.env(moto.env());
         stage.quick();
         let firm = Self {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use failoverd::control::client::Client;
-use failoverd::core::view::{RunView, StatusView, StepStateView};
+use failoverd::core::view::{RunView, StatusView, StepStateView, StepView};
 use failoverd::model::{Decision, Health, RunResult};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -311,11 +311,14 @@ impl Stage {
 }
 
 impl Ended {
-    /// Each step that was not simply done, and how it ended instead.
+    /// Each step that was not simply done, and how it ended instead. A task that the run left to people
+    /// counts as parked, also where the run had ended before the task's turn came.
     pub fn not_done(&self) -> BTreeMap<&str, StepStateView> {
         let other = |state| !matches!(state, StepStateView::Done | StepStateView::AlreadyDone);
+        let left =
+            |step: &StepView| if step.state == StepStateView::Pending { StepStateView::Parked } else { step.state };
         let steps = self.run.steps.iter().filter(|step| other(step.state));
-        steps.map(|step| (step.name.as_str(), step.state)).collect()
+        steps.map(|step| (step.name.as_str(), left(step))).collect()
     }
 
     /// What was seen of a step.
