@@ -69,7 +69,8 @@ fn each(at: &Path, steps: &mut Map<String, Value>, written: Vec<String>, report:
                 let children = items_of(&at, steps, &name, &table, items, report);
                 order.extend(children.iter().cloned());
                 let minimum = minimum(&at, &table, children.len(), report);
-                steps.insert(name.clone(), gather(&table, &children, minimum));
+                let gather = gather(&table, &waited_for(&table, steps, &children), minimum);
+                steps.insert(name.clone(), gather);
             }
             Some(_) => {
                 let message = "this is no list of items, or an empty one";
@@ -158,11 +159,23 @@ fn minimum(at: &Path, table: &Map<String, Value>, all: usize, report: &mut Repor
     }
 }
 
+/// Those of the children that the step itself waits for. A step of the recovery cannot wait for one that
+/// comes after the recovery; and the run waits for no task after it, nor may it by way of the step.
+fn waited_for(table: &Map<String, Value>, steps: &Map<String, Value>, children: &[String]) -> Vec<String> {
+    let after_recovery = |table: &Map<String, Value>| table.get("post_recovery") == Some(&Value::Bool(true));
+    let let_go =
+        |child: &Map<String, Value>| after_recovery(child) && (child.contains_key("task") || !after_recovery(table));
+    let child = |name: &String| steps.get(name).and_then(Value::as_object);
+    children.iter().filter(|name| !child(name).is_some_and(let_go)).cloned().collect()
+}
+
 /// The step that waits for the others.
 fn gather(table: &Map<String, Value>, children: &[String], minimum: usize) -> Value {
     let kept = ["on_error", "post_recovery"].into_iter();
     let mut own: Map<String, Value> = kept.filter_map(|key| Some((key.to_owned(), table.get(key)?.clone()))).collect();
-    own.insert("after".into(), json!(children));
+    // Where it waits for none of them, it still comes after what they come after.
+    let before = table.get("after").filter(|_| children.is_empty()).cloned();
+    own.insert("after".into(), before.unwrap_or_else(|| json!(children)));
     own.insert("gather".into(), json!({ "of": children, "minimum": minimum }));
     Value::Object(own)
 }
@@ -212,7 +225,8 @@ fn child_plan(
         steps.insert(own.clone(), inner.step(child[step].as_object().cloned().unwrap_or_default()));
         children.push(own);
     }
-    steps.insert(name.to_owned(), gather(&table, &children, 0));
+    let gather = gather(&table, &waited_for(&table, steps, &children), 0);
+    steps.insert(name.to_owned(), gather);
     children
 }
 

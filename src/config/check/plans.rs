@@ -71,6 +71,7 @@ fn plan(mut maker: Maker<'_, '_>, report: &mut Report<'_>, at: &Path, order: &[S
     }
     point_of_no_return(report, at, table, &known, &mut plan);
     one_promotion_per_service(report, &steps_at, &plan);
+    nothing_waits_for_what_comes_after_all(report, &steps_at, &plan);
     routes_after_promotions(report, &steps_at, &plan);
     fences_before_promotions(report, &steps_at, &plan, table);
     approvals_before(report, &steps_at, &plan, &maker.destroys);
@@ -96,6 +97,22 @@ fn after(report: &mut Report<'_>, at: &Path, table: &StepTable, known: &BTreeSet
     for (place, name) in table.after.iter().enumerate() {
         if !known.contains(name) {
             dangling(report, &at.index(place), "step", name, known);
+        }
+    }
+}
+
+/// What comes after the recovery waits for every step of it: one that waited for it in its turn would
+/// never begin, and the run never end.
+fn nothing_waits_for_what_comes_after_all(report: &mut Report<'_>, steps_at: &Path, plan: &Plan) {
+    for step in plan.steps.iter().filter(|step| !step.terms.post_recovery) {
+        let late = |name: &&StepName| plan.step(name).is_some_and(|before| before.terms.post_recovery);
+        if let Some(before) = step.after.iter().find(late) {
+            report.error(
+                "never_begins",
+                &steps_at.key(step.name.as_str()).key("after"),
+                format!("`{}` waits for `{before}`, which comes after the recovery, and so after `{0}`", step.name),
+                format!("take it out of `after`, or write `post_recovery = true` here as well, or not in `{before}`"),
+            );
         }
     }
 }

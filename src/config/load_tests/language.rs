@@ -124,6 +124,48 @@ run_plan = { plan = "tell", with = { what = "it is over" } }
     );
 }
 
+/// Else the run would wait for the tasks that it leaves to people: for days, or for ever.
+#[test]
+fn what_stands_for_several_does_not_wait_for_the_tasks_after_the_recovery() {
+    let text = r#"
+[plans.review.steps.count]
+post_recovery = true
+wait = "1s"
+[plans.review.steps.meeting]
+post_recovery = true
+task = { message = "hold it" }
+[plans.mend.steps.mend]
+wait = "1s"
+[plans.mend.steps.officer]
+post_recovery = true
+task = { message = "tell the officer" }
+[plans.p.steps.then]
+run_plan = { plan = "mend" }
+[plans.p.steps.only]
+after = ["then"]
+run_plan = { plan = "review" }
+[plans.p.steps.later]
+after = ["then"]
+post_recovery = true
+run_plan = { plan = "review" }
+[plans.p.steps.each]
+after = ["then"]
+post_recovery = true
+for_each = ["a", "b"]
+task = { message = "once for each" }
+"#;
+    let plan = plan_of(text);
+    let after = |name: &str| -> Vec<String> { step(&plan, name).after.iter().map(ToString::to_string).collect() };
+    assert_eq!(after("then"), ["then.mend"], "the recovery waits for nothing that comes after it");
+    assert_eq!(after("only"), ["then"], "where there is nothing else to wait for");
+    assert_eq!(after("later"), ["later.count"], "but for what is no task");
+    assert_eq!(after("each"), ["then"]);
+    assert_eq!(after("each.a"), ["then"]);
+    let wrong = format!("{text}[plans.p.steps.last]\nafter = [\"then.officer\", \"only\"]\nwait = \"1s\"\n");
+    let said = errors(&wrong);
+    assert!(said.len() == 1 && said[0].contains("`last` waits for `then.officer`"), "{said:#?}");
+}
+
 #[test]
 fn a_value_that_nobody_hands_on_is_told_with_its_place() {
     let text = r#"

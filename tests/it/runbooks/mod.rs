@@ -1,5 +1,7 @@
 //! Each example of a runbook, carried out: its own text, with real counterparts in the place of the
 //! outside world.
 
+mod atlantic;
 mod corporate_intel;
+mod firm_template;
 pub mod stage;
