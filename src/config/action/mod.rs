@@ -128,7 +128,7 @@ pub trait Parameters {
 }
 
 /// A value that an action hands to later steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Output {
     /// Its name: `endpoint`.
     pub name: &'static str,
@@ -137,6 +137,13 @@ pub struct Output {
     /// A value of its form, which stands for it in `check`.
     pub sample: &'static str,
 }
+
+/// What parameters without `OUTPUTS` of their own hand on; where they have them, those go before these.
+trait HandsOnNothing {
+    const OUTPUTS: &'static [Output] = &[];
+}
+
+impl<T: Parameters> HandsOnNothing for T {}
 
 /// Declares the families, their actions, and what follows from the list.
 macro_rules! families {
@@ -164,6 +171,14 @@ macro_rules! families {
 
         /// The kinds of all actions, by family, each with what it does in one line.
         pub const KINDS: &[(&str, &str)] = &[$($( ($kind, concat!($($does),+)), )+)+];
+
+        /// What the actions of a kind can hand on; with some parameters they do not.
+        pub fn outputs_of(kind: &str) -> &'static [Output] {
+            match kind {
+                $($( $kind => <$parameters>::OUTPUTS, )+)+
+                _ => &[],
+            }
+        }
 
         /// The families, as keys of a step.
         pub const FAMILIES: &[&str] = &[$( stringify!($field), )+];
