@@ -281,12 +281,13 @@ impl Brain {
         }
     }
 
-    /// Does a `verify.probe` look at it now?
+    /// Does a step wait for what it says: a `verify.probe`, or a `when`?
     fn is_hurried(&self, driver: &Driver, probe: &ProbeName) -> bool {
         let Some(run) = self.ledger.runs.get(&driver.run) else { return false };
-        driver.steps.iter().zip(&run.plan.steps).any(|(activity, step)| {
-            matches!(activity.doing, Doing::Holding { .. })
-                && matches!(&step.work, Work::VerifyProbe { probe: held, .. } if held == probe)
+        driver.steps.iter().zip(&run.plan.steps).any(|(activity, step)| match (&activity.doing, &step.work) {
+            (Doing::Unclear { .. }, _) => step.terms.probes().contains(probe),
+            (Doing::Holding { .. }, Work::VerifyProbe { probe: held, .. }) => held == probe,
+            _ => false,
         })
     }
 

@@ -67,7 +67,11 @@ impl Brain {
             let waited = |doing: &Doing| {
                 matches!(
                     doing,
-                    Doing::Ready { .. } | Doing::Backoff { .. } | Doing::Asking { .. } | Doing::Holding { .. }
+                    Doing::Unclear { .. }
+                        | Doing::Ready { .. }
+                        | Doing::Backoff { .. }
+                        | Doing::Asking { .. }
+                        | Doing::Holding { .. }
                 )
             };
             for activity in driver.steps.iter_mut().filter(|activity| waited(&activity.doing)) {

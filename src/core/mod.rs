@@ -19,6 +19,7 @@ mod recall;
 mod run;
 pub mod run_ledger;
 mod run_outcome;
+mod run_turn;
 mod run_undo;
 mod scenario;
 mod tasks;

@@ -3,6 +3,7 @@
 
 use failoverd::core::Command;
 use failoverd::core::run_ledger::StepState;
+use failoverd::core::view::StepStateView;
 use failoverd::model::*;
 use serde_json::json;
 
@@ -168,10 +169,11 @@ fn a_step_can_depend_on_how_another_ended_and_on_verdicts() {
     assert_eq!((ill.result(), ill.changes().as_str()), (Some(RunResult::Done), "fallback"));
 }
 
-#[test]
-fn what_cannot_be_told_parks_and_leaves_nothing_out() {
+/// A run of one step, 20 s long, that hangs on a probe of which nothing is known yet.
+fn unsure() -> Desk {
     let mut unsure = step("unsure", &[], EffectKind::Call);
     unsure.terms.when.push(StepGuard::Holds(is("never-seen", Health::Down)));
+    unsure.timeout = HumanDuration::secs(20);
     let mut desk = Desk::settled(with(|s| {
         s.probes.push(probe("never-seen"));
         s.plans.push(Plan {
@@ -185,9 +187,56 @@ fn what_cannot_be_told_parks_and_leaves_nothing_out() {
     desk.see("never-seen", blind());
     desk.run_for(30);
     execute(&mut desk, &[], RunKind::Ungraceful).unwrap();
-    desk.run_for(2);
+    desk
+}
+
+#[test]
+fn what_cannot_be_told_is_waited_for_and_then_parks() {
+    let mut desk = unsure();
+    desk.run_for(18);
+    assert!(!desk.is_parked("unsure"), "a verdict may still come");
+    let view = desk.brain.runs(desk.now).remove(0).steps.remove(0);
+    assert_eq!(
+        (view.state, view.detail.as_str()),
+        (StepStateView::Waiting, "it cannot be told whether never-seen is down")
+    );
+    desk.run_for(4);
     let StepState::Parked { reason } = desk.state("unsure") else { panic!("{:?}", desk.state("unsure")) };
     assert!(reason.contains("it cannot be told whether never-seen is down"), "{reason}");
+    assert!(desk.changes().is_empty(), "it leaves nothing out and does nothing");
+    // Tried again, it waits again.
+    desk.command(Command::StepRetry { run: None, step: "unsure".into() }).unwrap();
+    desk.run_for(10);
+    assert!(!desk.is_parked("unsure"));
+    desk.see("never-seen", bad());
+    desk.run_for(10);
+    assert_eq!((desk.result(), desk.changes().as_str()), (Some(RunResult::Done), "unsure"));
+}
+
+#[test]
+fn a_verdict_that_comes_late_decides() {
+    for (seen, changes) in [(bad(), "unsure"), (up(), "")] {
+        let mut desk = unsure();
+        // Its time begins when its turn has come: what it does may take as long as it says.
+        desk.run_for(15);
+        desk.see("never-seen", seen);
+        desk.run_for(10);
+        assert_eq!((desk.result(), desk.changes().as_str()), (Some(RunResult::Done), changes));
+    }
+}
+
+/// Nothing times out in a pause.
+#[test]
+fn a_pause_gives_the_time_back_to_who_waits_for_a_verdict() {
+    let mut desk = unsure();
+    desk.run_for(10);
+    desk.command(Command::Pause).unwrap();
+    desk.run_for(60);
+    desk.command(Command::Resume).unwrap();
+    desk.run_for(15);
+    assert!(!desk.is_parked("unsure"));
+    desk.run_for(10);
+    assert!(desk.is_parked("unsure"));
 }
 
 #[test]
