@@ -37,6 +37,8 @@ pub struct Brain {
     /// When each open task is told next.
     pub(super) reminders: super::tasks::Reminders,
     pub(super) effects: Vec<Effect>,
+    /// For what a person gives to a plan.
+    pub(super) action_check: super::ActionCheck,
     /// Somebody waits for each observation: an incident is open or a run is active.
     attentive: bool,
     next_call: u64,
@@ -67,6 +69,7 @@ impl Brain {
             ending: false,
             reminders: super::tasks::Reminders::new(),
             effects: Vec::new(),
+            action_check: super::ActionCheck::default(),
             attentive: true,
             next_call: 0,
             wake: Some(now.mono),
@@ -75,6 +78,11 @@ impl Brain {
         brain.find_orphans();
         brain.recall(now);
         Ok(brain)
+    }
+
+    /// What a person gives to a plan is looked at with this before a run begins.
+    pub fn set_action_check(&mut self, check: super::ActionCheck) {
+        self.action_check = check;
     }
 
     /// The first effects of a life: says that it began, and takes up the run that a crash left.

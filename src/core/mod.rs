@@ -9,6 +9,7 @@ mod commands;
 mod detect;
 pub mod event;
 mod gate;
+pub mod given;
 pub mod incident;
 pub mod ledger;
 mod marks;
@@ -29,3 +30,4 @@ mod views;
 
 pub use brain::Brain;
 pub use event::{Answer, Command, Effect, Event, Refusal};
+pub use given::ActionCheck;

@@ -1,9 +1,9 @@
 //! The plan language: parameters, values handed on, conditions of steps, groups, tasks, and what comes
 //! after the recovery.
 
-use failoverd::core::Command;
 use failoverd::core::run_ledger::StepState;
 use failoverd::core::view::StepStateView;
+use failoverd::core::{ActionCheck, Command};
 use failoverd::model::*;
 use serde_json::json;
 
@@ -167,6 +167,33 @@ fn a_step_can_depend_on_how_another_ended_and_on_verdicts() {
     execute(&mut ill, &[], RunKind::Ungraceful).unwrap();
     ill.run_for(5);
     assert_eq!((ill.result(), ill.changes().as_str()), (Some(RunResult::Done), "fallback"));
+}
+
+/// What a step would stumble over is said before the run.
+#[test]
+fn what_makes_no_sense_in_a_step_is_refused_before_the_run() {
+    let deployment = || vec![parameter("deployment", ParameterKind::Text, None)];
+    let params = json!({ "where": { "deployment": { "join": ["shop/", { "param": "deployment" }] } } });
+    let later =
+        json!({ "where": { "deployment": { "param": "deployment" }, "host": { "step": "scale", "output": "host" } } });
+    let mut left_out = calls("left-out", &[], json!({ "where": { "deployment": { "param": "deployment" } } }));
+    let open = json!({ "param": "deployment" });
+    left_out.terms.when.push(StepGuard::Parameter { value: open, name: "deployment".into(), is: vec!["api".into()] });
+    let steps = vec![calls("scale", &[], params), calls("later", &["scale"], later), left_out];
+    let mut desk = Desk::settled(by_hand(steps, deployment()));
+    desk.brain.set_action_check(ActionCheck::new(|spec| {
+        let deployment = spec.params["where"]["deployment"].as_str().unwrap_or_default();
+        let wrong = WrongValue { pointer: "/where/deployment".into(), why: format!("{deployment} is no Deployment") };
+        if deployment.contains('_') { vec![wrong] } else { vec![] }
+    }));
+    let refused = execute(&mut desk, &[("deployment", "Bad_Name")], RunKind::Ungraceful).unwrap_err();
+    assert_eq!(refused.code, "bad_parameters");
+    assert_eq!(
+        refused.message, "step scale, parameter `deployment` = `Bad_Name`: shop/Bad_Name is no Deployment",
+        "of the others one waits for a value, and one is left out"
+    );
+    assert!(desk.runs().is_empty());
+    execute(&mut desk, &[("deployment", "api")], RunKind::Ungraceful).unwrap();
 }
 
 /// A run of one step, 20 s long, that hangs on a probe of which nothing is known yet.

@@ -34,11 +34,13 @@ pub mod velero;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::layers::Layers;
 use super::path::Path;
+use super::redact::redact;
 use super::report::Report;
 use super::secret::SecretText;
 use super::shape::Step;
-use crate::model::{ActionKind, ActionSpec, EffectKind, HumanDuration, Repeat};
+use crate::model::{ActionKind, ActionSpec, EffectKind, HumanDuration, Repeat, WrongValue};
 
 pub use self::redis::{FlushScope, RedisFlush, RedisFollow, RedisPromote};
 pub use arc::{ArcEndpoint, ArcRoutingControl, ArcState, control_name};
@@ -414,6 +416,18 @@ impl ActionConfig {
         } else {
             Err(format!("the step says {}, and its parameters are those of {}", spec.kind, action.kind()))
         }
+    }
+
+    /// What [`Self::check`] would call an error if it stood in the file. Looks at no file that it names.
+    pub fn errors(&self) -> Vec<WrongValue> {
+        let layers = Layers::default();
+        let mut report = Report::new(&layers, false);
+        self.check(&Path::default(), &mut report);
+        let told = |(at, what, fix): (&Path, &str, &str)| {
+            let fix = if fix.is_empty() { String::new() } else { format!("; {fix}") };
+            WrongValue { pointer: at.pointer(), why: redact(&format!("{what}{fix}"), &[]) }
+        };
+        report.errors().map(told).collect()
     }
 
     /// Tells what is wrong with its parameters; `step` is the path of its step.

@@ -201,6 +201,13 @@ fn a_health_switch_is_served_before_a_step_sets_it() {
         (format!("{listen}{east}{}", step.replace("east", "eats")), vec!["6:30 unknown_name"]),
         (format!("{listen}{east}{}", step.replace("east", "a b")), vec!["6:30 bad_name", "6:30 unknown_name"]),
         (format!("{listen}{east}{}", step.replace("on =", "directory = \"/x\", on =")), vec!["6:51 not_served"]),
+        (
+            format!(
+                "{listen}{east}[plans.p.parameters.which]\n{}",
+                step.replace("\"east\", on", "{ param = \"which\" }, on")
+            ),
+            vec!["7:1 bad_name"],
+        ),
         (format!("{listen}directory = \"x\"\n{east}"), vec!["3:13 not_absolute"]),
         (format!("[health_switch]\nlisten = \"9465\"\n{east}"), vec!["2:10 bad_address"]),
         (format!("[health_switch]\nlisten = \"127.0.0.1:9464\"\n{east}"), vec!["2:10 twice"]),
