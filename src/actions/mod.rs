@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use crate::clients::{Clients, Failure};
 use crate::config::ActionConfig;
 use crate::config::action::{HttpAction, Route53Action, SnsAction, VeleroAction};
-use crate::model::{ActionKind, ActionSpec, Applied, Observed, Outputs, Verified};
+use crate::model::{ActionKind, ActionSpec, Applied, Observed, Outputs, Verified, WrongValue};
 use crate::ports::{Action, ActionContext};
 
 /// Why an action cannot be built. `check` finds it before a run does.
@@ -49,6 +49,20 @@ pub enum BuildError {
         /// Why.
         reason: String,
     },
+}
+
+/// What is wrong with an action whose values are all known, as `check` says it. Reads nothing and calls
+/// nothing.
+pub fn wrong(spec: &ActionSpec, clients: &Arc<Clients>) -> Vec<WrongValue> {
+    let whole = |why: String| vec![WrongValue { pointer: String::new(), why }];
+    let errors = match ActionConfig::from_spec(spec) {
+        Ok(action) => action.errors(),
+        Err(why) => return whole(why),
+    };
+    match build(spec, clients) {
+        Err(why) if errors.is_empty() => whole(why.to_string()),
+        _ => errors,
+    }
 }
 
 /// Builds the action that a step names. Reads nothing and calls nothing.

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::config::action::{ActionConfig, outputs_of};
 use crate::config::shape::Limits;
 use crate::model::{EffectKind, Repeat};
 
@@ -120,8 +121,11 @@ fn every_kind_can_be_built() {
             json!({ "endpoints": [{ "region": "us-west-2", "url": "https://a.example/v1" }], "states": { "arn:…": "On" } }),
         ),
     ] {
-        let built = build(&spec(kind, params), &clients);
+        let spec = spec(kind, params);
+        let built = build(&spec, &clients);
         assert!(built.is_ok(), "{kind}: {:?}", built.err());
+        let handed_on = ActionConfig::from_spec(&spec).expect("its parameters").parameters().outputs();
+        assert!(handed_on.iter().all(|output| outputs_of(kind).contains(output)), "{kind}: its page leaves one out");
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::exit::{Failure, print, print_json};
 use super::show::unknown;
-use crate::config::action::{ActionConfig, KINDS};
+use crate::config::action::{ActionConfig, KINDS, Output, outputs_of};
 
 /// What one action takes and does.
 #[derive(Debug, Serialize)]
@@ -19,8 +19,12 @@ struct Page {
     about: String,
     /// All that there is to say.
     text: String,
+    /// What it needs to be permitted; `None` where that depends on what it is told to do.
+    needs: Option<String>,
     /// What it takes.
     parameters: Vec<Field>,
+    /// What later steps can use.
+    outputs: &'static [Output],
 }
 
 /// One parameter.
@@ -63,6 +67,40 @@ pub fn actions(json: bool, name: Option<&str>) -> Result<(), Failure> {
     }
 }
 
+/// `failoverd actions --permissions`.
+///
+/// # Errors
+/// [`Failure`], where it cannot be printed.
+pub fn permissions(json: bool) -> Result<(), Failure> {
+    let schema = schemars::schema_for!(ActionConfig).to_value();
+    let pages: Vec<Page> = KINDS.iter().map(|(kind, about)| page(&schema, kind, about)).collect();
+    if json {
+        let of = pages.iter().map(|page| (page.name.to_owned(), page.needs.clone().into()));
+        return print_json(&of.collect::<serde_json::Map<String, Value>>());
+    }
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(["action", "needs"]);
+    for page in &pages {
+        table.add_row([page.name, page.needs.as_deref().unwrap_or("see its page")]);
+    }
+    print(&format!("{table}\n"))
+}
+
+/// The sentence of a page that says what has to be permitted.
+fn needs(text: &str) -> Option<String> {
+    let rest = &text[text.find("Needs ")? + "Needs ".len()..];
+    let mut end = rest.len();
+    for (at, _) in rest.match_indices('.') {
+        // Not the one in `deployments.apps`.
+        if rest[at + 1..].chars().next().is_none_or(char::is_whitespace) {
+            end = at;
+            break;
+        }
+    }
+    Some(rest[..end].to_owned())
+}
+
 fn list() -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
@@ -86,7 +124,8 @@ fn page(schema: &Value, kind: &'static str, about: &str) -> Page {
     let mut parameters_shown: Vec<Field> = fields.map(field).collect();
     parameters_shown.sort_by_key(|field| !field.required);
     let text = prose(parameters["description"].as_str().unwrap_or_default());
-    Page { name: kind, about: about.trim().to_owned(), text, parameters: parameters_shown }
+    let (needs, outputs) = (needs(&text), outputs_of(kind));
+    Page { name: kind, about: about.trim().to_owned(), text, needs, parameters: parameters_shown, outputs }
 }
 
 /// The schema of an action's parameters: family, then verb.
@@ -173,6 +212,7 @@ fn shown(page: &Page) -> String {
         table.add_row([field.name.as_str(), &field.kind, must, &field.about]);
     }
     let mut text = format!("{}\n  {}\n\n{}\n\n{table}\n", page.name, page.about, page.text);
+    text.push_str(&handed_on(page));
     let _ = writeln!(
         text,
         "\nAny value may be given later: {{ param = \"NAME\" }} is a parameter of the plan, {{ step = \"NAME\", output = \"NAME\" }} \
@@ -181,9 +221,70 @@ fn shown(page: &Page) -> String {
     text
 }
 
+/// What later steps can use.
+fn handed_on(page: &Page) -> String {
+    let named = page.parameters.iter().any(|field| field.name == "outputs");
+    if page.outputs.is_empty() {
+        return if named { "\nIt hands on what `outputs` names.\n".to_owned() } else { String::new() };
+    }
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(["output", "meaning", "for example"]);
+    for output in page.outputs {
+        table.add_row([output.name, output.meaning, output.sample]);
+    }
+    let first = page.outputs[0].name;
+    format!("\nIt hands on, for later steps ({{ step = \"NAME\", output = \"{first}\" }}):\n{table}\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn page_of(kind: &'static str) -> Page {
+        page(&schemars::schema_for!(ActionConfig).to_value(), kind, "")
+    }
+
+    #[test]
+    fn a_page_tells_what_later_steps_can_use() {
+        insta::assert_snapshot!(handed_on(&page_of("rds.restore_snapshot")));
+        assert!(shown(&page_of("rds.restore_snapshot")).contains("the snapshot that it was restored from"));
+        let json = serde_json::to_value(page_of("eks.wait_cluster")).expect("it is plain data");
+        assert_eq!(json["outputs"][0]["name"], "endpoint");
+        assert_eq!(json["outputs"][0]["sample"], "https://endpoint.sample.example");
+        assert_eq!(handed_on(&page_of("http.request")), "\nIt hands on what `outputs` names.\n");
+        assert_eq!(handed_on(&page_of("kubernetes.scale")), "");
+        let with = KINDS.iter().filter(|(kind, _)| !outputs_of(kind).is_empty()).count();
+        assert_eq!(with, 15, "an action that hands something on has `OUTPUTS`");
+    }
+
+    /// What a policy is written from has to be whole.
+    #[test]
+    fn every_action_of_aws_and_kubernetes_says_what_it_needs() {
+        const THEIRS: [&str; 13] = [
+            "rds.",
+            "route53.",
+            "sns.",
+            "kubernetes.",
+            "velero.",
+            "secretsmanager.",
+            "iam.",
+            "elasticache.",
+            "autoscaling.",
+            "ecs.",
+            "eks.",
+            "s3.",
+            "arc.",
+        ];
+        let theirs = KINDS.iter().filter(|(kind, _)| THEIRS.iter().any(|family| kind.starts_with(family)));
+        for (kind, _) in theirs {
+            let needs = page_of(kind).needs.unwrap_or_default();
+            assert!(needs.contains('`'), "{kind}: {needs:?}");
+        }
+        let undo = "`get` and `patch` on `deployments.apps`, and `list` on `replicasets.apps`";
+        assert_eq!(page_of("kubernetes.rollout_undo").needs.as_deref(), Some(undo));
+        assert_eq!(page_of("eks.wait_cluster").needs.as_deref(), Some("`eks:DescribeCluster`"));
+    }
 
     #[test]
     fn every_action_has_a_page_with_all_its_parameters() {

@@ -70,7 +70,11 @@ pub enum Verb {
     /// What a step can do: every action, or all about one
     Actions {
         /// The action
+        #[arg(conflicts_with = "permissions")]
         name: Option<String>,
+        /// What each action needs to be permitted, as a table
+        #[arg(long)]
+        permissions: bool,
     },
     /// Look at a plan without doing it: what each step would find now
     Plan {

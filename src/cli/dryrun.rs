@@ -16,7 +16,8 @@ use super::render::plan::{DryRun, DryStep, Look, render_plan};
 use super::show::unknown;
 use crate::actions;
 use crate::clients::Clients;
-use crate::config::Loaded;
+use crate::core::ActionCheck;
+use crate::core::given::given;
 use crate::core::plan::{critical_path, topological};
 use crate::model::{Epoch, Given, Observed, Plan, Reference, Settings, Step, StepGuard, StepName, Work};
 use crate::ports::{ActionContext, Authority, Denied};
@@ -45,8 +46,9 @@ pub async fn plan(
 ) -> Result<(), Failure> {
     let loaded = load_or_tell(global, &load_options(global, true))?;
     let plan = choose(&loaded.settings, name)?;
-    let plan = &with_values(plan, set)?;
-    let mut looks = look_at_all(&loaded, plan, within, global.json).await;
+    let clients = Arc::new(Clients::new(&loaded.file.limits));
+    let plan = &with_values(plan, set, &clients)?;
+    let mut looks = look_at_all(&clients, plan, within, global.json).await;
     excuse_what_is_made_before(plan, &mut looks);
     let dry = assemble(&loaded.settings, plan, looks);
     if global.json {
@@ -77,22 +79,22 @@ fn choose<'a>(settings: &'a Settings, name: Option<&str>) -> Result<&'a Plan, Fa
 
 /// The plan with what is given. Without a value that it needs it is shown all the same, and what needs
 /// that value is not looked at; but a value that is given is not ignored.
-fn with_values(plan: &Plan, set: &[(String, String)]) -> Result<Plan, Failure> {
+fn with_values(plan: &Plan, set: &[(String, String)], clients: &Arc<Clients>) -> Result<Plan, Failure> {
     let typed: Given = set.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
-    let given = plan.read(&typed).and_then(|given| plan.with(&given));
-    match given {
+    let clients = Arc::clone(clients);
+    let check = ActionCheck::new(move |spec| actions::wrong(spec, &clients));
+    match given(plan, &typed, &check) {
         Ok(plan) => Ok(plan),
         Err(_) if set.is_empty() => Ok(plan.clone()),
         Err(why) => Err(Failure::usage(why)),
     }
 }
 
-async fn look_at_all(loaded: &Loaded, plan: &Plan, within: Duration, quiet: bool) -> BTreeMap<StepName, Look> {
-    let clients = Arc::new(Clients::new(&loaded.file.limits));
+async fn look_at_all(clients: &Arc<Clients>, plan: &Plan, within: Duration, quiet: bool) -> BTreeMap<StepName, Look> {
     let spinner = spinner(plan.steps.len(), quiet);
     let deadline = Instant::now() + within;
     let mut looking = futures::stream::iter(&plan.steps)
-        .map(|step| async { (step.name.clone(), look(step, &clients, deadline).await) })
+        .map(|step| async { (step.name.clone(), look(step, clients, deadline).await) })
         .buffer_unordered(AT_ONCE);
     let mut looks = BTreeMap::new();
     while let Some((step, look)) = looking.next().await {
@@ -243,7 +245,7 @@ fn assemble(settings: &Settings, plan: &Plan, mut looks: BTreeMap<StepName, Look
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{LoadOptions, load};
+    use crate::config::{LoadOptions, Loaded, load};
 
     fn example() -> Loaded {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples/minimal.toml");

@@ -42,6 +42,15 @@ impl Path {
         self.0.split_last().map(|(last, parent)| (Self(parent.to_vec()), last))
     }
 
+    /// As a JSON pointer.
+    pub fn pointer(&self) -> String {
+        let part = |segment: &Segment| match segment {
+            Segment::Key(key) => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+            Segment::Index(index) => format!("/{index}"),
+        };
+        self.0.iter().map(part).collect()
+    }
+
     /// Is it `above` itself, or below it?
     pub fn starts_with(&self, above: &Self) -> bool {
         self.0.starts_with(&above.0)

@@ -149,6 +149,12 @@ impl<'a> Report<'a> {
         self.drafts.iter().any(|draft| draft.level == Level::Error && draft.path.starts_with(path))
     }
 
+    /// The errors so far: where, what is wrong, and what to do.
+    pub fn errors(&self) -> impl Iterator<Item = (&Path, &str, &str)> {
+        let errors = self.drafts.iter().filter(|draft| draft.level == Level::Error);
+        errors.map(|draft| (&draft.path, draft.message.as_str(), draft.fix.as_str()))
+    }
+
     /// Every fault with its place, in order.
     pub fn finish(self) -> Faults {
         let located: Vec<(Draft, Location)> = self

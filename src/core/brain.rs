@@ -37,6 +37,8 @@ pub struct Brain {
     /// When each open task is told next.
     pub(super) reminders: super::tasks::Reminders,
     pub(super) effects: Vec<Effect>,
+    /// For what a person gives to a plan.
+    pub(super) action_check: super::ActionCheck,
     /// Somebody waits for each observation: an incident is open or a run is active.
     attentive: bool,
     next_call: u64,
@@ -67,6 +69,7 @@ impl Brain {
             ending: false,
             reminders: super::tasks::Reminders::new(),
             effects: Vec::new(),
+            action_check: super::ActionCheck::default(),
             attentive: true,
             next_call: 0,
             wake: Some(now.mono),
@@ -75,6 +78,11 @@ impl Brain {
         brain.find_orphans();
         brain.recall(now);
         Ok(brain)
+    }
+
+    /// What a person gives to a plan is looked at with this before a run begins.
+    pub fn set_action_check(&mut self, check: super::ActionCheck) {
+        self.action_check = check;
     }
 
     /// The first effects of a life: says that it began, and takes up the run that a crash left.
@@ -281,12 +289,13 @@ impl Brain {
         }
     }
 
-    /// Does a `verify.probe` look at it now?
+    /// Does a step wait for what it says: a `verify.probe`, or a `when`?
     fn is_hurried(&self, driver: &Driver, probe: &ProbeName) -> bool {
         let Some(run) = self.ledger.runs.get(&driver.run) else { return false };
-        driver.steps.iter().zip(&run.plan.steps).any(|(activity, step)| {
-            matches!(activity.doing, Doing::Holding { .. })
-                && matches!(&step.work, Work::VerifyProbe { probe: held, .. } if held == probe)
+        driver.steps.iter().zip(&run.plan.steps).any(|(activity, step)| match (&activity.doing, &step.work) {
+            (Doing::Unclear { .. }, _) => step.terms.probes().contains(probe),
+            (Doing::Holding { .. }, Work::VerifyProbe { probe: held, .. }) => held == probe,
+            _ => false,
         })
     }
 

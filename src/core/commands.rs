@@ -2,6 +2,7 @@
 
 use super::brain::Brain;
 use super::event::{Answer, Command, Refusal};
+use super::given::given;
 use super::incident::Incident;
 use super::run::{Doing, done, find};
 use super::run_ledger::StepState;
@@ -67,7 +68,11 @@ impl Brain {
             let waited = |doing: &Doing| {
                 matches!(
                     doing,
-                    Doing::Ready { .. } | Doing::Backoff { .. } | Doing::Asking { .. } | Doing::Holding { .. }
+                    Doing::Unclear { .. }
+                        | Doing::Ready { .. }
+                        | Doing::Backoff { .. }
+                        | Doing::Asking { .. }
+                        | Doing::Holding { .. }
                 )
             };
             for activity in driver.steps.iter_mut().filter(|activity| waited(&activity.doing)) {
@@ -194,8 +199,7 @@ impl Brain {
             let known: Vec<&str> = self.settings.plans.iter().map(|plan| plan.name.as_str()).collect();
             return Err(refuse("not_found", format!("there is no plan {name}; there are: {}", known.join(", "))));
         };
-        let parameters = plan.read(parameters).map_err(|why| refuse("bad_parameters", why))?;
-        let plan = plan.with(&parameters).map_err(|why| refuse("bad_parameters", why))?;
+        let plan = given(plan, parameters, &self.action_check).map_err(|why| refuse("bad_parameters", why))?;
         let of_plan = self.settings.scenarios.iter().filter(|scenario| scenario.plan.as_ref() == Some(name));
         // The one that has an incident now, else the first that names it.
         let scenario = of_plan

@@ -212,6 +212,7 @@ fn doing(doing: &Doing, state: &StepState) -> (StepStateView, String) {
     };
     match doing {
         Doing::Idle => (StepStateView::Pending, last),
+        Doing::Unclear { why } => (StepStateView::Waiting, why.clone()),
         Doing::Calling { phase: Phase::Observe, .. } => (StepStateView::Observing, last),
         Doing::Calling { phase: Phase::Apply | Phase::Compensate, .. } => (StepStateView::Applying, last),
         Doing::Calling { phase: Phase::Verify, .. } => (StepStateView::Verifying, last),

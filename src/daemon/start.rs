@@ -19,16 +19,18 @@ use super::notify_socket::Systemd;
 use super::reload::{Fixed, Reloader, lists, routes};
 use super::signals::Signals;
 use super::switches;
+use crate::actions;
 use crate::clients::Clients;
 use crate::config::load::{LoadOptions, Loaded};
+use crate::config::shape::File;
 use crate::control::api;
 use crate::control::health::{self, Health, Pulse};
 use crate::control::metrics::Metrics;
 use crate::control::peer::Gate;
 use crate::control::serve::{Bounds, TcpSource, UnixSource, serve};
 use crate::control::socket::{self, SocketError};
-use crate::core::Brain;
 use crate::core::ledger::IllegalRecord;
+use crate::core::{ActionCheck, Brain};
 use crate::ports::{Journal, JournalError};
 use crate::probes::ProbeClients;
 use crate::probes::runner::ProbeRunner;
@@ -201,9 +203,7 @@ async fn set_up(
     let (mut journal, outbox, authority) = state.split();
     let records = journal.replay()?;
     let metrics = Metrics::new().map_err(|error| StartError::Configuration(error.to_string()))?;
-    let (gate, warnings) = Gate::for_this_process(lists(file));
-    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let gate = Arc::new(gate);
+    let gate = gate(file);
     let switches = switches::start(&file.health_switch, &metrics, stop).await?;
     let mut reloader = Reloader {
         options: options.load,
@@ -216,8 +216,9 @@ async fn set_up(
         fixed: Fixed::of(file),
     };
     let clock = Clock::new();
-    let replay = |source| StartError::Replay { path: path.clone(), source };
-    let brain = Brain::new(reloader.settings(loaded), &records, clock.now()).map_err(replay)?;
+    let brain = Brain::new(reloader.settings(loaded), &records, clock.now());
+    let mut brain = brain.map_err(|source| StartError::Replay { path, source })?;
+    brain.set_action_check(action_check(&clients));
     drop(records);
 
     let (reports_in, reports) = mpsc::channel(REPORTS);
@@ -255,6 +256,19 @@ async fn set_up(
     the_loop.runner.replace(specs);
     tokio::spawn(probe_runner.run());
     Ok((the_loop, Ears { finished, reports, requests, signals }, socket))
+}
+
+/// Who may use the socket.
+fn gate(file: &File) -> Arc<Gate> {
+    let (gate, warnings) = Gate::for_this_process(lists(file));
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    Arc::new(gate)
+}
+
+/// For what a person gives to a plan.
+fn action_check(clients: &Arc<Clients>) -> ActionCheck {
+    let clients = Arc::clone(clients);
+    ActionCheck::new(move |spec| actions::wrong(spec, &clients))
 }
 
 fn serve_control(

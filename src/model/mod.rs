@@ -25,7 +25,7 @@ pub use notice::{Importance, Notice, NoticeKind};
 pub use plan::{ActionSpec, EffectKind, OnError, Plan, Repeat, Retry, Step, Work};
 pub use policy::{Decision, HoldReason, LossShown, Mode, OnNoAnswer, Severity, Trigger};
 pub use record::{Entry, Record, RunResult, StepEnd};
-pub use reference::{Given, Parameter, ParameterKind, Reference};
+pub use reference::{Given, Parameter, ParameterKind, Reference, WrongValue};
 pub use settings::{ProbeSettings, ReplicationPair, ScenarioSettings, Settings};
 pub use step::{Applied, CallOutcome, Observed, Outputs, Phase, StepCall, Verified};
 pub use terms::{Ended, RunKind, StepGuard, Terms};

@@ -150,6 +150,15 @@ pub fn shown(value: &Value) -> String {
     }
 }
 
+/// A value of an action that makes no sense there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrongValue {
+    /// Where it is in the parameters, as a JSON pointer; empty where it is none alone.
+    pub pointer: String,
+    /// What is wrong, in one line.
+    pub why: String,
+}
+
 /// What a parameter may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

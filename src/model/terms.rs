@@ -1,6 +1,6 @@
 //! When a step is done at all: its conditions, the kind of run, before or after the recovery.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::condition::Condition;
-use super::ids::StepName;
+use super::ids::{ProbeName, StepName};
 use super::reference::{self, Reference};
 
 /// When a step is done. A step whose terms do not hold is left out, and the run says why.
@@ -35,6 +35,15 @@ impl Terms {
     /// Is it done in any case, and before the recovery?
     pub fn are_none(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// The probes whose verdicts it hangs on, each once.
+    pub fn probes(&self) -> BTreeSet<ProbeName> {
+        let of = |guard: &StepGuard| match guard {
+            StepGuard::Holds(condition) => condition.subjects().iter().map(|subject| subject.probe.clone()).collect(),
+            StepGuard::Parameter { .. } | StepGuard::Step { .. } => Vec::new(),
+        };
+        self.when.iter().flat_map(of).collect()
     }
 
     /// May it be left out?

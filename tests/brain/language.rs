@@ -1,8 +1,9 @@
 //! The plan language: parameters, values handed on, conditions of steps, groups, tasks, and what comes
 //! after the recovery.
 
-use failoverd::core::Command;
 use failoverd::core::run_ledger::StepState;
+use failoverd::core::view::StepStateView;
+use failoverd::core::{ActionCheck, Command};
 use failoverd::model::*;
 use serde_json::json;
 
@@ -168,10 +169,38 @@ fn a_step_can_depend_on_how_another_ended_and_on_verdicts() {
     assert_eq!((ill.result(), ill.changes().as_str()), (Some(RunResult::Done), "fallback"));
 }
 
+/// What a step would stumble over is said before the run.
 #[test]
-fn what_cannot_be_told_parks_and_leaves_nothing_out() {
+fn what_makes_no_sense_in_a_step_is_refused_before_the_run() {
+    let deployment = || vec![parameter("deployment", ParameterKind::Text, None)];
+    let params = json!({ "where": { "deployment": { "join": ["shop/", { "param": "deployment" }] } } });
+    let later =
+        json!({ "where": { "deployment": { "param": "deployment" }, "host": { "step": "scale", "output": "host" } } });
+    let mut left_out = calls("left-out", &[], json!({ "where": { "deployment": { "param": "deployment" } } }));
+    let open = json!({ "param": "deployment" });
+    left_out.terms.when.push(StepGuard::Parameter { value: open, name: "deployment".into(), is: vec!["api".into()] });
+    let steps = vec![calls("scale", &[], params), calls("later", &["scale"], later), left_out];
+    let mut desk = Desk::settled(by_hand(steps, deployment()));
+    desk.brain.set_action_check(ActionCheck::new(|spec| {
+        let deployment = spec.params["where"]["deployment"].as_str().unwrap_or_default();
+        let wrong = WrongValue { pointer: "/where/deployment".into(), why: format!("{deployment} is no Deployment") };
+        if deployment.contains('_') { vec![wrong] } else { vec![] }
+    }));
+    let refused = execute(&mut desk, &[("deployment", "Bad_Name")], RunKind::Ungraceful).unwrap_err();
+    assert_eq!(refused.code, "bad_parameters");
+    assert_eq!(
+        refused.message, "step scale, parameter `deployment` = `Bad_Name`: shop/Bad_Name is no Deployment",
+        "of the others one waits for a value, and one is left out"
+    );
+    assert!(desk.runs().is_empty());
+    execute(&mut desk, &[("deployment", "api")], RunKind::Ungraceful).unwrap();
+}
+
+/// A run of one step, 20 s long, that hangs on a probe of which nothing is known yet.
+fn unsure() -> Desk {
     let mut unsure = step("unsure", &[], EffectKind::Call);
     unsure.terms.when.push(StepGuard::Holds(is("never-seen", Health::Down)));
+    unsure.timeout = HumanDuration::secs(20);
     let mut desk = Desk::settled(with(|s| {
         s.probes.push(probe("never-seen"));
         s.plans.push(Plan {
@@ -185,9 +214,56 @@ fn what_cannot_be_told_parks_and_leaves_nothing_out() {
     desk.see("never-seen", blind());
     desk.run_for(30);
     execute(&mut desk, &[], RunKind::Ungraceful).unwrap();
-    desk.run_for(2);
+    desk
+}
+
+#[test]
+fn what_cannot_be_told_is_waited_for_and_then_parks() {
+    let mut desk = unsure();
+    desk.run_for(18);
+    assert!(!desk.is_parked("unsure"), "a verdict may still come");
+    let view = desk.brain.runs(desk.now).remove(0).steps.remove(0);
+    assert_eq!(
+        (view.state, view.detail.as_str()),
+        (StepStateView::Waiting, "it cannot be told whether never-seen is down")
+    );
+    desk.run_for(4);
     let StepState::Parked { reason } = desk.state("unsure") else { panic!("{:?}", desk.state("unsure")) };
     assert!(reason.contains("it cannot be told whether never-seen is down"), "{reason}");
+    assert!(desk.changes().is_empty(), "it leaves nothing out and does nothing");
+    // Tried again, it waits again.
+    desk.command(Command::StepRetry { run: None, step: "unsure".into() }).unwrap();
+    desk.run_for(10);
+    assert!(!desk.is_parked("unsure"));
+    desk.see("never-seen", bad());
+    desk.run_for(10);
+    assert_eq!((desk.result(), desk.changes().as_str()), (Some(RunResult::Done), "unsure"));
+}
+
+#[test]
+fn a_verdict_that_comes_late_decides() {
+    for (seen, changes) in [(bad(), "unsure"), (up(), "")] {
+        let mut desk = unsure();
+        // Its time begins when its turn has come: what it does may take as long as it says.
+        desk.run_for(15);
+        desk.see("never-seen", seen);
+        desk.run_for(10);
+        assert_eq!((desk.result(), desk.changes().as_str()), (Some(RunResult::Done), changes));
+    }
+}
+
+/// Nothing times out in a pause.
+#[test]
+fn a_pause_gives_the_time_back_to_who_waits_for_a_verdict() {
+    let mut desk = unsure();
+    desk.run_for(10);
+    desk.command(Command::Pause).unwrap();
+    desk.run_for(60);
+    desk.command(Command::Resume).unwrap();
+    desk.run_for(15);
+    assert!(!desk.is_parked("unsure"));
+    desk.run_for(10);
+    assert!(desk.is_parked("unsure"));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::cluster::{Cluster, Place, resource, some};
+use super::contended::Versioned;
 use super::manifests::{self, Manifest};
 use super::marks::{self, EPOCH, Progress, RUN};
 use crate::actions::{CHANGE, Halt, LOOK, until};
@@ -232,6 +233,12 @@ fn too_early(failure: Failure) -> Failure {
     match failure.kind {
         FailureKind::Missing => Failure { kind: FailureKind::Again, ..failure },
         _ => failure,
+    }
+}
+
+impl Versioned for Apply {
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 }
 

@@ -1,6 +1,7 @@
 //! The calls to one cluster, for objects of any kind.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource;
@@ -83,6 +84,7 @@ impl std::fmt::Display for Place {
 pub struct Cluster {
     at: KubernetesCluster,
     clients: Arc<Clients>,
+    conflict: AtomicBool,
 }
 
 /// What a call that changes something came to: `Denied` where it was not made for want of a permit.
@@ -91,7 +93,12 @@ pub type Changed<T> = Result<Result<T, Failure>, Denied>;
 impl Cluster {
     /// Calls nothing.
     pub fn new(at: KubernetesCluster, clients: Arc<Clients>) -> Self {
-        Self { at, clients }
+        Self { at, clients, conflict: AtomicBool::new(false) }
+    }
+
+    /// Was a change since the last question refused because the object had moved on?
+    pub fn met_conflict(&self) -> bool {
+        self.conflict.swap(false, Ordering::Relaxed)
     }
 
     /// See [`crate::ports::Action::warm`].
@@ -196,6 +203,8 @@ impl Cluster {
         };
         context.permit()?;
         let patched = call(&asks("patch", kind, place), until, api.patch(&place.name, params, patch)).await;
+        let conflict = |failure: &Failure| failure.code.as_deref() == Some("Conflict");
+        self.conflict.fetch_or(patched.as_ref().is_err_and(conflict), Ordering::Relaxed);
         Ok(patched.map_err(|failure| right("patch", kind, failure)))
     }
 

@@ -9,6 +9,7 @@ use kube::core::ApiResource;
 use serde_json::{Value, json};
 
 use super::cluster::{Cluster, MOST, Place, at, resource, some};
+use super::contended::Versioned;
 use super::marks::{self, Progress, RUN, annotation};
 use crate::actions::{CHANGE, Halt, LOOK, until};
 use crate::clients::{Clients, Failure, FailureKind};
@@ -86,6 +87,12 @@ impl Cordon {
 
 fn names(nodes: &[&DynamicObject]) -> Vec<String> {
     nodes.iter().map(|node| node.metadata.name.clone().unwrap_or_default()).collect()
+}
+
+impl Versioned for Cordon {
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
 }
 
 #[async_trait]

@@ -8,6 +8,7 @@ use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::cluster::{Cluster, MOST, Place, at, deployments, some};
+use super::contended::Versioned;
 use super::looks::Looks;
 use super::marks::{self, Progress};
 use super::rollout::{Rollout, rollout};
@@ -131,6 +132,12 @@ impl RolloutRestart {
 
     fn open(&self, seen: &Seen) -> Option<String> {
         unfinished(&seen.all).filter(|_| self.wait)
+    }
+}
+
+impl Versioned for RolloutRestart {
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 }
 

@@ -8,6 +8,7 @@ use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::Value;
 
 use super::cluster::{Cluster, Place, at, deployments, number};
+use super::contended::Versioned;
 use super::marks;
 use crate::actions::{CHANGE, Halt, LOOK, until};
 use crate::clients::{Clients, Failure};
@@ -108,6 +109,12 @@ impl Scale {
             }
             Err(failure) => failure.applied(),
         })
+    }
+}
+
+impl Versioned for Scale {
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 }
 

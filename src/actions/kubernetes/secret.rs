@@ -12,6 +12,7 @@ use kube::core::ApiResource;
 use serde_json::{Value, json};
 
 use super::cluster::{Cluster, Place, resource};
+use super::contended::Versioned;
 use super::marks;
 use crate::actions::{CHANGE, Halt, LOOK, until};
 use crate::clients::{Clients, Failure, FailureKind, Redactor};
@@ -109,6 +110,12 @@ impl WriteSecret {
             .data(json!({ "type": "Opaque", "data": wanted.data }));
         object.metadata.annotations = Some(marks::annotations(context));
         object
+    }
+}
+
+impl Versioned for WriteSecret {
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 }
 

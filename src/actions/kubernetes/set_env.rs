@@ -8,6 +8,7 @@ use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::cluster::{Cluster, Place, at, deployments};
+use super::contended::Versioned;
 use super::marks;
 use super::rollout::{Rollout, rollout};
 use crate::actions::{CHANGE, Halt, LOOK, until};
@@ -118,6 +119,12 @@ impl SetEnv {
 
     fn rolled_out(&self, seen: &Seen) -> bool {
         !self.params.wait || matches!(seen.rollout, Rollout::Finished(_))
+    }
+}
+
+impl Versioned for SetEnv {
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 }
 

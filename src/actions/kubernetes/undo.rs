@@ -8,6 +8,7 @@ use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::cluster::{Cluster, MOST_SEEN, Place, at, deployments, resource};
+use super::contended::Versioned;
 use super::marks::{self, annotation};
 use super::rollout::{Rollout, rollout};
 use crate::actions::{CHANGE, Halt, LOOK, until};
@@ -173,6 +174,12 @@ fn selector(object: &DynamicObject) -> Result<String, Failure> {
         return Err(Failure::refused(format!("{} selects its pods by no label that is matched", Place::of(object))));
     }
     Ok(text.join(","))
+}
+
+impl Versioned for RolloutUndo {
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
 }
 
 #[async_trait]

@@ -34,6 +34,11 @@ pub struct RdsFailoverCluster {
     pub service: Option<String>,
 }
 
+impl RdsFailoverCluster {
+    /// What it hands on.
+    pub const OUTPUTS: &'static [Output] = &[ENDPOINT, PORT];
+}
+
 impl Parameters for RdsFailoverCluster {
     fn effect(&self) -> EffectKind {
         EffectKind::Promote
@@ -61,7 +66,7 @@ impl Parameters for RdsFailoverCluster {
     }
 
     fn outputs(&self) -> &'static [Output] {
-        &[ENDPOINT, PORT]
+        Self::OUTPUTS
     }
 
     fn check(&self, at: &Path, report: &mut Report<'_>) {
@@ -95,6 +100,11 @@ pub struct RdsFailoverGlobalCluster {
     pub service: Option<String>,
 }
 
+impl RdsFailoverGlobalCluster {
+    /// What it hands on.
+    pub const OUTPUTS: &'static [Output] = &[ENDPOINT, PORT];
+}
+
 impl Parameters for RdsFailoverGlobalCluster {
     fn effect(&self) -> EffectKind {
         EffectKind::Promote
@@ -118,7 +128,7 @@ impl Parameters for RdsFailoverGlobalCluster {
     }
 
     fn outputs(&self) -> &'static [Output] {
-        &[ENDPOINT, PORT]
+        Self::OUTPUTS
     }
 
     fn check(&self, at: &Path, report: &mut Report<'_>) {
@@ -156,6 +166,11 @@ pub struct RdsSwitchoverGlobalCluster {
     pub service: Option<String>,
 }
 
+impl RdsSwitchoverGlobalCluster {
+    /// What it hands on.
+    pub const OUTPUTS: &'static [Output] = &[ENDPOINT, PORT];
+}
+
 impl Parameters for RdsSwitchoverGlobalCluster {
     fn effect(&self) -> EffectKind {
         EffectKind::Promote
@@ -178,7 +193,7 @@ impl Parameters for RdsSwitchoverGlobalCluster {
     }
 
     fn outputs(&self) -> &'static [Output] {
-        &[ENDPOINT, PORT]
+        Self::OUTPUTS
     }
 
     fn check(&self, at: &Path, report: &mut Report<'_>) {

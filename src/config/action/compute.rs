@@ -121,6 +121,12 @@ pub struct EksWaitCluster {
     pub cluster: String,
 }
 
+impl EksWaitCluster {
+    /// What it hands on.
+    pub const OUTPUTS: &'static [Output] =
+        &[Output { name: "endpoint", meaning: "the URL of its API server", sample: "https://endpoint.sample.example" }];
+}
+
 impl Parameters for EksWaitCluster {
     fn effect(&self) -> EffectKind {
         EffectKind::Verify
@@ -139,7 +145,7 @@ impl Parameters for EksWaitCluster {
     }
 
     fn outputs(&self) -> &'static [Output] {
-        &[Output { name: "endpoint", meaning: "the URL of its API server", sample: "https://endpoint.sample.example" }]
+        Self::OUTPUTS
     }
 
     fn check(&self, at: &Path, report: &mut Report<'_>) {

@@ -34,11 +34,13 @@ pub mod velero;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::layers::Layers;
 use super::path::Path;
+use super::redact::redact;
 use super::report::Report;
 use super::secret::SecretText;
 use super::shape::Step;
-use crate::model::{ActionKind, ActionSpec, EffectKind, HumanDuration, Repeat};
+use crate::model::{ActionKind, ActionSpec, EffectKind, HumanDuration, Repeat, WrongValue};
 
 pub use self::redis::{FlushScope, RedisFlush, RedisFollow, RedisPromote};
 pub use arc::{ArcEndpoint, ArcRoutingControl, ArcState, control_name};
@@ -134,7 +136,7 @@ pub trait Parameters {
 }
 
 /// A value that an action hands to later steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Output {
     /// Its name: `endpoint`.
     pub name: &'static str,
@@ -143,6 +145,13 @@ pub struct Output {
     /// A value of its form, which stands for it in `check`.
     pub sample: &'static str,
 }
+
+/// What parameters without `OUTPUTS` of their own hand on; where they have them, those go before these.
+trait HandsOnNothing {
+    const OUTPUTS: &'static [Output] = &[];
+}
+
+impl<T: Parameters> HandsOnNothing for T {}
 
 /// Declares the families, their actions, and what follows from the list.
 macro_rules! families {
@@ -170,6 +179,14 @@ macro_rules! families {
 
         /// The kinds of all actions, by family, each with what it does in one line.
         pub const KINDS: &[(&str, &str)] = &[$($( ($kind, concat!($($does),+)), )+)+];
+
+        /// What the actions of a kind can hand on; with some parameters they do not.
+        pub fn outputs_of(kind: &str) -> &'static [Output] {
+            match kind {
+                $($( $kind => <$parameters>::OUTPUTS, )+)+
+                _ => &[],
+            }
+        }
 
         /// The families, as keys of a step.
         pub const FAMILIES: &[&str] = &[$( stringify!($field), )+];
@@ -406,6 +423,18 @@ impl ActionConfig {
         } else {
             Err(format!("the step says {}, and its parameters are those of {}", spec.kind, action.kind()))
         }
+    }
+
+    /// What [`Self::check`] would call an error if it stood in the file. Looks at no file that it names.
+    pub fn errors(&self) -> Vec<WrongValue> {
+        let layers = Layers::default();
+        let mut report = Report::new(&layers, false);
+        self.check(&Path::default(), &mut report);
+        let told = |(at, what, fix): (&Path, &str, &str)| {
+            let fix = if fix.is_empty() { String::new() } else { format!("; {fix}") };
+            WrongValue { pointer: at.pointer(), why: redact(&format!("{what}{fix}"), &[]) }
+        };
+        report.errors().map(told).collect()
     }
 
     /// Tells what is wrong with its parameters; `step` is the path of its step.

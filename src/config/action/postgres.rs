@@ -226,6 +226,15 @@ impl PostgresSql {
     }
 }
 
+impl PostgresSql {
+    /// What it hands on.
+    pub const OUTPUTS: &'static [Output] = &[Output {
+        name: "value",
+        meaning: "the first column of the first row of a look, at most 1,000 characters; empty where there is none",
+        sample: "1",
+    }];
+}
+
 impl Parameters for PostgresSql {
     fn effect(&self) -> EffectKind {
         if self.read_only { EffectKind::Verify } else { EffectKind::Call }
@@ -253,13 +262,8 @@ impl Parameters for PostgresSql {
     }
 
     fn outputs(&self) -> &'static [Output] {
-        const VALUE: [Output; 1] = [Output {
-            name: "value",
-            meaning: "the first column of the first row, at most 1,000 characters; empty where there is none",
-            sample: "1",
-        }];
         // What a change answered is known to nobody after a crash.
-        if self.read_only { &VALUE } else { &[] }
+        if self.read_only { Self::OUTPUTS } else { &[] }
     }
 
     fn check(&self, at: &Path, report: &mut Report<'_>) {

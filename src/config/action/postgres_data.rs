@@ -157,6 +157,12 @@ pub struct PostgresRestore {
     pub ca_file: Option<PathBuf>,
 }
 
+impl PostgresRestore {
+    /// What it hands on.
+    pub const OUTPUTS: &'static [Output] =
+        &[Output { name: "tables", meaning: "how many tables the database has after it", sample: "12" }];
+}
+
 impl Parameters for PostgresRestore {
     fn makes(&self) -> bool {
         true
@@ -179,7 +185,7 @@ impl Parameters for PostgresRestore {
     }
 
     fn outputs(&self) -> &'static [Output] {
-        &[Output { name: "tables", meaning: "how many tables the database has after it", sample: "12" }]
+        Self::OUTPUTS
     }
 
     fn check(&self, at: &Path, report: &mut Report<'_>) {
@@ -251,6 +257,15 @@ impl PostgresCompareCounts {
     }
 }
 
+impl PostgresCompareCounts {
+    /// What it hands on.
+    pub const OUTPUTS: &'static [Output] = &[Output {
+        name: "differences",
+        meaning: "the tables that differ within the tolerance, with both counts; `none` where there are none",
+        sample: "none",
+    }];
+}
+
 impl Parameters for PostgresCompareCounts {
     fn effect(&self) -> EffectKind {
         EffectKind::Verify
@@ -265,11 +280,7 @@ impl Parameters for PostgresCompareCounts {
     }
 
     fn outputs(&self) -> &'static [Output] {
-        &[Output {
-            name: "differences",
-            meaning: "the tables that differ within the tolerance, with both counts; `none` where there are none",
-            sample: "none",
-        }]
+        Self::OUTPUTS
     }
 
     fn check(&self, at: &Path, report: &mut Report<'_>) {

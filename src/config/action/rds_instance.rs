@@ -32,6 +32,11 @@ pub struct RdsFailover {
     pub instance: String,
 }
 
+impl RdsFailover {
+    /// What it hands on.
+    pub const OUTPUTS: &'static [Output] = &ENDPOINT;
+}
+
 impl Parameters for RdsFailover {
     fn effect(&self) -> EffectKind {
         EffectKind::Call
@@ -51,7 +56,7 @@ impl Parameters for RdsFailover {
     }
 
     fn outputs(&self) -> &'static [Output] {
-        &ENDPOINT
+        Self::OUTPUTS
     }
 
     fn check(&self, at: &Path, report: &mut Report<'_>) {
@@ -134,6 +139,11 @@ pub struct RdsCreateReadReplica {
     pub tags: BTreeMap<String, String>,
 }
 
+impl RdsCreateReadReplica {
+    /// What it hands on.
+    pub const OUTPUTS: &'static [Output] = &ENDPOINT;
+}
+
 impl Parameters for RdsCreateReadReplica {
     fn makes(&self) -> bool {
         true
@@ -156,7 +166,7 @@ impl Parameters for RdsCreateReadReplica {
     }
 
     fn outputs(&self) -> &'static [Output] {
-        &ENDPOINT
+        Self::OUTPUTS
     }
 
     fn check(&self, at: &Path, report: &mut Report<'_>) {

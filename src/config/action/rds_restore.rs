@@ -74,6 +74,16 @@ pub struct RdsRestoreSnapshot {
     pub settings: RdsRestored,
 }
 
+impl RdsRestoreSnapshot {
+    /// What it hands on.
+    pub const OUTPUTS: &'static [Output] = &[
+        ENDPOINT[0],
+        ENDPOINT[1],
+        ENDPOINT[2],
+        Output { name: "snapshot", meaning: "the snapshot that it was restored from", sample: "sample-snapshot" },
+    ];
+}
+
 impl Parameters for RdsRestoreSnapshot {
     fn makes(&self) -> bool {
         true
@@ -100,13 +110,7 @@ impl Parameters for RdsRestoreSnapshot {
     }
 
     fn outputs(&self) -> &'static [Output] {
-        const OUTPUTS: &[Output] = &[
-            ENDPOINT[0],
-            ENDPOINT[1],
-            ENDPOINT[2],
-            Output { name: "snapshot", meaning: "the snapshot that it was restored from", sample: "sample-snapshot" },
-        ];
-        OUTPUTS
+        Self::OUTPUTS
     }
 
     fn check(&self, at: &Path, report: &mut Report<'_>) {
@@ -161,6 +165,20 @@ pub struct RdsRestorePointInTime {
     pub settings: RdsRestored,
 }
 
+impl RdsRestorePointInTime {
+    /// What it hands on.
+    pub const OUTPUTS: &'static [Output] = &[
+        ENDPOINT[0],
+        ENDPOINT[1],
+        ENDPOINT[2],
+        Output {
+            name: "restored_to",
+            meaning: "the point in time that it was restored to; with `latest`, the latest one known when the restore was asked for",
+            sample: "2026-11-01T03:30:00Z",
+        },
+    ];
+}
+
 impl Parameters for RdsRestorePointInTime {
     fn makes(&self) -> bool {
         true
@@ -184,17 +202,7 @@ impl Parameters for RdsRestorePointInTime {
     }
 
     fn outputs(&self) -> &'static [Output] {
-        const OUTPUTS: &[Output] = &[
-            ENDPOINT[0],
-            ENDPOINT[1],
-            ENDPOINT[2],
-            Output {
-                name: "restored_to",
-                meaning: "the point in time that it was restored to; with `latest`, the latest one known when the restore was asked for",
-                sample: "2026-11-01T03:30:00Z",
-            },
-        ];
-        OUTPUTS
+        Self::OUTPUTS
     }
 
     fn check(&self, at: &Path, report: &mut Report<'_>) {

@@ -160,6 +160,12 @@ impl RedisCommand {
     }
 }
 
+impl RedisCommand {
+    /// What it hands on.
+    pub const OUTPUTS: &'static [Output] =
+        &[Output { name: "value", meaning: "the answer to a look, at most 1,000 characters", sample: "1" }];
+}
+
 impl Parameters for RedisCommand {
     fn effect(&self) -> EffectKind {
         match self.treated() {
@@ -177,9 +183,7 @@ impl Parameters for RedisCommand {
     }
 
     fn outputs(&self) -> &'static [Output] {
-        const VALUE: [Output; 1] =
-            [Output { name: "value", meaning: "the answer, at most 1,000 characters", sample: "1" }];
-        if self.treated() == Ok(Treated::Look) { &VALUE } else { &[] }
+        if self.treated() == Ok(Treated::Look) { Self::OUTPUTS } else { &[] }
     }
 
     fn check(&self, at: &Path, report: &mut Report<'_>) {

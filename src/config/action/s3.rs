@@ -41,6 +41,15 @@ pub struct S3Fetch {
     pub max_age: Option<HumanDuration>,
 }
 
+impl S3Fetch {
+    /// What it hands on.
+    pub const OUTPUTS: &'static [Output] = &[
+        Output { name: "path", meaning: "the file", sample: "/var/lib/failoverd/sample" },
+        Output { name: "key", meaning: "the object's key", sample: "sample/key" },
+        Output { name: "modified", meaning: "when the object was written", sample: "2026-11-01T03:30:00Z" },
+    ];
+}
+
 impl Parameters for S3Fetch {
     fn makes(&self) -> bool {
         true
@@ -67,11 +76,7 @@ impl Parameters for S3Fetch {
     }
 
     fn outputs(&self) -> &'static [Output] {
-        &[
-            Output { name: "path", meaning: "the file", sample: "/var/lib/failoverd/sample" },
-            Output { name: "key", meaning: "the object's key", sample: "sample/key" },
-            Output { name: "modified", meaning: "when the object was written", sample: "2026-11-01T03:30:00Z" },
-        ]
+        Self::OUTPUTS
     }
 
     fn check(&self, at: &Path, report: &mut Report<'_>) {

@@ -33,6 +33,14 @@ in_cluster! {
     }
 }
 
+impl VeleroRestore {
+    /// What it hands on.
+    pub const OUTPUTS: &'static [Output] = &[
+        Output { name: "backup", meaning: "the Backup that was restored", sample: "daily-20260101030000" },
+        Output { name: "restore", meaning: "the Restore's name", sample: "failoverd-0123456789" },
+    ];
+}
+
 impl Parameters for VeleroRestore {
     fn makes(&self) -> bool {
         true
@@ -56,10 +64,7 @@ impl Parameters for VeleroRestore {
     }
 
     fn outputs(&self) -> &'static [Output] {
-        &[
-            Output { name: "backup", meaning: "the Backup that was restored", sample: "daily-20260101030000" },
-            Output { name: "restore", meaning: "the Restore's name", sample: "failoverd-0123456789" },
-        ]
+        Self::OUTPUTS
     }
 
     fn check(&self, at: &Path, report: &mut Report<'_>) {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::{Names, dangling};
 use crate::config::action::{ActionConfig, HealthSwitchAction};
 use crate::config::path::Path;
+use crate::config::references::Taken;
 use crate::config::report::Report;
 use crate::config::shape::File;
 
@@ -43,8 +44,16 @@ pub fn check(file: &File, report: &mut Report<'_>) {
     }
 }
 
-/// A step that sets a switch: one that this daemon serves, in the directory that it serves it from.
-pub fn set(file: &File, names: &Names, report: &mut Report<'_>, step: &Path, action: &mut ActionConfig) {
+/// A step that sets a switch: one that this daemon serves, in the directory that it serves it from. `open`
+/// are the places of the step that are filled in later.
+pub fn set(
+    file: &File,
+    names: &Names,
+    report: &mut Report<'_>,
+    step: &Path,
+    open: &[Taken],
+    action: &mut ActionConfig,
+) {
     let ActionConfig::HealthSwitch(HealthSwitchAction::Set(set)) = action else { return };
     let at = step.key("health_switch").key("set");
     let table = &file.health_switch;
@@ -56,7 +65,10 @@ pub fn set(file: &File, names: &Names, report: &mut Report<'_>, step: &Path, act
             "write `health_switch.listen`, for example `0.0.0.0:9465`",
         );
     }
-    if !names.switches.contains(&set.name) {
+    if open.iter().any(|taken| taken.pointer == "/health_switch/set/name") {
+        let fix = "write the name itself; `for_each` makes a step for each of several";
+        report.error("bad_name", &at, "whether a switch is served has to be seen before a run", fix);
+    } else if !names.switches.contains(&set.name) {
         dangling(report, &at.key("name"), "health switch", &set.name, &names.switches);
     }
     if set.directory.as_deref().is_some_and(|directory| directory != table.directory()) {

@@ -95,7 +95,9 @@ impl Maker<'_, '_> {
     fn action(&mut self, report: &mut Report<'_>, at: &Path, name: &str, mut action: ActionConfig) -> Option<Work> {
         action.check(at, report);
         in_primary_region(self.file, report, at, &action);
-        super::health_switch::set(self.file, self.names, report, at, &mut action);
+        let taken = self.references.get(&(self.plan.to_owned(), name.to_owned()));
+        let taken = taken.map(Vec::as_slice).unwrap_or_default();
+        super::health_switch::set(self.file, self.names, report, at, taken, &mut action);
         let parameters = action.parameters();
         let fixed = parameters.outputs().iter().map(|output| output.name.to_string());
         let outputs = fixed.chain(parameters.named_outputs()).collect();
@@ -103,9 +105,8 @@ impl Maker<'_, '_> {
         if action.parameters().needs_approval() {
             self.destroys.push(name.into());
         }
-        let taken = self.references.get(&(self.plan.to_owned(), name.to_owned()));
         let made = action.to_spec().and_then(|mut spec| {
-            put_back(&mut spec, taken.map(Vec::as_slice).unwrap_or_default())?;
+            put_back(&mut spec, taken)?;
             Ok(spec)
         });
         match made {

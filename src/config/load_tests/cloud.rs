@@ -41,7 +41,7 @@ fn only_what_leaves_the_primary_region_is_told_that_it_stays_there() {
         assert_eq!(codes(&format!("{action}\n{primary}")), Vec::<&str>::new(), "{action}");
     }
     for action in [
-        r#"rds.promote_read_replica = { region = "us-west-2", instance = "shop" }"#,
+        r#"rds.promote_read_replica = { region = "us-west-2", instance = "shop", replica_of = "main" }"#,
         r#"rds.failover_global_cluster = { region = "us-west-2", global_cluster = "g", cluster = "arn:aws:rds:us-west-2:123456789012:cluster:west", allow_data_loss = true }"#,
         r#"elasticache.failover_global = { region = "us-west-2", global_replication_group = "g", replication_group = "c" }"#,
     ] {

@@ -62,6 +62,12 @@ impl Refusal {
     /// A failure that names no object: what a fault produces.
     pub(super) fn fault(code: u16) -> Self {
         match code {
+            409 => Self::new(
+                409,
+                "Conflict",
+                "Operation cannot be fulfilled: the object has been modified; please apply your changes to the latest \
+                 version and try again",
+            ),
             503 => Self::new(503, "ServiceUnavailable", "the server is currently unable to handle the request"),
             504 => Self::new(504, "Timeout", "request did not complete within the allotted timeout"),
             _ => Self::new(code, "InternalError", "Internal error occurred: injected by the test"),

@@ -159,16 +159,13 @@ fn patches(kube: &Kube) -> usize {
 async fn what_is_refused_is_known_not_to_be_done() -> Result<()> {
     let kube = stand_in().await?;
     let subject = scale(&kube, "api", 3);
-    for (fault, again) in [
-        (Fault::Error(409), true),
-        (Fault::Throttled { retry_after: 60 }, true),
-        (Fault::Error(401), false),
-        (Fault::Error(422), false),
-    ] {
+    for (fault, again) in
+        [(Fault::Throttled { retry_after: 60 }, true), (Fault::Error(401), false), (Fault::Error(422), false)]
+    {
         faults(&kube).inject(fault.on("patch", "/api").times(1));
         refused(subject.apply().await, again)?;
     }
-    assert_eq!((patches(&kube), kube.replicas(SPACE, "api").await?), (4, 1));
+    assert_eq!((patches(&kube), kube.replicas(SPACE, "api").await?), (3, 1));
     Ok(())
 }
 
@@ -210,15 +207,60 @@ async fn a_look_that_fails_is_not_a_finding() -> Result<()> {
     Ok(())
 }
 
+/// A rollout that is busy writes the object every few moments: that uses up no attempt of the step.
 #[tokio::test]
-async fn of_two_that_write_at_once_one_is_told_to_look_again() -> Result<()> {
+async fn who_meets_a_conflict_looks_again_within_the_call() -> Result<()> {
     let kube = stand_in().await?;
-    faults(&kube).inject(Fault::Slow(Duration::from_millis(500)).on("patch", "/api").times(2));
-    let (one, two) = (scale(&kube, "api", 3), scale(&kube, "api", 4));
-    let (one, two) = tokio::join!(one.apply(), two.apply());
-    let won = [accepted(one.clone()).is_ok(), accepted(two.clone()).is_ok()];
-    assert_eq!(won.iter().filter(|won| **won).count(), 1, "{one:?} {two:?}");
-    refused(if won[0] { two } else { one }, true)?;
+    let subject = scale(&kube, "api", 3);
+    faults(&kube).inject(Fault::Error(409).on("patch", "/api").times(2));
+    accepted(subject.apply().await)?;
+    assert_eq!((patches(&kube), kube.replicas(SPACE, "api").await?), (3, 3));
+    assert_eq!(subject.permits.asked(), 3, "each call has a permit of its own");
+    let looks = faults(&kube).seen().iter().filter(|seen| seen.verb == "get" && seen.path.ends_with("/api")).count();
+    ensure!(looks >= 3, "it looks before each of them: {looks}");
+
+    // Not for ever: then it is the step's next attempt.
+    let endless = scale(&kube, "api", 4);
+    faults(&kube).inject(Fault::Error(409).on("patch", "/api"));
+    refused(endless.apply().await, true)?;
+    assert_eq!((patches(&kube), endless.permits.asked()), (3 + 4, 4));
+    Ok(())
+}
+
+/// Of several objects, those that were changed already are not changed again.
+#[tokio::test]
+async fn a_conflict_in_the_middle_of_several_changes_goes_on_with_the_others() -> Result<()> {
+    let kube = stand_in().await?;
+    kube.create_deployment(SPACE, "jobs", 1).await?;
+    let params = json!({
+        "kubeconfig": kube.kubeconfig(), "context": BACKUP_CONTEXT,
+        "deployments": [format!("{SPACE}/api"), format!("{SPACE}/jobs")],
+    });
+    let restart = Subject::new("kubernetes.rollout_restart", params, &Arc::new(clients()));
+    faults(&kube).inject(Fault::Error(409).on("patch", "/jobs").times(1));
+    accepted(restart.apply().await)?;
+    let patched: Vec<String> =
+        faults(&kube).seen().into_iter().filter(|seen| seen.verb == "patch").map(|seen| seen.path).collect();
+    assert_eq!(patched.iter().filter(|path| path.ends_with("/api")).count(), 1, "{patched:?}");
+    assert_eq!(patched.iter().filter(|path| path.ends_with("/jobs")).count(), 2, "{patched:?}");
+    Ok(())
+}
+
+/// Whoever lost looks again, and sees whose the object is by then.
+#[tokio::test]
+async fn of_two_that_write_at_once_the_newer_epoch_prevails() -> Result<()> {
+    for slow in [1, 2] {
+        let kube = stand_in().await?;
+        faults(&kube).inject(Fault::Slow(Duration::from_millis(500)).on("patch", "/api").times(slow));
+        let (older, newer) = (scale(&kube, "api", 3), scale(&kube, "api", 4).at_epoch(6));
+        let (older, newer) = tokio::join!(older.apply(), newer.apply());
+        accepted(newer)?;
+        let overtaken = accepted(older.clone()).is_err();
+        if overtaken {
+            ensure!(refused(older, false)?.contains("fenced by epoch 6"), "not because of the conflict");
+        }
+        assert_eq!((kube.replicas(SPACE, "api").await?, epoch(&kube, "api").await?.as_deref()), (4, Some("6")));
+    }
     Ok(())
 }
 

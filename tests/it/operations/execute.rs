@@ -13,6 +13,14 @@ const PLANS: &str = r#"
 [plans.announce.steps.say]
 http.request = { url = "HOOKS/say", idempotent = true, body = "{{ run.id }}: {{ param.what }}" }
 
+[plans.scale]
+[plans.scale.parameters.deployment]
+[plans.scale.steps.first]
+http.request = { url = "HOOKS/first", idempotent = true }
+[plans.scale.steps.more]
+after = ["first"]
+kubernetes.scale = { deployment = { param = "deployment" }, replicas = 3 }
+
 [plans.restore]
 description = "back to a moment"
 [plans.restore.parameters.at]
@@ -73,6 +81,21 @@ async fn a_plan_is_looked_at_and_carried_out_with_its_parameters() -> Result<()>
     has(&shop.fails(1, &["step", "done", "officer"]).await?, &["several runs left a task officer open"]);
     has(&shop.ok(&["step", "done", "officer", "--run", run.id.as_str(), "--note", "told"]).await?, &["is done"]);
     has(&shop.ok(&["runs", run.id.as_str()]).await?, &["done by", "told"]);
+    Ok(())
+}
+
+/// Before the first step, and not at the step that cannot be made.
+#[tokio::test]
+async fn a_value_that_a_step_cannot_take_is_refused_before_the_run() -> Result<()> {
+    let shop = open().await?;
+    let says = ["step more", "parameter `deployment` = `Bad_Name`", "does not name a Deployment", "namespace/name"];
+    has(&shop.fails(2, &["plan", "scale", "--set", "deployment=Bad_Name"]).await?, &says);
+    let _daemon = shop.start().await?;
+    has(&shop.fails(2, &["execute", "scale", "--yes", "--set", "deployment=Bad_Name"]).await?, &says);
+    assert!(shop.client()?.runs().await?.is_empty());
+    assert_eq!(shop.hooks.seen_at("/first"), 0);
+    let commands = shop.commands()?;
+    has(&commands[0].2, &["refused", "parameter `deployment`"]);
     Ok(())
 }
 

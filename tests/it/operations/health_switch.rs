@@ -91,7 +91,8 @@ async fn a_run_flips_what_health_checkers_are_answered_and_a_crash_keeps_it() ->
     assert_eq!(switched.both().await, pair("503", "200"), "from the first answer on");
 
     // Another initial state takes back nothing that a run has set.
-    switched.configure("east = { initially = \"on\" }\nwest = { initially = \"off\" }\nnorth = { initially = \"on\" }")?;
+    switched
+        .configure("east = { initially = \"on\" }\nwest = { initially = \"off\" }\nnorth = { initially = \"on\" }")?;
     daemon.signal(Signal::HUP)?;
     eventually(SOON, "the new switch", async || {
         let answered = switched.curl("north", &[]).await;

@@ -141,6 +141,12 @@ in_cluster! {
     }
 }
 
+impl KubernetesCreateJob {
+    /// What it hands on.
+    pub const OUTPUTS: &'static [Output] =
+        &[Output { name: "job", meaning: "the Job's name", sample: "data-replay-0123456789" }];
+}
+
 impl Parameters for KubernetesCreateJob {
     fn effect(&self) -> EffectKind {
         EffectKind::Call
@@ -155,7 +161,7 @@ impl Parameters for KubernetesCreateJob {
     }
 
     fn outputs(&self) -> &'static [Output] {
-        &[Output { name: "job", meaning: "the Job's name", sample: "data-replay-0123456789" }]
+        Self::OUTPUTS
     }
 
     fn check(&self, at: &Path, report: &mut Report<'_>) {
