@@ -9,10 +9,12 @@ use serde_json::Value;
 use crate::model::reference::{Reference, shown};
 use crate::model::{ActionSpec, Given, Parameter, Plan, Step, StepGuard, WrongValue};
 
+type Check = dyn Fn(&ActionSpec) -> Vec<WrongValue> + Send + Sync;
+
 /// Tells what is wrong with an action whose values are all known, without a call: what `check` says of
 /// an action in the file. The brain knows no action's parameters; whoever makes it brings this along.
 #[derive(Clone)]
-pub struct ActionCheck(Arc<dyn Fn(&ActionSpec) -> Vec<WrongValue> + Send + Sync>);
+pub struct ActionCheck(Arc<Check>);
 
 impl ActionCheck {
     /// Asks this.
