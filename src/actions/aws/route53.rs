@@ -293,6 +293,10 @@ impl Action for UpsertAlias {
         }
     }
 
+    fn is_paced(&self) -> bool {
+        true
+    }
+
     fn verify_interval(&self) -> Duration {
         Duration::from_secs(1)
     }
