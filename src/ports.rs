@@ -110,10 +110,15 @@ pub trait Action: Send + Sync {
     /// is not told: it fails again, with its reason, where it counts.
     async fn warm(&self) {}
 
-    /// The longest that the executor waits between two `verify` calls. What is expected to be over soon
-    /// is looked at more often.
+    /// The longest that the executor waits between two `verify` calls.
     fn verify_interval(&self) -> Duration {
         Duration::from_millis(250)
+    }
+
+    /// May what is expected to be over soon be looked at more often than that? Only where each look
+    /// passes a rate limit of ours: others would take it ill, or start a program each time.
+    fn is_paced(&self) -> bool {
+        false
     }
 }
 

@@ -158,7 +158,9 @@ async fn verify(action: &dyn Action, context: &ActionContext, estimate: Duration
             return Verified::NotYet { evidence: last };
         }
         tokio::time::sleep_until(wake.into()).await;
-        wait = (wait * 2).min(pause(estimate, began.elapsed(), action.verify_interval()));
+        let longest = action.verify_interval();
+        let pause = if action.is_paced() { pause(estimate, began.elapsed(), longest) } else { longest };
+        wait = (wait * 2).min(pause);
     }
 }
 
@@ -215,7 +217,10 @@ mod tests {
     }
 
     /// Is seen done at the fiftieth look.
-    struct Slow(AtomicU32);
+    struct Slow {
+        looks: AtomicU32,
+        paced: bool,
+    }
 
     #[async_trait]
     impl Action for Slow {
@@ -226,13 +231,16 @@ mod tests {
             Ok(Applied::Refused { reason: "it only looks".into(), again: false })
         }
         async fn verify(&self, _: &ActionContext) -> Verified {
-            match self.0.fetch_add(1, Ordering::Relaxed) {
+            match self.looks.fetch_add(1, Ordering::Relaxed) {
                 49 => Verified::yes("the fiftieth look"),
                 _ => Verified::NotYet { evidence: "not yet".into() },
             }
         }
         fn verify_interval(&self) -> Duration {
             Duration::from_secs(3600)
+        }
+        fn is_paced(&self) -> bool {
+            self.paced
         }
     }
 
@@ -245,17 +253,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_soon_over_is_looked_at_more_often_than_its_action_asks_for() {
-        let context = ActionContext {
-            run: None,
-            step: "step".into(),
-            epoch: Epoch(1),
-            attempt: 1,
-            // Waits that doubled up to an hour would come to a dozen looks.
-            deadline: Instant::now() + 30 * SECOND,
-            authority: Arc::new(Everything),
+    async fn what_is_soon_over_is_looked_at_more_often_where_a_rate_limit_holds() {
+        let seen = async |paced, time| {
+            let context = ActionContext {
+                run: None,
+                step: "step".into(),
+                epoch: Epoch(1),
+                attempt: 1,
+                deadline: Instant::now() + time,
+                authority: Arc::new(Everything),
+            };
+            verify(&Slow { looks: AtomicU32::new(0), paced }, &context, Duration::from_millis(500)).await
         };
-        let seen = verify(&Slow(AtomicU32::new(0)), &context, Duration::from_millis(500)).await;
-        assert!(matches!(seen, Verified::Yes { .. }), "{seen:?}");
+        // Waits that doubled up to an hour would come to a dozen looks.
+        let often = seen(true, 30 * SECOND).await;
+        assert!(matches!(often, Verified::Yes { .. }), "{often:?}");
+        // Fifty looks every ten milliseconds would have come to an end.
+        let seldom = seen(false, 2 * SECOND).await;
+        assert!(matches!(seldom, Verified::NotYet { .. }), "{seldom:?}");
     }
 }

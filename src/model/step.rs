@@ -47,7 +47,7 @@ pub struct StepCall {
     pub before: Value,
     /// For this phase.
     pub timeout: Duration,
-    /// How long the step is expected to take: what is soon over is looked at more often.
+    /// How long the step is expected to take: what is soon over may be looked at more often.
     pub estimate: Duration,
 }
 

@@ -175,6 +175,10 @@ impl Action for PromoteReadReplica {
         }
     }
 
+    fn is_paced(&self) -> bool {
+        true
+    }
+
     fn verify_interval(&self) -> Duration {
         Duration::from_secs(1)
     }

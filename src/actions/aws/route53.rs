@@ -81,7 +81,15 @@ impl UpsertAlias {
     async fn look(&self, until: Instant) -> Result<Zone, Failure> {
         let of_type =
             |sets: &[ResourceRecordSet], record: &RrType| sets.iter().find(|set| set.r#type() == record).cloned();
-        let here = self.list(&self.wanted.name, until).await?;
+        // At once: each call is on the way of the whole failover. That they may show two moments does no
+        // harm, since a change is refused as a whole where the sentinel is no more what was read.
+        let beside = async {
+            match &self.sentinel {
+                Some(name) => self.list(name, until).await,
+                None => Ok(Vec::new()),
+            }
+        };
+        let (here, beside) = futures::future::try_join(self.list(&self.wanted.name, until), beside).await?;
         let record = RrType::from(self.wanted.record.as_str());
         let other = if record == RrType::Cname { None } else { of_type(&here, &RrType::Cname) };
         if other.is_some() {
@@ -91,13 +99,8 @@ impl UpsertAlias {
             )));
         }
         let route = of_type(&here, &record).map(|set| Route::standing(&set)).transpose().map_err(Failure::refused)?;
-        let sentinel = match &self.sentinel {
-            None => None,
-            Some(name) => of_type(&self.list(name, until).await?, &RrType::Txt)
-                .map(|set| Sentinel::read(&set))
-                .transpose()
-                .map_err(Failure::refused)?,
-        };
+        let sentinel =
+            of_type(&beside, &RrType::Txt).map(|set| Sentinel::read(&set)).transpose().map_err(Failure::refused)?;
         Ok(Zone { route, sentinel })
     }
 
@@ -288,6 +291,10 @@ impl Action for UpsertAlias {
             Ok(None) => Ok(Applied::Accepted { evidence: "it stands as before".into() }),
             Ok(Some((action, route))) => self.change(context, &zone, action, &route, until).await,
         }
+    }
+
+    fn is_paced(&self) -> bool {
+        true
     }
 
     fn verify_interval(&self) -> Duration {

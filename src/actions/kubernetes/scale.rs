@@ -179,6 +179,10 @@ impl Action for Scale {
         self.set(context, &seen, replicas, until).await
     }
 
+    fn is_paced(&self) -> bool {
+        true
+    }
+
     fn verify_interval(&self) -> Duration {
         Duration::from_millis(500)
     }

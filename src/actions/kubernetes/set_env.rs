@@ -178,6 +178,10 @@ impl Action for SetEnv {
         }
     }
 
+    fn is_paced(&self) -> bool {
+        true
+    }
+
     fn verify_interval(&self) -> Duration {
         Duration::from_millis(500)
     }
