@@ -15,5 +15,6 @@ mod logging;
 mod operations;
 mod probes;
 mod rig;
+mod runbooks;
 mod state;
 mod systemd;

@@ -1,0 +1,5 @@
+//! Each example of a runbook, carried out: its own text, with real counterparts in the place of the
+//! outside world.
+
+mod corporate_intel;
+pub mod stage;
