@@ -2,4 +2,7 @@
 //! outside world.
 
 mod corporate_intel;
+mod outside;
+mod platform;
 pub mod stage;
+mod waqiti;

@@ -6,4 +6,5 @@ hour_ago=$(date -u -d '1 hour ago' +%Y-%m-%dT%H:%M:%S)
 exec /usr/bin/aws cloudwatch get-metric-statistics --region us-east-1 \
   --namespace AWS/RDS --metric-name DatabaseConnections \
   --dimensions Name=DBInstanceIdentifier,Value=platform-prod \
-  --start-time "$hour_ago" --end-time "$now" --period 300 --statistics Average
+  --start-time "$hour_ago" --end-time "$now" --period 300 --statistics Average \
+  --output text --query "reverse(sort_by(Datapoints, &Timestamp))[].[Timestamp, Average]"
