@@ -15,6 +15,7 @@ fn spec(kind: &str, params: Value) -> ActionSpec {
         region: None,
         estimate: crate::model::HumanDuration::secs(1),
         messages: Vec::new(),
+        makes: false,
         params: json!({ family: { verb: params } }),
     }
 }

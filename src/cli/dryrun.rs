@@ -18,7 +18,7 @@ use crate::actions;
 use crate::clients::Clients;
 use crate::config::Loaded;
 use crate::core::plan::{critical_path, topological};
-use crate::model::{Epoch, Given, Plan, Reference, Settings, Step, StepGuard, StepName, Work};
+use crate::model::{Epoch, Given, Observed, Plan, Reference, Settings, Step, StepGuard, StepName, Work};
 use crate::ports::{ActionContext, Authority, Denied};
 
 /// So many steps look at the same time.
@@ -46,7 +46,8 @@ pub async fn plan(
     let loaded = load_or_tell(global, &load_options(global, true))?;
     let plan = choose(&loaded.settings, name)?;
     let plan = &with_values(plan, set)?;
-    let looks = look_at_all(&loaded, plan, within, global.json).await;
+    let mut looks = look_at_all(&loaded, plan, within, global.json).await;
+    excuse_what_is_made_before(plan, &mut looks);
     let dry = assemble(&loaded.settings, plan, looks);
     if global.json {
         print_json(&dry)?;
@@ -155,10 +156,50 @@ fn target(work: &Work) -> String {
         Work::Action(spec) => spec.target.clone(),
         Work::Wait { duration } => duration.to_string(),
         Work::Approval { message } | Work::Task { message, .. } => message.clone(),
+        Work::Gather { of, minimum: 0 } if of.len() == 1 => "1 step".into(),
         Work::Gather { of, minimum: 0 } => format!("{} steps", of.len()),
         Work::Gather { of, minimum } => format!("{minimum} of {} steps", of.len()),
         Work::VerifyProbe { probe, hold } => format!("{probe} is up for {hold}"),
     }
+}
+
+/// What a step lacks now may be there when its turn comes: another one that comes before makes things.
+fn excuse_what_is_made_before(plan: &Plan, looks: &mut BTreeMap<StepName, Look>) {
+    let made = |name: &StepName| {
+        let step = plan.steps.iter().find(|step| step.name == *name)?;
+        let not_there_yet = !matches!(looks.get(name), Some(Look::Observed(Observed::Done { .. })));
+        (step.work.action().is_some_and(|spec| spec.makes) && not_there_yet).then(|| name.clone())
+    };
+    let makers: BTreeMap<StepName, StepName> = plan
+        .steps
+        .iter()
+        .filter(|step| matches!(looks.get(&step.name), Some(Look::Observed(Observed::Impossible { .. }))))
+        .filter_map(|step| {
+            let maker = ancestors(plan, step).into_iter().find_map(|name| made(&name))?;
+            Some((step.name.clone(), maker))
+        })
+        .collect();
+    for (step, by) in makers {
+        if let Some(Look::Observed(Observed::Impossible { reason })) = looks.remove(&step) {
+            looks.insert(step, Look::NotYet { by, reason });
+        }
+    }
+}
+
+/// All that come before a step, the nearest first.
+fn ancestors(plan: &Plan, step: &Step) -> Vec<StepName> {
+    let mut found = step.after.clone();
+    let mut next = 0;
+    while let Some(name) = found.get(next).cloned() {
+        let before = plan.steps.iter().find(|step| step.name == name).map(|step| step.after.as_slice());
+        for name in before.unwrap_or_default() {
+            if !found.contains(name) {
+                found.push(name.clone());
+            }
+        }
+        next += 1;
+    }
+    found
 }
 
 /// Puts the steps into their levels, and marks the critical path.
@@ -180,13 +221,14 @@ fn assemble(settings: &Settings, plan: &Plan, mut looks: BTreeMap<StepName, Look
             target: target(&step.work),
             after: step.after.clone(),
             level: levels.get(&step.name).copied().unwrap_or(1),
+            post_recovery: step.terms.post_recovery,
             critical: path.steps.contains(&step.name),
             estimate: step.estimate,
             look: looks.remove(&step.name).unwrap_or(Look::TimedOut),
         })
         .collect();
     // Stable: within a level the order is that of the file.
-    steps.sort_by_key(|step| step.level);
+    steps.sort_by_key(|step| (step.post_recovery, step.level));
     let using = settings.scenarios.iter().filter(|scenario| scenario.plan.as_ref() == Some(&plan.name));
     DryRun {
         plan: plan.name.clone(),
@@ -228,6 +270,31 @@ mod tests {
         assert!(choose(&loaded.settings, Some("regional-failover")).is_ok());
         let error = choose(&loaded.settings, Some("regional-failver")).expect_err("a slip");
         assert!(error.message.contains("did you mean `regional-failover`?"), "{}", error.message);
+    }
+
+    #[test]
+    fn what_an_earlier_step_makes_is_not_missed() {
+        let mut plan = example().settings.plans[0].clone();
+        let impossible = || Look::Observed(Observed::Impossible { reason: "not there".into() });
+        let scale: StepName = "scale".into();
+        let later = plan.steps.iter().find(|step| ancestors(&plan, step).contains(&scale)).expect("one");
+        let later = later.name.clone();
+        let looks = || BTreeMap::from([(scale.clone(), impossible()), (later.clone(), impossible())]);
+        let mut seen = looks();
+        excuse_what_is_made_before(&plan, &mut seen);
+        assert_eq!(seen, looks(), "scaling makes nothing");
+        let step = plan.steps.iter_mut().find(|step| step.name == scale).expect("it is there");
+        let Work::Action(spec) = &mut step.work else { panic!("it is an action") };
+        spec.makes = true;
+        let mut seen = looks();
+        excuse_what_is_made_before(&plan, &mut seen);
+        assert_eq!(seen[&later], Look::NotYet { by: scale.clone(), reason: "not there".into() });
+        assert_eq!(seen[&scale], impossible());
+        let mut seen = looks();
+        let done = Look::Observed(Observed::Done { evidence: "there".into() });
+        seen.insert(scale.clone(), done);
+        excuse_what_is_made_before(&plan, &mut seen);
+        assert_eq!(seen[&later], impossible(), "it has made what it makes");
     }
 
     #[test]

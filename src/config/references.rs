@@ -77,6 +77,14 @@ fn sample(
     report: &mut Report<'_>,
 ) -> Value {
     let text = Value::String(format!("sample-{place}"));
+    if let Reference::Join(parts) = reference {
+        // What is fixed of it is checked as it stands: the statement's first word, the address's scheme.
+        let part = |part: &Value| match Reference::of(part) {
+            Some(_) => format!("sample-{place}"),
+            None => crate::model::reference::shown(part),
+        };
+        return Value::String(parts.iter().map(part).collect());
+    }
     let Reference::Parameter(name) = reference else {
         if let Reference::Item(_) = reference {
             let fix = "add `for_each = [ … ]` to the step";

@@ -260,6 +260,7 @@ fn estimates_come_from_the_work_and_never_exceed_the_timeout() {
         region: None,
         estimate: HumanDuration::secs(300),
         messages: Vec::new(),
+        makes: false,
         params: serde_json::Value::Null,
     });
     assert_eq!(default_estimate(&promote, HumanDuration::secs(600)), HumanDuration::secs(300));

@@ -201,6 +201,9 @@ pub struct ActionSpec {
     /// in when the step begins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<String>,
+    /// Does it make things that later steps need to be there?
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub makes: bool,
     /// The parameters of `config::action`, as JSON. References in them are filled in when the run
     /// starts (parameters) and when the step begins (outputs of earlier steps).
     pub params: serde_json::Value,

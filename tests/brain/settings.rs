@@ -45,6 +45,7 @@ pub fn action(kind: &str, effect: EffectKind, repeat: Repeat) -> ActionSpec {
         region: None,
         estimate: failoverd::model::HumanDuration::secs(1),
         messages: Vec::new(),
+        makes: false,
         params: Value::Null,
     }
 }

@@ -289,6 +289,7 @@ fn action(rng: &mut Rng, name: &str, after: &[&str], effect: EffectKind, repeat:
         region: None,
         estimate: failoverd::model::HumanDuration::secs(1),
         messages: Vec::new(),
+        makes: false,
         params: if name == "scale" { json!({ "replicas": 10 }) } else { Value::Null },
     };
     step(rng, name, after, Work::Action(spec))

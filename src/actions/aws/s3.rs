@@ -242,7 +242,9 @@ impl Action for Fetch {
         if holds {
             return Observed::Done { evidence: format!("{file} is {what}") };
         }
-        if !self.params.to.parent().is_some_and(Path::is_dir) {
+        // Its own folder is made, no more of the path: a file system that is not mounted is seen.
+        let folder = self.params.to.parent();
+        if !folder.is_some_and(|folder| folder.is_dir() || folder.parent().is_some_and(Path::is_dir)) {
             return Observed::Impossible { reason: format!("there is no folder for {file}") };
         }
         Observed::NotDone { evidence: format!("{file} is to be {what}, {} bytes", object.size), before: Value::Null }
@@ -252,6 +254,12 @@ impl Action for Fetch {
         // As long as the step has: a backup takes its time.
         let until = until(context, Duration::MAX);
         let part = self.part();
+        if let Some(folder) = self.params.to.parent().filter(|folder| !folder.is_dir()) {
+            context.permit()?;
+            if let Err(error) = tokio::fs::DirBuilder::new().mode(0o700).create(folder).await {
+                return Ok(Failure::refused(format!("cannot make {}: {error}", folder.display())).applied());
+            }
+        }
         let ready = async {
             let object = self.chosen(until).await?;
             self.download(&object, &part, until).await?;

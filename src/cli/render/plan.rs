@@ -39,6 +39,8 @@ pub struct DryStep {
     pub after: Vec<StepName>,
     /// From 1: those of one level can be done at the same time.
     pub level: usize,
+    /// Does it come after the recovery?
+    pub post_recovery: bool,
     /// Is it on the critical path?
     pub critical: bool,
     /// How long it is expected to take.
@@ -59,6 +61,13 @@ pub enum Look {
     Later {
         /// Which.
         values: String,
+    },
+    /// It cannot be done now; but a step before it makes things, maybe what it lacks.
+    NotYet {
+        /// That step.
+        by: StepName,
+        /// What it lacks.
+        reason: String,
     },
     /// It is left out.
     LeftOut {
@@ -95,6 +104,7 @@ impl Look {
             Self::Observed(Observed::Unobservable) => (Tone::Dim, "· nothing to look at".into()),
             Self::ByDaemon => (Tone::Dim, "· done by the daemon itself".into()),
             Self::Later { values } => (Tone::Dim, format!("· cannot look yet: {values} is known only later")),
+            Self::NotYet { by, reason } => (Tone::Warn, format!("· not before {by}: {reason}")),
             Self::LeftOut { why } => (Tone::Dim, format!("· left out: {why}")),
             Self::Broken { reason } => (Tone::Bad, format!("✗ {reason}")),
             Self::TimedOut => (Tone::Bad, "? did not answer in time".into()),
@@ -112,10 +122,11 @@ pub fn render_plan(plan: &DryRun, style: &Style) -> String {
         let _ = writeln!(text, "  for {scenario}: RTO {}, {}", span(rto.get()), slack(plan.budget.get(), rto.get()));
     }
     let mut table = style.table(&["LEVEL", "", "STEP", "AFTER", "EXPECTED", "WHAT", "NOW"]);
-    let mut shown = 0;
+    let mut shown = String::new();
     for step in &plan.steps {
-        let level = if step.level == shown { String::new() } else { step.level.to_string() };
-        shown = step.level;
+        let own = if step.post_recovery { "after".to_owned() } else { step.level.to_string() };
+        let level = if own == shown { String::new() } else { own.clone() };
+        shown = own;
         let after = step.after.iter().map(StepName::as_str).collect::<Vec<_>>().join(", ");
         let flag = if plan.point_of_no_return.as_ref() == Some(&step.name) { " ⚑" } else { "" };
         let (tone, words) = step.look.words();
@@ -162,6 +173,7 @@ mod tests {
             target: "shop".into(),
             after: after.iter().map(|&after| after.into()).collect(),
             level,
+            post_recovery: false,
             critical,
             estimate: HumanDuration::secs(30),
             look,
@@ -192,6 +204,17 @@ mod tests {
     #[test]
     fn a_plan_that_could_be_carried_out() {
         insta::assert_snapshot!(render_plan(&dry(), &Style::default()));
+    }
+
+    #[test]
+    fn what_comes_after_the_recovery_and_what_is_made_first_is_told() {
+        let mut plan = dry();
+        let reason = "NotFound".to_owned();
+        plan.steps[2].look = Look::NotYet { by: "scale".into(), reason };
+        plan.steps[4].post_recovery = true;
+        let text = render_plan(&plan, &Style::default());
+        assert!(text.contains("· not before scale: NotFound") && text.contains("Nothing stands in the way"), "{text}");
+        assert!(text.lines().any(|line| line.contains(" after ") && line.contains("check")), "{text}");
     }
 
     #[test]

@@ -105,6 +105,10 @@ const LONGEST: HumanDuration = HumanDuration::secs(25);
 const LEAST_OUTPUT: u32 = 4096;
 
 impl Parameters for ExecRun {
+    fn makes(&self) -> bool {
+        true
+    }
+
     fn effect(&self) -> EffectKind {
         match self.effect {
             ExecEffect::Call => EffectKind::Call,

@@ -110,6 +110,12 @@ pub trait Parameters {
         false
     }
 
+    /// Does it make things that later steps need to be there? A dry run does not hold their absence
+    /// against those.
+    fn makes(&self) -> bool {
+        false
+    }
+
     /// The parameters that are messages, as JSON pointers (one to a table or a list means each text
     /// in it): templates that are filled in when the step
     /// begins.
@@ -370,6 +376,7 @@ impl ActionConfig {
             region: parameters.region().map(Into::into),
             estimate: parameters.estimate(),
             messages: self.message_pointers(),
+            makes: parameters.makes(),
             params: serde_json::to_value(self).map_err(|error| error.to_string())?,
         })
     }

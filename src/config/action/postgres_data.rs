@@ -158,6 +158,10 @@ pub struct PostgresRestore {
 }
 
 impl Parameters for PostgresRestore {
+    fn makes(&self) -> bool {
+        true
+    }
+
     fn effect(&self) -> EffectKind {
         EffectKind::Call
     }

@@ -135,6 +135,10 @@ pub struct RdsCreateReadReplica {
 }
 
 impl Parameters for RdsCreateReadReplica {
+    fn makes(&self) -> bool {
+        true
+    }
+
     fn effect(&self) -> EffectKind {
         EffectKind::Call
     }

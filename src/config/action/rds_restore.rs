@@ -75,6 +75,10 @@ pub struct RdsRestoreSnapshot {
 }
 
 impl Parameters for RdsRestoreSnapshot {
+    fn makes(&self) -> bool {
+        true
+    }
+
     fn effect(&self) -> EffectKind {
         EffectKind::Call
     }
@@ -158,6 +162,10 @@ pub struct RdsRestorePointInTime {
 }
 
 impl Parameters for RdsRestorePointInTime {
+    fn makes(&self) -> bool {
+        true
+    }
+
     fn effect(&self) -> EffectKind {
         EffectKind::Call
     }

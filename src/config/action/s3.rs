@@ -30,8 +30,8 @@ pub struct S3Fetch {
     /// The newest object below this is taken, by when it was written. Or `key`.
     #[serde(default)]
     pub prefix: Option<String>,
-    /// The file that it is written to, as an absolute path; its folder exists. What is there is
-    /// replaced.
+    /// The file that it is written to, as an absolute path. Its folder is made where only that one is
+    /// missing. What is there is replaced.
     pub to: PathBuf,
     /// An object that is larger is refused, in bytes (default 107374182400, that is 100 GiB).
     #[serde(default)]
@@ -42,6 +42,10 @@ pub struct S3Fetch {
 }
 
 impl Parameters for S3Fetch {
+    fn makes(&self) -> bool {
+        true
+    }
+
     fn effect(&self) -> EffectKind {
         EffectKind::Call
     }

@@ -34,6 +34,10 @@ in_cluster! {
 }
 
 impl Parameters for VeleroRestore {
+    fn makes(&self) -> bool {
+        true
+    }
+
     fn effect(&self) -> EffectKind {
         EffectKind::Call
     }

@@ -21,6 +21,7 @@ pub(super) fn plan() -> Plan {
                 region: Some("us-west-2".into()),
                 estimate: crate::model::HumanDuration::secs(300),
                 messages: vec!["/sns/publish/message".into()],
+                makes: false,
                 params: json!({"instance": "shop-replica", "nested": [1, null, "ü"]}),
             }),
             timeout: HumanDuration::secs(600),

@@ -91,6 +91,7 @@ impl Subject {
             region: None,
             estimate: failoverd::model::HumanDuration::secs(1),
             messages: Vec::new(),
+            makes: false,
             params: json!({ family: { verb: params } }),
         };
         let action = actions::build(&spec, clients).unwrap_or_else(|error| panic!("{error}"));

@@ -117,11 +117,17 @@ async fn what_is_not_wanted_is_not_fetched() -> Result<()> {
         ensure!(reason.contains(why), "{reason}");
         refused(subject.apply().await, false)?;
     }
-    let nowhere = bucket.fetch(json!({ "key": "daily/1", "to": bucket.dir.path().join("none/file") }));
+    let nowhere = bucket.fetch(json!({ "key": "daily/1", "to": bucket.dir.path().join("none/deeper/file") }));
     let reason = impossible(nowhere.observe().await)?;
     ensure!(reason.contains("no folder"), "{reason}");
     refused(nowhere.apply().await, false)?;
     bucket.fetch(json!({ "key": "daily/1" })).overtaken().apply().await.expect_err("the epoch was overtaken");
+    let made = || bucket.fetch(json!({ "key": "daily/1", "to": bucket.dir.path().join("made/file") }));
+    made().overtaken().apply().await.expect_err("the epoch was overtaken");
+    ensure!(!bucket.dir.path().join("made").exists(), "a folder was made without a permit");
+    made().run().await?;
+    assert_eq!(std::fs::read_to_string(bucket.dir.path().join("made/file"))?, "twelve bytes");
+    std::fs::remove_dir_all(bucket.dir.path().join("made"))?;
     bucket.only_the_upload()
 }
 

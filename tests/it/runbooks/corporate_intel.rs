@@ -184,7 +184,9 @@ async fn the_api_is_mended_on_a_real_api_server() -> Result<()> {
     let metrics = Answer { body: "http_requests_total 1\n".into(), ..Answer::status(200) };
     company.api.set_path("/metrics", Some(metrics));
     company.stage.open().await?;
-    company.stage.plan("restart-api", &[("fix", "undo")]).await?;
+    for fix in ["restart", "scale"] {
+        company.stage.plan("restart-api", &[("fix", fix)]).await?;
+    }
     let _daemon = company.stage.start().await?;
 
     let revision = async |wanted: &str| -> Result<()> {
@@ -194,6 +196,10 @@ async fn the_api_is_mended_on_a_real_api_server() -> Result<()> {
         Ok(())
     };
     revision("1").await?;
+    ensure!(
+        company.stage.plan("restart-api", &[("fix", "undo")]).await.is_err(),
+        "there is no revision before this one"
+    );
     for (fix, others, replicas, number) in [
         ("restart", ["scale-up", "undo"], 2, "2"),
         ("scale", ["restart", "undo"], 10, "2"),
@@ -236,7 +242,9 @@ async fn corruption_and_deletion_are_undone() -> Result<()> {
     upload(&company).await?;
     company.stage.open().await?;
     company.stage.plan("restore-database", &[]).await?;
-    let given = [("user", "mallory"), ("api_key", "key-1"), ("restore_time", "2026-01-15T03:30:00Z")];
+    let yesterday =
+        (jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24)).round(jiff::Unit::Second)?.to_string();
+    let given = [("user", "mallory"), ("api_key", "key-1"), ("restore_time", yesterday.as_str())];
     company.stage.plan("undo-deletion", &given).await?;
     let _daemon = company.stage.start().await?;
 

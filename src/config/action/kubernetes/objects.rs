@@ -25,6 +25,10 @@ in_cluster! {
 }
 
 impl Parameters for KubernetesSecret {
+    fn makes(&self) -> bool {
+        true
+    }
+
     fn effect(&self) -> EffectKind {
         EffectKind::Call
     }
@@ -88,6 +92,10 @@ in_cluster! {
 }
 
 impl Parameters for KubernetesApply {
+    fn makes(&self) -> bool {
+        true
+    }
+
     fn effect(&self) -> EffectKind {
         EffectKind::Call
     }
