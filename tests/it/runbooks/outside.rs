@@ -1,12 +1,14 @@
 //! What prepares the counterparts of a runbook, and what looks at them afterwards: psql, pg_dump,
 //! kubectl and the AWS CLI, and stand-ins for the controllers that no test can have.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use failoverd::core::view::StepStateView;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -14,7 +16,7 @@ use kube::core::{ApiResource, DynamicObject};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
-use super::stage::Stage;
+use super::stage::{Ended, Stage};
 use crate::fleet::child::command;
 use crate::fleet::kube::{BACKUP_CONTEXT, Kube};
 use crate::fleet::moto::Moto;
@@ -75,7 +77,7 @@ pub fn script(stage: &Stage, path: &str, text: &str) -> Result<PathBuf> {
 /// The AWS CLI as a script that reaches the API of the test: a program that failoverd starts has none
 /// of its environment.
 pub fn aws_cli(moto: &Moto) -> Result<String> {
-    let mut text = "#!/bin/sh\n".to_owned();
+    let mut text = "#!/bin/sh\nexport AWS_MAX_ATTEMPTS=1 AWS_PAGER=\n".to_owned();
     for (name, value) in moto.env() {
         text += &format!("export {name}='{value}'\n");
     }
@@ -122,10 +124,11 @@ pub fn kubeconfig(kube: &Kube, context: &str) -> Result<String> {
 pub async fn service(kube: &Kube, namespace: &str, name: &str) -> Result<()> {
     let metadata = json!({ "name": name, "namespace": namespace });
     let service = json!({ "apiVersion": "v1", "kind": "Service", "metadata": metadata,
-        "spec": { "selector": { "app": name }, "ports": [{ "port": 80 }] } });
+        "spec": { "selector": { "app": name }, "ports": [{ "port": 80, "protocol": "TCP" }] } });
     let endpoints = json!({ "apiVersion": "v1", "kind": "Endpoints", "metadata": metadata,
         "subsets": [{ "addresses": [{ "ip": "192.0.2.1" }], "ports": [{ "port": 80 }] }] });
-    kubectl(kube, "apply -f -", &format!("{service}\n---\n{endpoints}")).await.map(drop)
+    let both = json!({ "apiVersion": "v1", "kind": "List", "items": [service, endpoints] });
+    kubectl(kube, "apply -f -", &both.to_string()).await.map(drop)
 }
 
 /// A node that is Ready. No kubelet and no controller looks after it.
@@ -252,4 +255,14 @@ pub fn told(app: &crate::fleet::http_app::LocalApp, key: &str) -> Result<Vec<Str
             Ok(body[key].as_str().with_context(|| format!("no {key} in {body}"))?.to_owned())
         })
         .collect()
+}
+
+/// Fails where a step that was to be done was not, or one that was to be left out was done. A task of
+/// after the recovery is `Parked` here, although it may not have been told yet when the run ends.
+pub fn all_done_but(ended: &Ended, others: &[(&str, StepStateView)]) -> Result<()> {
+    let told = |state| if state == StepStateView::Pending { StepStateView::Parked } else { state };
+    let seen: BTreeMap<&str, _> = ended.not_done().into_iter().map(|(step, state)| (step, told(state))).collect();
+    let wanted: BTreeMap<&str, _> = others.iter().copied().collect();
+    ensure!(seen == wanted, "{seen:?}, not {wanted:?}\n{:#?}", ended.run);
+    Ok(())
 }
