@@ -107,7 +107,7 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Faults> {
     let references = references::take(&mut tree, &mut report);
     let made = read::read(&mut tree, &mut report).map(|file| {
         // What stands for a value that is not known yet is not looked at.
-        references.values().flatten().for_each(|taken| report.set_broken(&taken.path));
+        references.values().flatten().for_each(|taken| report.set_open(&taken.path));
         let (settings, probes) = check::all(&file, &order, &references, &mut report);
         if let Some(further) = options.further {
             further(&file, &settings, &probes, &mut report);

@@ -29,6 +29,8 @@ pub struct Report<'a> {
     /// Values that could not be read and were put aside. What is found at or below one of them is
     /// an echo of the first fault, and not told.
     broken: BTreeSet<Path>,
+    /// Those of them that are right, and are only not known before a run.
+    open: BTreeSet<Path>,
     hidden: Vec<Path>,
     /// Values that were written elsewhere: `(here, there)`.
     aliases: Vec<(Path, Path)>,
@@ -39,7 +41,8 @@ impl<'a> Report<'a> {
     /// An empty report on these layers. `inspects`: are the files and variables looked at that the
     /// configuration refers to?
     pub fn new(layers: &'a Layers, inspects: bool) -> Self {
-        Self { layers, drafts: Vec::new(), broken: BTreeSet::new(), hidden: Vec::new(), aliases: Vec::new(), inspects }
+        let (broken, open) = (BTreeSet::new(), BTreeSet::new());
+        Self { layers, drafts: Vec::new(), broken, open, hidden: Vec::new(), aliases: Vec::new(), inspects }
     }
 
     /// Are the files and variables looked at that the configuration refers to?
@@ -122,6 +125,13 @@ impl<'a> Report<'a> {
         self.broken.insert(path.clone());
     }
 
+    /// The value at this path is not known before a run: what is found there is not told, and all else
+    /// is looked at.
+    pub fn set_open(&mut self, path: &Path) {
+        self.broken.insert(path.clone());
+        self.open.insert(path.clone());
+    }
+
     /// Could this value, or one above it, not be read?
     pub fn is_broken(&self, path: &Path) -> bool {
         let written = self.written_at(path);
@@ -131,6 +141,11 @@ impl<'a> Report<'a> {
     /// Could this value, or one above or below it, not be read?
     pub fn touches_broken(&self, path: &Path) -> bool {
         self.broken.iter().any(|broken| path.starts_with(broken) || broken.starts_with(path))
+    }
+
+    /// The same, but for what is only not known before a run.
+    pub fn touches_unread(&self, path: &Path) -> bool {
+        self.broken.difference(&self.open).any(|broken| path.starts_with(broken) || broken.starts_with(path))
     }
 
     /// The names right below this path whose values could not be read at all.

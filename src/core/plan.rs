@@ -12,8 +12,8 @@ use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::model::{
-    Condition, Health, HumanDuration, Plan, PlanName, ProbeSettings, RunKind, ScenarioSettings, Settings, Step,
-    StepName, Work,
+    Condition, Health, HumanDuration, Plan, PlanName, ProbeSettings, Reference, RunKind, ScenarioSettings, Settings,
+    Step, StepGuard, StepName, Work,
 };
 
 /// How many attempts of one probe run at a time, at most; the runner of the probes keeps to it.
@@ -117,7 +117,9 @@ fn name_cycle(plan: &Plan, graph: &DiGraph<usize, ()>) -> Cycle {
 /// cycle (`config` refuses it) counts as all its steps one after the other: never too short.
 pub fn critical_path(plan: &Plan, duration_of: impl Fn(&Step) -> Duration) -> CriticalPath {
     // What comes after the recovery, or is done only while the primary still answers, is not part of it.
-    let apart = |step: &Step| step.terms.post_recovery || step.terms.only_in == Some(RunKind::Graceful);
+    let apart = |step: &Step| {
+        step.terms.post_recovery || step.terms.only_in == Some(RunKind::Graceful) || is_left_out(plan, step)
+    };
     let duration_of = |step: &Step| if apart(step) { Duration::ZERO } else { duration_of(step) };
     let Ok(order) = topological(plan) else {
         return CriticalPath {
@@ -146,6 +148,20 @@ pub fn critical_path(plan: &Plan, duration_of: impl Fn(&Step) -> Duration) -> Cr
     }
     steps.reverse();
     CriticalPath { total, steps }
+}
+
+/// Do the plan's parameters, as they are given or by default, leave the step out?
+fn is_left_out(plan: &Plan, step: &Step) -> bool {
+    let given = |name: &str| plan.parameters.iter().find(|parameter| parameter.name == name)?.value.as_ref();
+    step.terms.when.iter().any(|guard| {
+        let StepGuard::Parameter { value, is, .. } = guard else { return false };
+        let known = match Reference::of(value) {
+            None => Some(value),
+            Some(Reference::Parameter(name)) => given(&name),
+            Some(_) => None,
+        };
+        known.is_some_and(|known| !is.contains(known))
+    })
 }
 
 /// Every step that comes before the step, directly or not.

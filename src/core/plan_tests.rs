@@ -40,6 +40,26 @@ fn the_longest_chain_counts_and_not_the_sum() {
 }
 
 #[test]
+fn what_the_parameters_leave_out_takes_no_time() {
+    let mut restore = step("restore", &[], 1800);
+    let value = crate::model::Reference::Parameter("from".into()).to_value();
+    restore.terms.when =
+        vec![crate::model::StepGuard::Parameter { value, name: "from".into(), is: vec!["dump".into()] }];
+    let mut plan = plan(vec![restore, step("promote", &[], 300), step("route", &["restore", "promote"], 60)]);
+    let total = |plan: &Plan| critical_path(plan, estimate).total;
+    assert_eq!(total(&plan), Duration::from_secs(1860), "nobody knows: it counts");
+    plan.parameters = vec![crate::model::Parameter {
+        name: "from".into(),
+        kind: crate::model::ParameterKind::Text,
+        description: String::new(),
+        value: Some("replica".into()),
+    }];
+    assert_eq!(total(&plan), Duration::from_secs(360));
+    let given = plan.with(&[("from".to_owned(), "dump".into())].into()).unwrap();
+    assert_eq!(total(&given), Duration::from_secs(1860));
+}
+
+#[test]
 fn an_empty_plan_takes_no_time() {
     assert_eq!(critical_path(&plan(vec![]), estimate), CriticalPath::default());
 }

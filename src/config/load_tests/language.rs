@@ -312,3 +312,35 @@ fn nothing_is_destroyed_before_a_person_has_said_yes() {
     assert!(errors(&text(""))[0].contains("needs_approval"));
     plan_of(&text("after = [\"sure\"]"));
 }
+
+/// A value that is not known yet keeps nothing else of the plan from being looked at.
+#[test]
+fn the_rto_of_a_plan_with_open_values_is_looked_at() {
+    let text = |rto: &str| {
+        format!(
+            r#"
+[probes.api]
+tcp = {{ address = "192.0.2.1:443" }}
+[notify.a]
+webhook = {{ url = "https://a.shop.example" }}
+[notify.b]
+webhook = {{ url = "https://b.shop.example" }}
+[scenarios.api-down]
+severity = "P1"
+when = "api"
+confirm_for = "10s"
+rto = "{rto}"
+plan = "p"
+[plans.p.parameters.name]
+default = "api"
+[plans.p.steps.scale]
+kubernetes.scale = {{ deployment = {{ join = ["shop/", {{ param = "name" }}] }}, replicas = 3 }}
+estimate = "5m"
+"#
+        )
+    };
+    let told = errors(&text("5m"));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("rto_out_of_reach"), "{told:?}");
+    assert_eq!(errors(&text("10m")), [""; 0]);
+}

@@ -36,8 +36,10 @@ struct Zone {
     changes: Vec<String>,
 }
 
-struct Double {
-    url: String,
+/// The double, with one zone.
+pub struct Double {
+    /// Where its API is.
+    pub url: String,
     zone: Arc<Mutex<Zone>>,
     token: Value,
     _file: NamedTempFile,
@@ -112,7 +114,8 @@ fn answer(
 }
 
 impl Double {
-    async fn start(records: Value) -> Result<Self> {
+    /// Starts it with these records; the token is [`CANARY`] with `-token` behind it.
+    pub async fn start(records: Value) -> Result<Self> {
         let records = records.as_array().expect("a list").clone();
         let zone = Arc::new(Mutex::new(Zone { records, fault: Fault::None, changes: Vec::new() }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
@@ -139,7 +142,8 @@ impl Double {
         self.zone.lock().expect("not poisoned").fault = fault;
     }
 
-    fn records(&self) -> Vec<Value> {
+    /// The records as they are now.
+    pub fn records(&self) -> Vec<Value> {
         self.zone.lock().expect("not poisoned").records.clone()
     }
 

@@ -3,7 +3,7 @@
 
 mod arc;
 mod aurora;
-mod cloudflare;
+pub mod cloudflare;
 mod compute;
 mod dns;
 mod elasticache;

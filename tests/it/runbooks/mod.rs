@@ -4,4 +4,7 @@
 mod atlantic;
 mod corporate_intel;
 mod firm_template;
+mod outside;
+mod platform;
 pub mod stage;
+mod waqiti;
