@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use failoverd::control::client::Client;
-use failoverd::core::view::{RunView, StatusView, StepStateView};
+use failoverd::core::view::{RunView, StatusView, StepStateView, StepView};
 use failoverd::model::{Decision, Health, RunResult};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -233,7 +233,16 @@ impl Stage {
     pub async fn execute_with(&mut self, plan: &str, given: &[(&str, &str)], more: &[&str]) -> Result<Ended> {
         let values = set(given);
         let values: Vec<&str> = values.iter().map(|text| &**text).collect();
-        self.ok(&[&["execute", plan, "--yes"], &values[..], more].concat()).await?;
+        let arguments = [&["execute", plan, "--yes"], &values[..], more].concat();
+        eventually(PATIENCE, "the command to be taken", async || {
+            let done = self.run(&arguments).await?;
+            let said = format!("failoverd {arguments:?}: {}\n{}{}", done.status, done.stdout, done.stderr);
+            // A loaded machine makes the daemon's loop stand still, and then it takes no such command.
+            ensure!(!done.stderr.contains("failoverd: tilt until"), "{said}");
+            Ok(done.status.success().then_some(()).ok_or(said))
+        })
+        .await?
+        .map_err(anyhow::Error::msg)?;
         let ended = self.ended().await?;
         ensure!(ended.run.plan.as_str() == plan, "the run is of {}", ended.run.plan);
         Ok(ended)
@@ -302,11 +311,14 @@ impl Stage {
 }
 
 impl Ended {
-    /// Each step that was not simply done, and how it ended instead.
+    /// Each step that was not simply done, and how it ended instead. A task that the run left to people
+    /// counts as parked, also where the run had ended before the task's turn came.
     pub fn not_done(&self) -> BTreeMap<&str, StepStateView> {
         let other = |state| !matches!(state, StepStateView::Done | StepStateView::AlreadyDone);
+        let left =
+            |step: &StepView| if step.state == StepStateView::Pending { StepStateView::Parked } else { step.state };
         let steps = self.run.steps.iter().filter(|step| other(step.state));
-        steps.map(|step| (step.name.as_str(), step.state)).collect()
+        steps.map(|step| (step.name.as_str(), left(step))).collect()
     }
 
     /// What was seen of a step.
@@ -355,9 +367,14 @@ fn quicken(tree: &toml::Table, text: &mut String) {
         table.into_iter().filter_map(|(key, value)| Some((key, value.as_table()?.clone())))
     };
     for (name, probe) in tables("probes") {
-        for key in ["interval", "timeout", "fast_interval"].into_iter().filter(|key| probe.contains_key(*key)) {
+        let own: Vec<&str> =
+            ["interval", "timeout", "fast_interval"].into_iter().filter(|key| probe.contains_key(*key)).collect();
+        if !own.is_empty() {
+            let _ = writeln!(text, "[probes.{name}]");
+        }
+        for key in own {
             let value = if key == "timeout" { "3s" } else { "100ms" };
-            let _ = writeln!(text, "[probes.{name}]\n{key} = \"{value}\"");
+            let _ = writeln!(text, "{key} = \"{value}\"");
         }
     }
     for (name, scenario) in tables("scenarios") {
