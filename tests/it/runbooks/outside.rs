@@ -1,14 +1,12 @@
 //! What prepares the counterparts of a runbook, and what looks at them afterwards: psql, pg_dump,
 //! kubectl and the AWS CLI, and stand-ins for the controllers that no test can have.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use failoverd::core::view::StepStateView;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -257,12 +255,14 @@ pub fn told(app: &crate::fleet::http_app::LocalApp, key: &str) -> Result<Vec<Str
         .collect()
 }
 
-/// Fails where a step that was to be done was not, or one that was to be left out was done. A task of
-/// after the recovery is `Parked` here, although it may not have been told yet when the run ends.
-pub fn all_done_but(ended: &Ended, others: &[(&str, StepStateView)]) -> Result<()> {
-    let told = |state| if state == StepStateView::Pending { StepStateView::Parked } else { state };
-    let seen: BTreeMap<&str, _> = ended.not_done().into_iter().map(|(step, state)| (step, told(state))).collect();
-    let wanted: BTreeMap<&str, _> = others.iter().copied().collect();
-    ensure!(seen == wanted, "{seen:?}, not {wanted:?}\n{:#?}", ended.run);
-    Ok(())
+/// Approves what the scenario asks. A loaded machine makes the daemon's loop stand still: then it gives the
+/// run up before the first change, as it has to, and asks again.
+pub async fn approved(stage: &mut Stage, scenario: &str) -> Result<Ended> {
+    for _ in 0..5 {
+        match stage.approve(scenario).await {
+            Err(why) if why.to_string().contains("the loop stalled before the first change") => {}
+            other => return other,
+        }
+    }
+    anyhow::bail!("five runs of {scenario} were given up: the machine is too loaded for this test")
 }
