@@ -8,9 +8,8 @@ use failoverd::core::view::StepStateView::{Failed, Parked, Skipped};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
-use super::stage::{Ended, Stage, all_done_but};
+use super::stage::{Door, Ended, Stage, all_done_but};
 use crate::fleet::child::command;
 use crate::fleet::eventually;
 use crate::fleet::http_app::{Answer, LocalApp};
@@ -36,7 +35,7 @@ struct Atlantic {
     redis: Redis,
     moto: Moto,
     /// The relay, as far as a probe sees of it.
-    _mail: TcpListener,
+    _mail: Door,
 }
 
 impl Atlantic {
@@ -54,11 +53,11 @@ impl Atlantic {
         psql(&db.url(), "CREATE TABLE users AS SELECT 1 AS id; CREATE TABLE transactions AS SELECT 1 AS id")?;
         psql(&db.url(), "CREATE TABLE audit_logs (key_id text, created_at timestamptz)")?;
         psql(&db.url(), "INSERT INTO audit_logs SELECT 'AKIA-OTHER', now() FROM generate_series(1, 5)")?;
-        let mail = TcpListener::bind("127.0.0.1:0").await?;
+        let mail = Door::open().await?;
         let mut stage = Stage::of("atlantic")?;
         stage.replace("https://api.atlantic.example", &api.at(""))?;
         stage.replace("https://admin.atlantic.example", &api.at("/admin"))?;
-        stage.replace("smtp.atlantic.example:587", &mail.local_addr()?.to_string())?;
+        stage.replace("smtp.atlantic.example:587", mail.address())?;
         stage.file("/etc/failoverd/database.url", &db.url())?;
         stage.file("/etc/failoverd/redis.url", &redis.url())?;
         stage.file("/etc/failoverd/slack.url", &slack.url())?;

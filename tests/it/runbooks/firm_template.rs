@@ -9,9 +9,8 @@ use failoverd::core::view::StepStateView;
 use failoverd::core::view::StepStateView::{Failed, Parked};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
 
-use super::stage::{Ended, Stage, all_done_but};
+use super::stage::{Door, Ended, Stage, all_done_but};
 use crate::fleet::child::{Proc, command};
 use crate::fleet::dns::Dns;
 use crate::fleet::http_app::{Answer, LocalApp};
@@ -42,7 +41,7 @@ struct Firm {
     dns: Dns,
     moto: Moto,
     /// As far as a probe sees of it.
-    balancer: Option<TcpListener>,
+    balancer: Option<Door>,
     /// The others: they stay as they are.
     _others: (LocalApp, Prometheus),
     /// Where the scripts of the runbook are, and what they write down.
@@ -67,7 +66,7 @@ impl Firm {
         )?;
         servers.set_path("/metrics", Some(disk(50)));
         let prometheus = Prometheus::start(&format!("127.0.0.1:{}", servers.port()), None).await?;
-        let balancer = TcpListener::bind("127.0.0.1:0").await?;
+        let balancer = Door::open().await?;
         let home = scratch_dir("firm")?;
         let mut stage = Stage::of("firm-template")?;
         for host in ["api", "analytics", "dev", "backup-server"] {
@@ -78,7 +77,7 @@ impl Firm {
         }
         stage.replace("https://production-server.com", &site.at(""))?;
         stage.replace("https://status.production-server.com", &status_page.at(""))?;
-        stage.replace("lb.production-server.com:443", &balancer.local_addr()?.to_string())?;
+        stage.replace("lb.production-server.com:443", balancer.address())?;
         stage.replace("http://monitoring.production-server.com:9090", &prometheus.url())?;
         stage.replace("198.51.100.53:53", &dns.addr().to_string())?;
         stage.replace("/opt/firm-template", &home.path().display().to_string())?;

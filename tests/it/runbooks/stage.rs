@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use failoverd::model::{Decision, Health, RunResult};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use crate::fleet::kube::Kube;
 use crate::fleet::process::{Failoverd, Finished, Running};
@@ -31,11 +33,38 @@ pub struct Stage {
     text: String,
     env: Vec<(String, String)>,
     quick: bool,
-    mode: &'static str,
-    anchor: Option<TcpListener>,
+    anchor: Option<Door>,
     /// The newest run that the test has seen the end of.
     seen: Option<String>,
     dir: TempDir,
+}
+
+/// A port that takes every connection, as long as this is not dropped. (One that nobody takes
+/// connections from is full after a thousand, and then looks as if it were cut off.)
+pub struct Door {
+    address: String,
+    taking: JoinHandle<()>,
+}
+
+impl Door {
+    /// Opens one on loopback.
+    pub async fn open() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?.to_string();
+        let taking = tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+        Ok(Self { address, taking })
+    }
+
+    /// `host:port`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.taking.abort();
+    }
 }
 
 /// A run that came to a good end, and what people were asked in it.
@@ -55,7 +84,7 @@ impl Stage {
         for folder in FOLDERS {
             std::fs::create_dir_all(beneath(dir.path(), folder))?;
         }
-        Ok(Self { text, env: Vec::new(), quick: false, mode: "approve", anchor: None, seen: None, dir })
+        Ok(Self { text, env: Vec::new(), quick: false, anchor: None, seen: None, dir })
     }
 
     /// Every occurrence becomes something else; there has to be one.
@@ -72,6 +101,7 @@ impl Stage {
         let own = self.path(path);
         std::fs::create_dir_all(own.parent().context("it is in a folder")?)?;
         std::fs::write(&own, contents).with_context(|| own.display().to_string())?;
+        std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o600))?;
         Ok(own)
     }
 
@@ -109,11 +139,6 @@ impl Stage {
         self.quick = true;
     }
 
-    /// The mode (the example's is `approve`).
-    pub fn mode(&mut self, mode: &'static str) {
-        self.mode = mode;
-    }
-
     /// Writes the configuration. Nothing in it may point outside any more, and `check` has to pass.
     pub async fn open(&mut self) -> Result<()> {
         for folder in FOLDERS {
@@ -140,15 +165,14 @@ impl Stage {
     async fn overlay(&mut self, tree: &toml::Table) -> Result<String> {
         let dir = self.dir.path().display();
         let mut text = format!(
-            "[daemon]\nmode = \"{}\"\nstate = \"sqlite:{dir}/state.db\"\nsocket = \"{dir}/failoverd.sock\"\n\
+            "[daemon]\nstate = \"sqlite:{dir}/state.db\"\nsocket = \"{dir}/failoverd.sock\"\n\
              [metrics]\nlisten = \"\"\n\
              [policy]\nstartup_grace = \"1ms\"\ncool_down = \"1ms\"\nfailover_limit = 100\ntilt_for = \"200ms\"\n",
-            self.mode
         );
         if tree.contains_key("anchors") {
-            let listener = TcpListener::bind("127.0.0.1:0").await?;
-            let _ = writeln!(text, "[anchors]\ntcp = [\"{}\"]", listener.local_addr()?);
-            self.anchor = Some(listener);
+            let door = Door::open().await?;
+            let _ = writeln!(text, "[anchors]\ntcp = [\"{}\"]", door.address());
+            self.anchor = Some(door);
         }
         if self.quick {
             text += "[defaults.probe]\ninterval = \"100ms\"\nfast_interval = \"50ms\"\ntimeout = \"3s\"\nfall = 2\nrise = 1\n";
@@ -367,14 +391,12 @@ fn quicken(tree: &toml::Table, text: &mut String) {
         table.into_iter().filter_map(|(key, value)| Some((key, value.as_table()?.clone())))
     };
     for (name, probe) in tables("probes") {
-        let own: Vec<&str> =
-            ["interval", "timeout", "fast_interval"].into_iter().filter(|key| probe.contains_key(*key)).collect();
+        let own: Vec<&str> = ["interval", "fast_interval"].into_iter().filter(|key| probe.contains_key(*key)).collect();
         if !own.is_empty() {
             let _ = writeln!(text, "[probes.{name}]");
         }
         for key in own {
-            let value = if key == "timeout" { "3s" } else { "100ms" };
-            let _ = writeln!(text, "{key} = \"{value}\"");
+            let _ = writeln!(text, "{key} = \"100ms\"");
         }
     }
     for (name, scenario) in tables("scenarios") {
@@ -387,6 +409,10 @@ fn quicken(tree: &toml::Table, text: &mut String) {
         for (step, body) in steps {
             if body.get("verify").and_then(|verify| verify.get("probe")).and_then(|probe| probe.get("for")).is_some() {
                 let _ = writeln!(text, "[plans.{plan}.steps.{step}.verify.probe]\nfor = \"100ms\"");
+            }
+            // In a dead region: until then it is asked again and again.
+            if body.get("fence").and_then(toml::Value::as_str) == Some("best-effort") || step == "stop-old-master" {
+                let _ = writeln!(text, "[plans.{plan}.steps.{step}]\ntimeout = \"6s\"\nestimate = \"1s\"");
             }
             if body.get("wait").is_some() {
                 let _ = writeln!(text, "[plans.{plan}.steps.{step}]\nwait = \"100ms\"");

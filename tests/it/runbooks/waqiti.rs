@@ -10,13 +10,12 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use rustix::process::{Pid, Signal};
 use serde_json::json;
-use tokio::net::TcpListener;
 
 use super::outside::{
     approved, backed_up, database, kubectl, node, psql, redis_cli, restored, script, secret, service, shows, told,
     velero, velero_backup,
 };
-use super::stage::{Ended, Stage, all_done_but};
+use super::stage::{Door, Ended, Stage, all_done_but};
 use crate::actions::CANARY;
 use crate::actions::cloudflare::Double;
 use crate::fleet::eventually;
@@ -51,9 +50,9 @@ struct Waqiti {
     status_page: LocalApp,
     slack: LocalApp,
     stripe: LocalApp,
-    zones: [Option<TcpListener>; 3],
-    cluster: Option<TcpListener>,
-    dr_cluster: TcpListener,
+    zones: [Option<Door>; 3],
+    cluster: Option<Door>,
+    dr_cluster: Door,
     db: Postgres,
     standby: Postgres,
     dr: Postgres,
@@ -74,7 +73,7 @@ impl Waqiti {
         let standby = db.standby(StandbyOptions { synchronous: true, ..StandbyOptions::default() }).await?;
         let cache = Redis::primary(RedisOptions::default()).await?;
         let (replica, dr_cache) = (cache.replica().await?, cache.replica().await?);
-        let listen = || TcpListener::bind("127.0.0.1:0");
+        let listen = Door::open;
         let record = json!([{ "id": "r1", "type": "CNAME", "name": "api.waqiti.example", "ttl": 60,
             "content": "lb.us-east-1.waqiti.example", "proxied": false, "comment": "" }]);
         let waqiti = Self {
@@ -106,14 +105,13 @@ impl Waqiti {
         stage.replace("https://status.example.com/api", &self.status_page.at("/api"))?;
         stage.replace("https://api.stripe.com", &self.stripe.at(""))?;
         stage.replace("https://api.cloudflare.com/client/v4", &self.cloudflare.url)?;
-        let address = |listener: &TcpListener| anyhow::Ok(listener.local_addr()?.to_string());
         for (zone, listener) in ["a", "b", "c"].into_iter().zip(&self.zones) {
             let listener = listener.as_ref().context("it is there")?;
-            stage.replace(&format!("us-east-1{zone}.ingress.waqiti.example:443"), &address(listener)?)?;
+            stage.replace(&format!("us-east-1{zone}.ingress.waqiti.example:443"), listener.address())?;
         }
         let cluster = self.cluster.as_ref().context("it is there")?;
-        stage.replace("kubernetes.us-east-1.waqiti.example:6443", &address(cluster)?)?;
-        stage.replace("kubernetes.us-west-2.waqiti.example:6443", &address(&self.dr_cluster)?)?;
+        stage.replace("kubernetes.us-east-1.waqiti.example:6443", cluster.address())?;
+        stage.replace("kubernetes.us-west-2.waqiti.example:6443", self.dr_cluster.address())?;
         // The new, empty servers are databases of the ones that are there.
         let urls = [
             ("postgres-primary", self.db.url()),
