@@ -80,7 +80,7 @@ impl Platform {
             standby,
             moto,
             _metrics: metrics,
-            prometheus: prometheus,
+            prometheus,
         };
         platform.dressed().await
     }
