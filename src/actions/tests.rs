@@ -66,7 +66,7 @@ fn every_kind_can_be_built() {
         ("velero.restore", json!({ "schedule": "daily" })),
         ("postgres.sql", json!({ "url": "postgresql://db.example/shop", "statement": "SELECT 1" })),
         ("postgres.verify_write", json!({ "url": "postgresql://db.example/shop" })),
-        ("postgres.fence", json!({ "url": "postgresql://db.example/postgres", "revoke_connect": ["shop"] })),
+        ("postgres.fence", json!({ "url": "postgresql://db.example/postgres" })),
         (
             "postgres.follow",
             json!({

@@ -158,6 +158,7 @@ fn target(work: &Work) -> String {
         Work::Action(spec) => spec.target.clone(),
         Work::Wait { duration } => duration.to_string(),
         Work::Approval { message } | Work::Task { message, .. } => message.clone(),
+        Work::Gather { of, .. } if of.is_empty() => "whether its condition holds, for all that follow".into(),
         Work::Gather { of, minimum: 0 } if of.len() == 1 => "1 step".into(),
         Work::Gather { of, minimum: 0 } => format!("{} steps", of.len()),
         Work::Gather { of, minimum } => format!("{minimum} of {} steps", of.len()),

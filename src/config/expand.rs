@@ -214,7 +214,15 @@ fn child_plan(
         return Vec::new();
     };
     let with = given(&at, run, &plans[plan], report);
-    let inner = Child { name, table: &table, with: &with, names: child.keys().collect() };
+    let (gate, inner_table) = match asked_once(name, &table, child) {
+        Some((gate, asks, rest)) => {
+            report.alias(with_last(&at, &gate), at.clone());
+            steps.insert(gate.clone(), asks);
+            (Some(gate), rest)
+        }
+        None => (None, table.clone()),
+    };
+    let inner = Child { name, table: &inner_table, with: &with, names: child.keys().collect() };
     let mut children = Vec::new();
     let from = Path::of(&["plans", plan, "steps"]);
     let mut written: Vec<&String> = child.keys().collect();
@@ -225,9 +233,37 @@ fn child_plan(
         steps.insert(own.clone(), inner.step(child[step].as_object().cloned().unwrap_or_default()));
         children.push(own);
     }
-    let gather = gather(&table, &waited_for(&table, steps, &children), 0);
+    let gather = gather(&inner_table, &waited_for(&table, steps, &children), 0);
     steps.insert(name.to_owned(), gather);
-    children
+    gate.into_iter().chain(children).collect()
+}
+
+/// A condition over probes is asked once for the whole child plan, by a step of its own, and the steps
+/// go by that answer: asked again before each of them, a primary that answers now and then would stop it
+/// halfway. That step, its table, and what the child plan's steps get of `table` instead.
+fn asked_once(
+    name: &str,
+    table: &Map<String, Value>,
+    child: &Map<String, Value>,
+) -> Option<(String, Value, Map<String, Value>)> {
+    let when = match table.get("when")? {
+        Value::Array(of) => of.clone(),
+        one => vec![one.clone()],
+    };
+    let of_probes = |guard: &Value| guard.get("param").is_none() && guard.get("step").is_none();
+    if !when.iter().any(of_probes) {
+        return None;
+    }
+    let gate = if child.contains_key("when") { format!("{name}.asked") } else { format!("{name}.when") };
+    let kept = ["after", "when", "only_in", "post_recovery"].into_iter();
+    let mut asks: Map<String, Value> = kept.filter_map(|key| Some((key.to_owned(), table.get(key)?.clone()))).collect();
+    asks.insert("gather".into(), json!({ "of": [], "minimum": 0 }));
+    let mut rest = table.clone();
+    rest.insert("after".into(), json!([gate]));
+    let others = when.into_iter().filter(|guard| !of_probes(guard));
+    let own = std::iter::once(json!({ "step": gate, "ended": "done" }));
+    rest.insert("when".into(), others.chain(own).collect());
+    Some((gate, Value::Object(asks), rest))
 }
 
 /// The values of the child's parameters.

@@ -51,6 +51,7 @@ fn what_the_parameters_leave_out_takes_no_time() {
     plan.parameters = vec![crate::model::Parameter {
         name: "from".into(),
         kind: crate::model::ParameterKind::Text,
+        one_of: Vec::new(),
         description: String::new(),
         value: Some("replica".into()),
     }];

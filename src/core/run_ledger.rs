@@ -218,7 +218,7 @@ impl RunLedger {
                 _ => failed.push(name.as_str()),
             }
         }
-        let evidence = format!("{done} of {} done", of.len());
+        let evidence = if of.is_empty() { "it holds".into() } else { format!("{done} of {} done", of.len()) };
         if done >= minimum.min(done + failed.len()) {
             return Ok(StepEnd::Done { evidence, already: false, outputs });
         }

@@ -232,10 +232,28 @@ pub struct Parameter {
     pub name: String,
     /// What it may be.
     pub kind: ParameterKind,
+    /// The values that it may have; empty: any of its kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub one_of: Vec<Value>,
     /// What it is for.
     pub description: String,
     /// What it is where nobody gives it; in the plan of a run, what it is.
     pub value: Option<Value>,
+}
+
+impl Parameter {
+    /// May it be this?
+    ///
+    /// # Errors
+    /// Why not, in one line.
+    pub fn accepts(&self, value: &Value) -> Result<(), String> {
+        self.kind.accepts(value)?;
+        if self.one_of.is_empty() || self.one_of.contains(value) {
+            return Ok(());
+        }
+        let there: Vec<String> = self.one_of.iter().map(shown).collect();
+        Err(format!("`{}` is none of {}", shown(value), there.join(", ")))
+    }
 }
 
 /// The values of parameters, by name.
@@ -260,7 +278,7 @@ pub fn give(parameters: &[Parameter], given: &Given) -> Result<Vec<Parameter>, S
                 parameter.name, parameter.description, parameter.name
             )
         })?;
-        parameter.kind.accepts(value).map_err(|why| format!("the parameter `{}`: {why}", parameter.name))?;
+        parameter.accepts(value).map_err(|why| format!("the parameter `{}`: {why}", parameter.name))?;
         values.push(Parameter { value: Some(value.clone()), ..parameter.clone() });
     }
     Ok(values)
@@ -315,10 +333,17 @@ mod tests {
 
     #[test]
     fn parameters_are_typed_named_and_there() {
-        let at = Parameter { name: "at".into(), kind: ParameterKind::Time, description: "when".into(), value: None };
+        let at = Parameter {
+            name: "at".into(),
+            kind: ParameterKind::Time,
+            one_of: Vec::new(),
+            description: "when".into(),
+            value: None,
+        };
         let many = Parameter {
             name: "many".into(),
             kind: ParameterKind::Integer,
+            one_of: vec![2.into(), 5.into()],
             description: "n".into(),
             value: Some(2.into()),
         };
@@ -330,6 +355,8 @@ mod tests {
         assert!(error(&[]).contains("`at` (when) is missing"));
         assert!(error(&[("at", json!("now"))]).contains("RFC 3339"));
         assert!(error(&[("when", json!("x"))]).contains("it has at, many"));
+        let moment = ParameterKind::Time.parse("2026-01-15T03:30:00Z").unwrap();
+        assert_eq!(error(&[("at", moment), ("many", json!(3))]), "the parameter `many`: `3` is none of 2, 5");
         let moment = ParameterKind::Time.parse("2026-01-15T03:30:00Z").unwrap();
         let values = give(&parameters, &given(&[("at", moment), ("many", ParameterKind::Integer.parse("5").unwrap())]));
         assert_eq!(values.unwrap()[1].value, Some(5.into()));

@@ -28,7 +28,7 @@ fn hands_on(outputs: &[(&str, &str)]) -> Reply {
 }
 
 fn parameter(name: &str, kind: ParameterKind, value: Option<serde_json::Value>) -> Parameter {
-    Parameter { name: name.into(), kind, description: "what for".into(), value }
+    Parameter { name: name.into(), kind, one_of: Vec::new(), description: "what for".into(), value }
 }
 
 /// A plan that no scenario names.

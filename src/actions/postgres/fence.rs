@@ -1,7 +1,7 @@
 //! `postgres.fence`.
 //!
 //! Several changes, in an order that leaves less to do after each: the setting is written down, the
-//! server reads it, the databases are closed, the older sessions are ended. A look tells what is left
+//! server reads it, the older sessions are ended. A look tells what is left
 //! after a crash at any point, and each of them may be made twice.
 
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{identifier, literal, same_cluster};
+use super::same_cluster;
 use crate::actions::{CHANGE, LOOK, until};
 use crate::clients::Failure;
 use crate::clients::postgres::{Session, connect};
@@ -20,6 +20,10 @@ use crate::ports::{Action, ActionContext, Denied};
 /// What a write is refused with in a transaction that is read-only.
 const READ_ONLY: &str = "25006";
 
+/// Sessions of clients that may still write. What we may not see of a session counts as one.
+const OLDER: &str = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND (backend_type IS NULL OR \
+     (backend_type = 'client backend' AND (backend_start IS NULL OR backend_start < pg_conf_load_time())))";
+
 /// Makes a primary refuse writes.
 pub(super) struct Fence {
     params: PostgresFence,
@@ -29,10 +33,7 @@ pub(super) struct Fence {
 struct Seen {
     /// The server's own setting, and the server has read it.
     read_only: bool,
-    /// Of the databases to close, those that are closed.
-    closed: Vec<String>,
-    open: Vec<String>,
-    /// Sessions that may still write: older than the setting, or in a closed database.
+    /// Sessions that may still write: older than the setting.
     sessions: u64,
     /// Prepared transactions, which anybody may still commit.
     prepared: u64,
@@ -40,15 +41,13 @@ struct Seen {
 
 impl Seen {
     fn is_fenced(&self) -> bool {
-        self.read_only && self.open.is_empty() && self.sessions == 0
+        self.read_only && self.sessions == 0
     }
 
     fn told(&self) -> String {
         let setting = if self.read_only { "on" } else { "off" };
         let mut text = format!(
-            "default_transaction_read_only is {setting} for the server; {} of {} databases closed; {} older sessions of clients",
-            self.closed.len(),
-            self.closed.len() + self.open.len(),
+            "default_transaction_read_only is {setting} for the server; {} older sessions of clients",
             self.sessions
         );
         if self.prepared > 0 {
@@ -82,22 +81,6 @@ impl Fence {
         Ok(session)
     }
 
-    /// The databases to close, as a list for SQL; never empty.
-    fn databases(&self) -> String {
-        let names = self.params.revoke_connect.iter().map(|name| literal(name));
-        format!("ARRAY[{}]::text[]", names.collect::<Vec<_>>().join(", "))
-    }
-
-    /// Sessions of clients that may still write. What we may not see of a session counts as one.
-    fn sessions(&self) -> String {
-        format!(
-            "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND (backend_type IS NULL OR \
-             (backend_type = 'client backend' AND (backend_start IS NULL OR backend_start < pg_conf_load_time() \
-             OR datname::text = ANY ({}))))",
-            self.databases()
-        )
-    }
-
     async fn look(&self, session: &Session, until: Instant) -> Result<Seen, Failure> {
         if session.value("SELECT pg_is_in_recovery()::text", until).await? == "true" {
             return Err(Failure::refused(
@@ -108,28 +91,9 @@ impl Fence {
         let sql = "SELECT (setting = 'on' AND source IN ('configuration file', 'command line'))::text \
                    FROM pg_settings WHERE name = 'default_transaction_read_only'";
         let read_only = session.value(sql, until).await? == "true";
-        let (mut closed, mut open) = (Vec::new(), Vec::new());
-        for name in &self.params.revoke_connect {
-            let wanted = literal(name);
-            let sql = format!(
-                "SELECT coalesce((SELECT datallowconn::text FROM pg_database WHERE datname = {wanted}), 'missing'), \
-                 (current_database() = {wanted})::text"
-            );
-            let row: Vec<String> = session.row(&sql, until).await?.into_iter().flatten().collect();
-            match row.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-                ["missing", ..] => return Err(Failure::refused(format!("there is no database {name} to close"))),
-                [_, "true"] => {
-                    return Err(Failure::refused(format!(
-                        "the address leads to {name}, which is to be closed; connect to another one (postgres)"
-                    )));
-                }
-                ["false", ..] => closed.push(name.clone()),
-                _ => open.push(name.clone()),
-            }
-        }
-        let sessions = number(session, &format!("SELECT count(*)::text {}", self.sessions()), until).await?;
+        let sessions = number(session, &format!("SELECT count(*)::text {OLDER}"), until).await?;
         let prepared = number(session, "SELECT count(*)::text FROM pg_prepared_xacts", until).await?;
-        Ok(Seen { read_only, closed, open, sessions, prepared })
+        Ok(Seen { read_only, sessions, prepared })
     }
 
     /// A role or a database with a setting of its own would not be held.
@@ -154,8 +118,6 @@ impl Fence {
         let by = until(context, CHANGE);
         let session = self.session(by).await?;
         let seen = self.look(&session, by).await?;
-        // Ours must write the catalog; and no dead synchronous standby may hold that up.
-        session.run("SET default_transaction_read_only = off; SET synchronous_commit = local", by).await?;
         let permit = || context.permit().map_err(Stopped::Denied);
         if !seen.read_only {
             permit()?;
@@ -164,19 +126,13 @@ impl Fence {
             permit()?;
             session.value("SELECT pg_reload_conf()::text", by).await?;
         }
-        for name in &seen.open {
-            permit()?;
-            *changed = true;
-            session.run(&format!("ALTER DATABASE {} ALLOW_CONNECTIONS false", identifier(name)), by).await?;
-        }
         drop(session);
         // Ended before the server has read the setting, clients would come back and write.
         let session = self.once_read(by).await?;
         permit()?;
         *changed = true;
         let sql = format!(
-            "SELECT count(*) FILTER (WHERE ended)::text FROM (SELECT pg_terminate_backend(pid) AS ended {}) AS sessions",
-            self.sessions()
+            "SELECT count(*) FILTER (WHERE ended)::text FROM (SELECT pg_terminate_backend(pid) AS ended {OLDER}) AS sessions"
         );
         Ok(number(&session, &sql, by).await?)
     }
@@ -211,12 +167,7 @@ impl Fence {
     async fn lift(&self, context: &ActionContext) -> Result<(), Stopped> {
         let by = until(context, CHANGE);
         let session = self.session(by).await?;
-        session.run("SET default_transaction_read_only = off; SET synchronous_commit = local", by).await?;
         let permit = || context.permit().map_err(Stopped::Denied);
-        for name in &self.params.revoke_connect {
-            permit()?;
-            session.run(&format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", identifier(name)), by).await?;
-        }
         permit()?;
         session.run("ALTER SYSTEM RESET default_transaction_read_only", by).await?;
         permit()?;
@@ -237,10 +188,7 @@ impl Action for Fence {
         let looked = async { self.look(&self.session(until).await?, until).await };
         match looked.await {
             Ok(seen) if seen.is_fenced() => Observed::Done { evidence: seen.told() },
-            Ok(seen) => Observed::NotDone {
-                evidence: seen.told(),
-                before: json!({ "read_only": seen.read_only, "closed": seen.closed }),
-            },
+            Ok(seen) => Observed::NotDone { evidence: seen.told(), before: json!({ "read_only": seen.read_only }) },
             Err(failure) => failure.observed(),
         }
     }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Output, Parameters, service, shown};
-use crate::config::check::common::{file_is_there, not_empty, not_zero};
+use crate::config::check::common::{file_is_there, not_zero};
 use crate::config::check::secrets;
 use crate::config::path::Path;
 use crate::config::report::Report;
@@ -328,43 +328,37 @@ impl Parameters for PostgresVerifyWrite {
 
 /// `postgres.fence`: makes the old primary refuse writes, before a standby is promoted in its place.
 ///
-/// It sets `default_transaction_read_only = on` for the whole server, closes the databases of
-/// `revoke_connect`, and ends the sessions of all clients that were there before (not replication, so
-/// that the standby still receives what was committed). Done when a new session's write was refused
-/// with that reason, no older session is left, and those databases take no connections; the refusal
-/// is the evidence.
+/// It sets `default_transaction_read_only = on` for the whole server, and ends the sessions of all
+/// clients that were there before (not replication, so that the standby still receives what was
+/// committed). Done when a new session's write was refused with that reason, and no older session is
+/// left; the refusal is the evidence.
 ///
 /// What it guarantees: every transaction that begins from then on is read-only, unless its session
 /// asks for writes by itself. That any user may do (`SET transaction_read_only = off`), and a driver
 /// does where it is told to (`setReadOnly(false)`); superusers can lift the fence altogether. Against
-/// both write the databases of the application into `revoke_connect`: nobody can connect to them then,
-/// superusers included. What is committed without a client's session goes on: prepared transactions
-/// (counted in the evidence), logical subscriptions, and background workers (`pg_cron`). A role or
-/// database with a `default_transaction_read_only` of its own would not be held: the fence is then
-/// impossible, and says which.
+/// these close the network, too. (Databases are not closed: `ALLOW_CONNECTIONS` and `CONNECT` are in
+/// the catalog, the standby would receive them, and once promoted take no connections either.) What is
+/// committed without a client's session goes on: prepared transactions (counted in the evidence),
+/// logical subscriptions, and background workers (`pg_cron`). A role or database with a
+/// `default_transaction_read_only` of its own would not be held: the fence is then impossible, and says
+/// which.
 ///
 /// A server that cannot be reached is not fenced: it may come back and take writes. Fence it in
 /// another way then (its network, its power). A server in recovery is refused: it is a standby, and
-/// would refuse writes after its promotion. The setting stays over a restart. Undone by lifting it:
-/// the setting is reset, and all of these databases are opened.
+/// would refuse writes after its promotion. The setting stays over a restart. Undone by resetting it.
 ///
 /// Needs a superuser; or, from PostgreSQL 15, `GRANT ALTER SYSTEM ON PARAMETER
-/// default_transaction_read_only`, `EXECUTE` on `pg_reload_conf()`, `pg_signal_backend`,
-/// `pg_read_all_stats`, and to own the databases of `revoke_connect`.
+/// default_transaction_read_only`, `EXECUTE` on `pg_reload_conf()`, `pg_signal_backend`
+/// and `pg_read_all_stats`.
 /// <https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-DEFAULT-TRANSACTION-READ-ONLY>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PostgresFence {
-    /// The old primary: `postgresql://…`, by reference where it holds a password. With
-    /// `revoke_connect`, a database that is not one of those (`postgres`).
+    /// The old primary: `postgresql://…`, by reference where it holds a password.
     pub url: SecretText,
     /// The system identifier that the server must have; another cluster is refused.
     #[serde(default)]
     pub system_identifier: Option<String>,
-    /// Databases that nobody may connect to any more (`ALTER DATABASE … ALLOW_CONNECTIONS false`, since
-    /// a revoked CONNECT would hold neither owners nor superusers).
-    #[serde(default)]
-    pub revoke_connect: Vec<String>,
     /// A PEM file of certificate authorities to trust instead of the system's.
     #[serde(default)]
     pub ca_file: Option<std::path::PathBuf>,
@@ -386,9 +380,6 @@ impl Parameters for PostgresFence {
     fn check(&self, at: &Path, report: &mut Report<'_>) {
         secrets::address(report, &at.key("url"), &self.url, &["postgresql", "postgres"]);
         file_is_there(report, &at.key("ca_file"), self.ca_file.as_deref());
-        for (place, database) in self.revoke_connect.iter().enumerate() {
-            not_empty(report, &at.key("revoke_connect").index(place), database);
-        }
     }
 }
 

@@ -86,10 +86,30 @@ fn parameters(report: &mut Report<'_>, at: &Path, table: &PlanTable) -> Vec<Para
         if let Some(Err(why)) = table.default.as_ref().map(|value| table.kind.accepts(value)) {
             report.error("wrong_value", &at.key("default"), why, "write a value of its type, or another `type`");
         }
-        let (kind, description) = (table.kind, table.description.clone());
-        Parameter { name: name.clone(), kind, description, value: table.default.clone() }
+        for (place, why) in
+            table.one_of.iter().enumerate().filter_map(|(place, value)| Some((place, table.kind.accepts(value).err()?)))
+        {
+            report.error("wrong_value", &at.key("one_of").index(place), why, "write values of its type");
+        }
+        let made = parameter(name, table);
+        let default = table.default.as_ref().filter(|value| table.kind.accepts(value).is_ok());
+        if let Some(Err(why)) = default.map(|value| made.accepts(value)) {
+            report.error("wrong_value", &at.key("default"), why, "write one of these, or add it to `one_of`");
+        }
+        made
     };
     table.parameters.iter().map(make).collect()
+}
+
+/// A parameter as the plan holds it.
+pub(super) fn parameter(name: &str, table: &ParameterTable) -> Parameter {
+    Parameter {
+        name: name.to_owned(),
+        kind: table.kind,
+        one_of: table.one_of.clone(),
+        description: table.description.clone(),
+        value: table.default.clone(),
+    }
 }
 
 fn after(report: &mut Report<'_>, at: &Path, table: &StepTable, known: &BTreeSet<String>) {

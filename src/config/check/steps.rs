@@ -190,8 +190,10 @@ impl Maker<'_, '_> {
                         dangling(report, &at.key("param"), "parameter", &guard.param, &known);
                     }
                     Some(own) => {
-                        for why in is.iter().filter_map(|value| own.kind.accepts(value).err()) {
-                            report.error("wrong_value", &at.key("is"), why, "write a value of the parameter's type");
+                        let own = super::plans::parameter(&guard.param, own);
+                        for why in is.iter().filter_map(|value| own.accepts(value).err()) {
+                            let fix = "write a value that the parameter may have";
+                            report.error("wrong_value", &at.key("is"), why, fix);
                         }
                     }
                     None => {}

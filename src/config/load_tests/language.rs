@@ -1,7 +1,7 @@
 //! The plan language: what is made of it, and what is said of what is wrong in it.
 
 use super::*;
-use crate::model::{Ended, Given, Plan, Reference, RunKind, Step, StepGuard};
+use crate::model::{Ended, Given, Plan, Reference, RunKind, Step, StepGuard, Work};
 
 const HEAD: &str = "[daemon]\nname = \"shop\"\n";
 
@@ -164,6 +164,64 @@ task = { message = "once for each" }
     let wrong = format!("{text}[plans.p.steps.last]\nafter = [\"then.officer\", \"only\"]\nwait = \"1s\"\n");
     let said = errors(&wrong);
     assert!(said.len() == 1 && said[0].contains("`last` waits for `then.officer`"), "{said:#?}");
+}
+
+#[test]
+fn what_the_probes_say_is_asked_once_for_a_child_plan() {
+    let plan = plan_of(
+        r#"
+[probes.api]
+tcp = { address = "127.0.0.1:9" }
+[plans.child.steps.first]
+wait = "1s"
+[plans.child.steps.then]
+after = ["first"]
+wait = "1s"
+[plans.p.parameters.how]
+one_of = ["well", "badly"]
+default = "well"
+[plans.p.steps.before]
+wait = "1s"
+[plans.p.steps.go]
+after = ["before"]
+only_in = "ungraceful"
+when = ["api is down", { param = "how", is = "well" }]
+run_plan = { plan = "child" }
+"#,
+    );
+    assert_eq!(names(&plan), ["before", "go.when", "go.first", "go.then", "go"]);
+    let asks = step(&plan, "go.when");
+    assert_eq!(asks.work, Work::Gather { of: Vec::new(), minimum: 0 });
+    assert_eq!((asks.after[0].as_str(), asks.terms.when.len()), ("before", 2));
+    for (name, after) in [("go.first", "go.when"), ("go.then", "go.first")] {
+        let terms = &step(&plan, name).terms;
+        let asked = StepGuard::Step { step: "go.when".into(), ended: Ended::Done };
+        assert!(terms.when.contains(&asked) && terms.when.len() == 2, "{name}: {:?}", terms.when);
+        assert_eq!(terms.only_in, Some(RunKind::Ungraceful));
+        assert_eq!(step(&plan, name).after[0].as_str(), after);
+    }
+    assert_eq!(asks.terms.only_in, Some(RunKind::Ungraceful));
+}
+
+#[test]
+fn a_parameter_has_one_of_its_values() {
+    let text = |default: &str, is: &str| {
+        format!(
+            "[plans.p.parameters.how]\none_of = [\"a\", \"b\"]\ndefault = \"{default}\"\n\
+             [plans.p.steps.s]\nwhen = {{ param = \"how\", is = \"{is}\" }}\nwait = \"1s\"\n"
+        )
+    };
+    let plan = plan_of(&text("a", "b"));
+    let given = |value: &str| plan.with(&[("how".to_owned(), value.into())].into());
+    assert!(given("b").is_ok());
+    assert_eq!(given("c").unwrap_err(), "the parameter `how`: `c` is none of a, b");
+    for (default, is) in [("c", "a"), ("a", "c")] {
+        let said = errors(&text(default, is));
+        assert!(said.len() == 1 && said[0].contains("`c` is none of a, b"), "{said:?}");
+    }
+    let said =
+        errors("[plans.p.parameters.n]\ntype = \"integer\"\none_of = [\"x\"]\n[plans.p.steps.s]\nwait = \"1s\"\n");
+    assert!(said.len() == 1 && said[0].contains("wrong_value"), "{said:?}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn what_is_wrong_is_told_before_an_outage() {
         (format!("postgres.sql = {{ {at}, statement = \"SELECT 1\", expected = \"1\" }}"), vec!["unknown_key"]),
         (format!("postgres.verify_write = {{ {at}, table = \"a.b.c\" }}"), vec!["bad_table"]),
         (format!("postgres.verify_write = {{ {at}, row = {{ a = \"b\" }} }}"), vec!["empty"]),
-        (format!("postgres.fence = {{ {at}, revoke_connect = [\"\"] }}"), vec!["empty"]),
+        (format!("postgres.fence = {{ {at}, revoke_connect = [\"shop\"] }}"), vec!["unknown_key"]),
         (format!("postgres.follow = {{ {at}, source = \"postgresql://new\", {folders} }}"), vec![]),
         (
             format!("postgres.follow = {{ {at}, source = \"postgresql://u:pw@new\", {folders}, slot = \"A-1\" }}"),

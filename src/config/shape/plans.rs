@@ -45,6 +45,9 @@ pub struct ParameterTable {
     /// What it is where nobody gives it. A plan that a scenario names needs one for each.
     #[serde(default)]
     pub default: Option<serde_json::Value>,
+    /// The values that it may have (default: any of its type).
+    #[serde(default)]
+    pub one_of: Vec<serde_json::Value>,
     /// What it is for.
     #[serde(default)]
     pub description: String,

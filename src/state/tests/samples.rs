@@ -38,6 +38,7 @@ pub(super) fn plan() -> Plan {
         parameters: vec![Parameter {
             name: "at".into(),
             kind: ParameterKind::Time,
+            one_of: Vec::new(),
             description: "when".into(),
             value: None,
         }],

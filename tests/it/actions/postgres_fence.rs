@@ -67,58 +67,16 @@ async fn a_fenced_primary_refuses_writes_and_its_standby_still_streams() -> Resu
     Ok(())
 }
 
+/// What its page says of it.
 #[tokio::test]
-async fn a_closed_database_also_holds_a_superuser_who_asks_for_writes() -> Result<()> {
+async fn a_session_that_asks_for_writes_by_itself_is_not_held() -> Result<()> {
     let server = Postgres::primary(PgOptions::default()).await?;
-    server.sql("CREATE DATABASE \"Shop\"").await?;
-    let shop = server.url().replace("/postgres?", "/Shop?");
-    psql(&shop, "CREATE TABLE orders (id int)")?;
-    let asks_for_writes = "BEGIN READ WRITE; INSERT INTO orders VALUES (1); COMMIT";
+    server.sql("CREATE TABLE orders (id int)").await?;
     let (_file, subject) = action("fence", &server.url(), json!({}))?;
     subject.run().await?;
-    // What the documentation says of a fence without `revoke_connect`.
-    psql(&shop, asks_for_writes)?;
-    let mut client = writer_in(&shop, &server).await?;
-
-    let (_file, subject) = action("fence", &server.url(), json!({ "revoke_connect": ["Shop"] }))?;
-    let stood = before(subject.observe().await)?;
-    accepted(subject.apply().await)?;
-    subject.verify().await?;
-    client.wait_exit(SOON).await?;
-    let error = psql(&shop, asks_for_writes).expect_err("closed");
-    ensure!(error.to_string().contains("not currently accepting connections"), "{error}");
-
-    accepted(subject.compensate(&stood).await)?;
-    assert_eq!(psql(&shop, "SELECT count(*) FROM orders")?, "1", "of the client nothing was committed");
-    eventually(SOON, "writes to be taken again", async || psql(&shop, "INSERT INTO orders VALUES (5)").map(drop))
-        .await?;
-    for (more, words) in [
-        (json!({ "revoke_connect": ["postgres"] }), "which is to be closed"),
-        (json!({ "revoke_connect": ["x"] }), "no database x"),
-    ] {
-        let (_file, subject) = action("fence", &server.url(), more)?;
-        let reason = impossible(subject.observe().await)?;
-        ensure!(reason.contains(words), "{reason}");
-        refused(subject.apply().await, false)?;
-        assert_eq!(subject.permits.asked(), 0);
-    }
+    psql(&server.url(), "BEGIN READ WRITE; INSERT INTO orders VALUES (1); COMMIT")?;
+    psql(&server.url(), "INSERT INTO orders VALUES (2)").expect_err("fenced");
     Ok(())
-}
-
-/// A client in the shop that asked for writes after the server's setting was read.
-async fn writer_in(url: &str, server: &Postgres) -> Result<Proc> {
-    let log = tempfile::NamedTempFile::new()?;
-    let mut client = command("psql");
-    let sql = "SET default_transaction_read_only = off";
-    client.args(["-XAtq", "-d", url, "-c", sql, "-c", "BEGIN; INSERT INTO orders VALUES (9); SELECT pg_sleep(120)"]);
-    let client = Proc::start("psql", client, log.path())?;
-    eventually(SOON, "the client to be at work", async || {
-        let sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
-        ensure!(psql(&server.url(), sql)? != "0", "not yet");
-        Ok(())
-    })
-    .await?;
-    Ok(client)
 }
 
 #[tokio::test]
