@@ -14,7 +14,7 @@ use kube::core::{ApiResource, DynamicObject};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
-use super::stage::{Ended, Stage};
+use super::stage::Stage;
 use crate::fleet::child::command;
 use crate::fleet::kube::{BACKUP_CONTEXT, Kube};
 use crate::fleet::moto::Moto;
@@ -253,16 +253,4 @@ pub fn told(app: &crate::fleet::http_app::LocalApp, key: &str) -> Result<Vec<Str
             Ok(body[key].as_str().with_context(|| format!("no {key} in {body}"))?.to_owned())
         })
         .collect()
-}
-
-/// Approves what the scenario asks. A loaded machine makes the daemon's loop stand still: then it gives the
-/// run up before the first change, as it has to, and asks again.
-pub async fn approved(stage: &mut Stage, scenario: &str) -> Result<Ended> {
-    for _ in 0..5 {
-        match stage.approve(scenario).await {
-            Err(why) if why.to_string().contains("the loop stalled before the first change") => {}
-            other => return other,
-        }
-    }
-    anyhow::bail!("five runs of {scenario} were given up: the machine is too loaded for this test")
 }

@@ -9,8 +9,8 @@ use kube::Api;
 use serde_json::{Value, json};
 
 use super::outside::{
-    approved, aws_cli, backed_up, cron_job, database, kubeconfig, kubectl, node, psql, restored, script, secret,
-    service, shows, told, velero, velero_backup,
+    aws_cli, backed_up, cron_job, database, kubeconfig, kubectl, node, psql, restored, script, secret, service, shows,
+    told, velero, velero_backup,
 };
 use super::stage::{Ended, Stage, all_done_but};
 use crate::fleet::dns::Dns;
@@ -268,7 +268,7 @@ async fn by_itself(platform: &mut Platform, kube: &Kube) -> Result<()> {
     let before = generation(kube, "platform-worker").await?;
     platform.db.kill9();
     // The endpoint of RDS leads to the other zone once the reboot with failover was asked for.
-    let (ended, back) = tokio::join!(approved(&mut platform.stage, "database-failure"), async {
+    let (ended, back) = tokio::join!(platform.stage.approve("database-failure"), async {
         let asked = async || {
             let calls = platform.moto.calls_of("RebootDBInstance").await?;
             ensure!(calls.len() == 1, "{calls:?}");
@@ -409,7 +409,7 @@ async fn the_cluster_is_recovered_on_a_real_api_server() -> Result<()> {
     velero_backup(&kube, "daily-4", "daily-platform-backup", "Completed", "2026-01-04T03:00:00Z").await?;
     let before = kubectl(&kube, &format!("-n {SPACE} get deployments -o name"), "").await?;
     platform.cluster.set(Some(Answer::status(500)));
-    let ended = approved(&mut platform.stage, "cluster-failure").await?;
+    let ended = platform.stage.approve("cluster-failure").await?;
     let left = ["recreate", "cluster-active", "full-restore", "base", "overlay"].map(|step| (step, Skipped));
     all_but(&ended, &[validated("validate", "primary")], &[&left[..], &[("postmortem", Parked)]].concat())?;
     assert_eq!(restored(&kube).await?, ["daily-2", "daily-4", "weekly-1"]);
@@ -445,7 +445,7 @@ async fn the_region_is_recovered_on_a_real_api_server() -> Result<()> {
     platform.cluster.set(Some(Answer::status(503)));
     platform.moto.fault(Fault::new(Kind::Error503).service("rds").region(EAST)).await?;
     platform.db.kill9();
-    let (ended, moved) = tokio::join!(approved(&mut platform.stage, "regional-outage"), async {
+    let (ended, moved) = tokio::join!(platform.stage.approve("regional-outage"), async {
         let running = async || dr.wait_ready(SPACE, "platform-api", 3, Duration::from_millis(1)).await;
         eventually(SOON, "the applications in the DR region", running).await?;
         ensure!(dns.dig("api.platform.example.com", "A").await? == ["127.0.0.1"], "moved before it was well");

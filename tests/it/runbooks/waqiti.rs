@@ -12,8 +12,8 @@ use rustix::process::{Pid, Signal};
 use serde_json::json;
 
 use super::outside::{
-    approved, backed_up, database, kubectl, node, psql, redis_cli, restored, script, secret, service, shows, told,
-    velero, velero_backup,
+    backed_up, database, kubectl, node, psql, redis_cli, restored, script, secret, service, shows, told, velero,
+    velero_backup,
 };
 use super::stage::{Door, Ended, Stage, all_done_but};
 use crate::actions::CANARY;
@@ -308,7 +308,7 @@ async fn told_everybody(waqiti: &mut Waqiti) -> Result<()> {
 /// By itself: of the six services the one that is down.
 async fn one_service(waqiti: &mut Waqiti, kube: &Kube) -> Result<()> {
     waqiti.api.set_path("/wallets/health", Some(Answer::status(500)));
-    let (ended, healed) = tokio::join!(approved(&mut waqiti.stage, "critical-service"), async {
+    let (ended, healed) = tokio::join!(waqiti.stage.approve("critical-service"), async {
         let more = async || {
             ensure!(replicas(kube).await? == (4, 8), "not yet");
             anyhow::Ok(())
@@ -383,7 +383,7 @@ async fn database_and_redis_fail_over_with_a_real_api_server() -> Result<()> {
     })
     .await?;
     waqiti.cache.kill9();
-    let ended = approved(&mut waqiti.stage, "cache-failure").await?;
+    let ended = waqiti.stage.approve("cache-failure").await?;
     all_done_but(&ended, &[("stop-old-master", Failed), ("new-replica", Parked)])?;
     ensure!(redis_cli(&waqiti.replica.url(), &["ROLE"])?.starts_with("master"));
     assert_eq!(redis_cli(&waqiti.replica.url(), &["GET", "session"])?, "1");
@@ -392,7 +392,7 @@ async fn database_and_redis_fail_over_with_a_real_api_server() -> Result<()> {
 
     psql(&waqiti.db.url(), "INSERT INTO ledger VALUES (101, 5), (101, -5)")?;
     waqiti.db.kill9();
-    let ended = approved(&mut waqiti.stage, "database-failure").await?;
+    let ended = waqiti.stage.approve("database-failure").await?;
     let others = [("stop-old-primary", Failed), ("caught-up", Skipped), ("new-standby", Parked)];
     all_done_but(&ended, &others)?;
     assert_eq!(psql(&waqiti.standby.url(), "SELECT count(*) FROM ledger")?, "202");
@@ -437,7 +437,7 @@ async fn a_zone_is_evacuated_on_a_real_api_server() -> Result<()> {
     drop(waqiti.zones[0].take());
     waqiti.db.kill9();
     waqiti.cache.kill9();
-    let ended = approved(&mut waqiti.stage, "zone-outage").await?;
+    let ended = waqiti.stage.approve("zone-outage").await?;
     let others = skipped(
         &ended,
         &[
@@ -492,7 +492,7 @@ async fn the_dr_site_is_activated_on_a_real_api_server() -> Result<()> {
     drop(waqiti.cluster.take());
     waqiti.db.kill9();
     waqiti.cache.kill9();
-    let (ended, moved) = tokio::join!(approved(&mut waqiti.stage, "regional-disaster"), async {
+    let (ended, moved) = tokio::join!(waqiti.stage.approve("regional-disaster"), async {
         let running = async || dr.wait_ready(SPACE, "payment-service", 10, Duration::from_millis(1)).await;
         eventually(SOON, "the applications in the DR region", running).await?;
         ensure!(waqiti.cloudflare.records()[0]["content"] == "lb.us-east-1.waqiti.example", "moved too early");
