@@ -2,7 +2,7 @@
 //!
 //! Lives here: the actions, one file each. [`cluster`] has the calls, [`contended`] what happens where
 //! others write the same object, [`marks`] the epoch that every object written by us carries,
-//! [`rollout`] what a Deployment says of its rollout, [`looks`] what those that only look have in common.
+//! [`rollout`] what a Deployment says of its rollout, `looks` what those that only look have in common.
 
 pub mod apply;
 pub mod cluster;
