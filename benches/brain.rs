@@ -27,6 +27,7 @@ fn probe(number: u64) -> ProbeSettings {
         fall: 3,
         rise: 2,
         max_age: HumanDuration::secs(7),
+        causes: std::collections::BTreeMap::new(),
     }
 }
 
@@ -79,7 +80,7 @@ fn hour() -> Vec<(Now, Event)> {
             let mono = started + Duration::from_millis(3);
             let lag = Facts { lag: Some(Lag::default()), streaming: Some(true), ..Facts::default() };
             let facts = (number == 19).then(|| Box::new(lag));
-            let observation = Observation::Up { latency: Duration::from_millis(3), facts };
+            let observation = Observation::Up { latency: Duration::from_millis(3), facts, degraded: None };
             let now = Now { mono, wall: WallTime(1_767_571_200_000 + (mono.0 / 1_000_000) as i64) };
             events.push((now, Event::Observed { probe: format!("probe-{number}").into(), started, observation }));
         }

@@ -19,7 +19,7 @@ pub use plans::{
     WhenConfig, WhenParameter, WhenStep,
 };
 
-use crate::model::{HumanDuration, Mode, OnNoAnswer, Retry, Severity};
+use crate::model::{CauseKind, HumanDuration, Meaning, Mode, OnNoAnswer, Retry, Severity};
 
 /// The whole file.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -213,6 +213,10 @@ pub struct Probe {
     /// A vote that is older does not count.
     #[serde(default)]
     pub max_age: Option<HumanDuration>,
+    /// What causes mean, where that is not what the kind says (`failoverd probes KIND` lists them):
+    /// `{ slow = "degraded" }`. A cause on our own side never means Down.
+    #[serde(default)]
+    pub causes: BTreeMap<CauseKind, Meaning>,
     /// An HTTP request.
     #[serde(default)]
     pub http: Option<HttpProbe>,

@@ -29,6 +29,7 @@ struct Inner {
 /// What a [`StatusView`] says.
 struct Gauges {
     probe_health: IntGaugeVec,
+    probe_degraded: IntGaugeVec,
     probe_latency: GaugeVec,
     lag_seconds: GaugeVec,
     lag_bytes: GaugeVec,
@@ -111,6 +112,11 @@ impl Gauges {
                 "Verdict on a probe's target: 1 for the health that holds, 0 for the others.",
                 &["probe", "region", "health"],
             )?,
+            probe_degraded: make.flags(
+                "probe_degraded",
+                "1 while a probe's target is up, but not well.",
+                &["probe", "region"],
+            )?,
             probe_latency: make.gauges("probe_latency_seconds", "Latency of the newest good attempt.", &["probe"])?,
             lag_seconds: make.gauges("replication_lag_seconds", "Replication lag that a standby tells.", &["probe"])?,
             lag_bytes: make.gauges("replication_lag_bytes", "Bytes that a standby has not applied.", &["probe"])?,
@@ -161,6 +167,7 @@ impl Gauges {
 
     fn clear(&self) {
         self.probe_health.reset();
+        self.probe_degraded.reset();
         self.condition.reset();
         self.incident_open.reset();
         self.decision.reset();
@@ -186,6 +193,7 @@ impl Gauges {
             let labels = [name, region, health_label(health)];
             self.probe_health.with_label_values(&labels).set(i64::from(probe.health == health));
         }
+        self.probe_degraded.with_label_values(&[name, region]).set(i64::from(probe.degraded));
         if let Some(latency) = probe.latency_ms {
             self.probe_latency.with_label_values(&[name]).set(latency / 1000.0);
         }

@@ -22,6 +22,7 @@ fn probe(name: &str, region: &str, health: Health, why: &str) -> ProbeView {
         region: Some(region.into()),
         anchor: false,
         health,
+        degraded: false,
         why: why.into(),
         since: Some(ago(95)),
         last_seen: Some(ago(1)),

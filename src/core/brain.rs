@@ -113,10 +113,10 @@ impl Brain {
     pub fn handle(&mut self, now: Now, event: Event) -> Vec<Effect> {
         let think = match event {
             Event::Observed { probe, started, observation } => self.observed(&probe, started, observation),
-            Event::PeerVote { vantage, domain, probe, health, seen, first_bad, cause } => {
+            Event::PeerVote { vantage, domain, probe, health, seen, first_bad, degraded, cause } => {
                 // A clock that runs ahead of ours must not make a vote that never expires.
                 let seen = seen.min(now.mono);
-                self.peer_vote(&probe, PeerVote { vantage, domain, health, seen, first_bad, cause })
+                self.peer_vote(&probe, PeerVote { vantage, domain, health, seen, first_bad, degraded, cause })
             }
             Event::Tick => true,
             Event::Outcome { call, outcome } => {
@@ -252,8 +252,9 @@ impl Brain {
     fn observed(&mut self, probe: &ProbeName, started: MonoTime, observation: Observation) -> bool {
         // A report of a probe that a reload took away.
         let Some(&index) = self.index.get(probe) else { return false };
-        let health = observation.health();
         let detector = &mut self.detectors[index];
+        let observation = observation.meaning(&detector.settings.causes);
+        let health = observation.health();
         let doubted = detector.in_doubt();
         let change = detector.observe(started, observation);
         if change == Change::Late {
@@ -358,17 +359,25 @@ impl Brain {
 
     /// The verdict on one probe.
     pub(super) fn verdict(&self, index: usize, now: MonoTime) -> Verdict {
+        quorum::verdict(&self.question(index, now), &self.detectors[index], &self.peers[index])
+    }
+
+    /// Is it Up, but not well?
+    pub(super) fn is_degraded(&self, index: usize, now: MonoTime) -> bool {
+        quorum::is_degraded(&self.question(index, now), &self.detectors[index], &self.peers[index])
+    }
+
+    fn question(&self, index: usize, now: MonoTime) -> Question<'_> {
         let own = &self.detectors[index];
         let is_anchor = self.settings.anchors.contains(&own.settings.name);
         let isolated = !is_anchor && own.first_bad().is_some_and(|since| self.is_isolated_since(since));
-        let question = Question {
+        Question {
             now,
             need: self.settings.quorum,
             domain: &self.settings.domain,
             isolated,
             tilt: self.tilt_until.is_some_and(|until| now < until),
-        };
-        quorum::verdict(&question, own, &self.peers[index])
+        }
     }
 
     pub(super) fn new_call(&mut self) -> CallId {

@@ -67,6 +67,11 @@ pub(super) struct Detector {
     pub(super) pace: Pace,
     /// When commits were last seen to wait for a standby, or not to.
     synchronous: Option<(MonoTime, bool)>,
+    /// Good answers in a row that were not well, and that were.
+    unwell: u32,
+    well: u32,
+    /// It serves, but not well: by the same `fall` and `rise` as Down.
+    degraded: bool,
 }
 
 impl Detector {
@@ -90,6 +95,9 @@ impl Detector {
             kept_lag: None,
             pace: Pace::Usual,
             synchronous: None,
+            unwell: 0,
+            well: 0,
+            degraded: false,
         }
     }
 
@@ -99,13 +107,14 @@ impl Detector {
             return Change::Late;
         }
         let doubt = self.in_doubt();
-        let before = self.health;
+        let before = (self.health, self.degraded);
         let health = observation.health();
         let cause = match observation {
-            Observation::Up { latency, facts } => {
-                self.latency = Some(latency);
+            Observation::Up { latency, facts, degraded } => {
+                // Zero where the owner calls a failure Up.
+                self.latency = Some(latency).filter(|latency| !latency.is_zero()).or(self.latency);
                 self.take_facts(started, facts);
-                None
+                degraded
             }
             Observation::Down { cause, facts } => {
                 self.take_facts(started, facts);
@@ -118,8 +127,11 @@ impl Detector {
             Health::Down => self.bad(started),
             Health::Unknown => self.unknown(started),
         }
+        if health == Health::Up {
+            self.wellness(cause.is_none());
+        }
         self.latest = Some(Latest { started, cause });
-        if self.health == before && self.in_doubt() == doubt { Change::Same } else { Change::Changed }
+        if (self.health, self.degraded) == before && self.in_doubt() == doubt { Change::Same } else { Change::Changed }
     }
 
     fn good(&mut self, started: MonoTime) {
@@ -136,6 +148,16 @@ impl Detector {
         } else if self.good >= needed {
             self.first_bad = None;
             self.conclude(Health::Up, started);
+        }
+    }
+
+    fn wellness(&mut self, well: bool) {
+        (self.well, self.unwell) =
+            if well { (self.well.saturating_add(1), 0) } else { (0, self.unwell.saturating_add(1)) };
+        if self.unwell >= self.settings.fall {
+            self.degraded = true;
+        } else if self.well >= self.settings.rise {
+            self.degraded = false;
         }
     }
 
@@ -200,7 +222,13 @@ impl Detector {
     pub(super) fn vote(&self) -> Option<Vote> {
         let health = self.health?;
         let cause = self.latest.as_ref().and_then(|latest| latest.cause.clone());
-        Some(Vote { health, since: self.since, first_bad: self.first_bad, seen: self.seen, cause })
+        let degraded = self.is_degraded();
+        Some(Vote { health, degraded, since: self.since, first_bad: self.first_bad, seen: self.seen, cause })
+    }
+
+    /// Is it Up, but not well?
+    pub(super) fn is_degraded(&self) -> bool {
+        self.degraded && self.health == Some(Health::Up)
     }
 
     /// The health that was concluded, without a copy of its cause.
@@ -286,6 +314,7 @@ impl Detector {
         self.bad = 0;
         self.unknown = 0;
         self.first_bad = None;
+        (self.unwell, self.well, self.degraded) = (0, 0, false);
     }
 }
 
@@ -305,6 +334,7 @@ mod tests {
             fall,
             rise,
             max_age: HumanDuration::secs(4),
+            causes: std::collections::BTreeMap::new(),
         })
     }
 
@@ -342,6 +372,22 @@ mod tests {
         assert_eq!(feed(&mut detector, &[up()]), Some(Health::Down));
         assert_eq!(feed(&mut detector, &[up()]), Some(Health::Up));
         assert_eq!(detector.first_bad(), None);
+    }
+
+    #[test]
+    fn degraded_has_the_same_hysteresis_and_is_up_all_the_while() {
+        let mut detector = detector(2, 2);
+        let unwell = || Observation::degraded(Duration::from_millis(1), CauseKind::Slow, "");
+        assert_eq!(feed(&mut detector, &[up(), unwell()]), Some(Health::Up));
+        assert!(!detector.is_degraded(), "once is not enough");
+        assert_eq!(feed(&mut detector, &[unwell()]), Some(Health::Up));
+        assert!(detector.is_degraded());
+        feed(&mut detector, &[up()]);
+        assert!(detector.is_degraded(), "nor is once enough to be well again");
+        feed(&mut detector, &[up()]);
+        assert!(!detector.is_degraded());
+        feed(&mut detector, &[unwell(), unwell(), down(), down()]);
+        assert!(!detector.is_degraded(), "what is down is not degraded");
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub enum Event {
         seen: MonoTime,
         /// The first bad observation behind a Down, on our clock.
         first_bad: Option<MonoTime>,
+        /// It is Up, but not well.
+        #[serde(default)]
+        degraded: bool,
         /// Why it is not Up.
         cause: Option<Cause>,
     },

@@ -8,8 +8,8 @@ use super::detect::Detector;
 use super::quorum::{self, Question};
 use super::run::{Doing, Driver};
 use crate::model::{
-    Condition, Entry, Health, Importance, MonoTime, NoticeKind, Now, ProbeName, RunId, ScenarioName, Subject, Truth,
-    Verdict,
+    Condition, Entry, Health, Importance, Is, MonoTime, NoticeKind, Now, ProbeName, RunId, ScenarioName, Subject,
+    Truth, Verdict,
 };
 
 /// A look that is older than this when the first change is due is repeated: a pause, an approval or
@@ -169,7 +169,7 @@ impl Brain {
 
     fn judge(&self, look: &Look, now: MonoTime) -> Truth {
         look.when.evaluate(&mut |subject: &Subject| {
-            if subject.is != Health::Down {
+            if subject.is != Is::Down {
                 return self.truth(&Condition::Probe(subject.clone()), now);
             }
             match look.seen.get(&subject.probe) {

@@ -12,8 +12,8 @@ use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::model::{
-    Condition, Health, HumanDuration, Plan, PlanName, ProbeSettings, Reference, RunKind, ScenarioSettings, Settings,
-    Step, StepGuard, StepName, Work,
+    Condition, HumanDuration, Is, Plan, PlanName, ProbeSettings, Reference, RunKind, ScenarioSettings, Settings, Step,
+    StepGuard, StepName, Work,
 };
 
 /// How many attempts of one probe run at a time, at most; the runner of the probes keeps to it.
@@ -253,15 +253,15 @@ fn budget(settings: &Settings, condition: &Condition, negated: bool) -> Duration
 }
 
 /// How long one probe needs until its vote is `is` (or, `negated`, is not any more).
-fn probe_budget(probe: &ProbeSettings, is: Health, negated: bool) -> Duration {
+fn probe_budget(probe: &ProbeSettings, is: Is, negated: bool) -> Duration {
     let fall = fall_budget(probe);
     let rise = probe.interval.get().saturating_mul(probe.rise).saturating_add(probe.timeout.get());
     let unknown = probe.max_age.get().max(probe.interval.get().saturating_add(probe.timeout.get()));
     match (is, negated) {
-        (Health::Down, false) | (Health::Up, true) => fall,
-        (Health::Up, false) | (Health::Down, true) => rise,
-        (Health::Unknown, false) => unknown,
-        (Health::Unknown, true) => fall.max(rise),
+        (Is::Down | Is::Degraded, false) | (Is::Up, true) => fall,
+        (Is::Up, false) | (Is::Down, true) => rise,
+        (Is::Unknown, false) => unknown,
+        (Is::Unknown | Is::Degraded, true) => fall.max(rise),
     }
 }
 

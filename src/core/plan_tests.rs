@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{ActionSpec, EffectKind, Mode, OnError, ProbeName, Repeat, Retry, Subject, Weighted};
+use crate::model::{ActionSpec, EffectKind, Is, Mode, OnError, ProbeName, Repeat, Retry, Subject, Weighted};
 
 fn step(name: &str, after: &[&str], seconds: u64) -> Step {
     Step {
@@ -109,6 +109,7 @@ fn probe(name: &str, interval: u64, fall: u32) -> ProbeSettings {
         fall,
         rise: 2,
         max_age: HumanDuration::secs(3 * interval + 1),
+        causes: std::collections::BTreeMap::new(),
     }
 }
 
@@ -134,7 +135,7 @@ fn settings() -> Settings {
 }
 
 fn down(name: &str) -> Condition {
-    Condition::Probe(Subject { probe: name.into(), is: Health::Down })
+    Condition::Probe(Subject { probe: name.into(), is: Is::Down })
 }
 
 fn seconds(condition: &Condition) -> u64 {
@@ -145,7 +146,7 @@ fn seconds(condition: &Condition) -> u64 {
 fn one_probe_needs_its_interval_its_confirmations_and_a_hanging_last_attempt() {
     assert_eq!(seconds(&down("quick")), 2 + 2 + 1);
     assert_eq!(seconds(&down("slow")), 10 + 2 + 1);
-    assert_eq!(seconds(&Condition::Probe(Subject { probe: "slow".into(), is: Health::Up })), 10 + 10 + 1);
+    assert_eq!(seconds(&Condition::Probe(Subject { probe: "slow".into(), is: Is::Up })), 10 + 10 + 1);
 }
 
 /// In seconds: interval, fast interval, timeout, fall.

@@ -6,7 +6,7 @@ use super::brain::Brain;
 use super::incident::{Answered, Incident};
 use super::plan::critical_path;
 use crate::model::{
-    Decision, Health, HoldReason, HumanDuration, LossShown, Mode, MonoTime, Now, OnNoAnswer, Plan, ProbeName,
+    Decision, Health, HoldReason, HumanDuration, Is, LossShown, Mode, MonoTime, Now, OnNoAnswer, Plan, ProbeName,
     ReplicationPair, ScenarioSettings, Truth, Verdict, WallTime,
 };
 
@@ -96,7 +96,7 @@ impl Brain {
         }
         // Whatever of the condition went down last held the data, for all we know.
         let subjects = scenario.when.subjects();
-        let down = subjects.iter().filter(|subject| subject.is == Health::Down);
+        let down = subjects.iter().filter(|subject| subject.is == Is::Down);
         let writes =
             down.filter_map(|subject| self.index.get(&subject.probe)).map(|index| self.last_writes_of(*index, now));
         let last = writes.max_by_key(|writes| (writes.ended, std::cmp::Reverse(writes.believed)));

@@ -11,6 +11,7 @@ pub(super) struct PeerVote {
     pub(super) health: Health,
     pub(super) seen: MonoTime,
     pub(super) first_bad: Option<MonoTime>,
+    pub(super) degraded: bool,
     pub(super) cause: Option<Cause>,
 }
 
@@ -67,6 +68,18 @@ pub(super) fn verdict(question: &Question<'_>, own: &Detector, peers: &[PeerVote
         add(&peer.domain, Voice { health: peer.health, first_bad: peer.first_bad });
     }
     count(question, own, domains.iter().map(|(_, voice)| voice))
+}
+
+/// Does a quorum see that it is Up, but not well?
+pub(super) fn is_degraded(question: &Question<'_>, own: &Detector, peers: &[PeerVote]) -> bool {
+    let fresh = peers.iter().filter(|peer| peer.degraded && peer.is_fresh(question.now, own.settings.max_age));
+    let mut domains: Vec<&FailureDomain> = fresh.map(|peer| &peer.domain).collect();
+    if own.is_degraded() && own.is_fresh(question.now) {
+        domains.push(question.domain);
+    }
+    domains.sort_unstable();
+    domains.dedup();
+    domains.len() >= question.need as usize
 }
 
 fn count<'a>(question: &Question<'_>, own: &Detector, voices: impl Iterator<Item = &'a Voice> + Clone) -> Verdict {
@@ -126,6 +139,7 @@ mod tests {
             fall: 1,
             rise: 1,
             max_age: HumanDuration::secs(4),
+            causes: std::collections::BTreeMap::new(),
         });
         detector.observe(
             MonoTime(1),
@@ -145,6 +159,7 @@ mod tests {
             health,
             seen: MonoTime(seen),
             first_bad: (health == Health::Down).then_some(MonoTime(seen)),
+            degraded: false,
             cause: None,
         }
     }

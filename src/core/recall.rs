@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::brain::Brain;
 use super::incident::Incident;
 use super::policy::LastWrites;
-use crate::model::{Entry, Health, Now, ProbeName, ReplicationEvidence, ScenarioSettings, Verdict, WallTime};
+use crate::model::{Entry, Is, Now, ProbeName, ReplicationEvidence, ScenarioSettings, Verdict, WallTime};
 
 /// For so long it counts: an outage is confirmed in less, and within it nobody makes a primary
 /// asynchronous, unseen by us, that dies once more.
@@ -99,7 +99,7 @@ impl Brain {
             Some(primary) => vec![primary.clone()],
             None => {
                 let subjects = scenario.when.subjects();
-                subjects.iter().filter(|subject| subject.is == Health::Down).map(|s| s.probe.clone()).collect()
+                subjects.iter().filter(|subject| subject.is == Is::Down).map(|s| s.probe.clone()).collect()
             }
         };
         for index in primaries.iter().filter_map(|primary| self.index.get(primary)) {

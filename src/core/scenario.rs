@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::brain::Brain;
 use super::incident::Incident;
 use crate::model::{
-    Condition, Decision, Entry, Health, Importance, IncidentId, MonoTime, NoticeKind, Now, OnNoAnswer,
+    Condition, Decision, Entry, Health, Importance, IncidentId, Is, MonoTime, NoticeKind, Now, OnNoAnswer,
     ScenarioSettings, Subject, Trigger, Truth, Verdict, VoteEvidence, WallTime,
 };
 
@@ -102,9 +102,10 @@ impl Brain {
         let Some(&index) = self.index.get(&subject.probe) else { return Truth::Unknown };
         let health = self.verdict(index, now).health();
         match (health, subject.is) {
-            (Health::Unknown, Health::Unknown) => Truth::True,
+            (Health::Unknown, Is::Unknown) => Truth::True,
             (Health::Unknown, _) => Truth::Unknown,
-            (health, wanted) if health == wanted => Truth::True,
+            (Health::Up, Is::Degraded) if self.is_degraded(index, now) => Truth::True,
+            (health, wanted) if Is::from(health) == wanted => Truth::True,
             _ => Truth::False,
         }
     }
@@ -152,7 +153,7 @@ impl Brain {
         condition
             .subjects()
             .iter()
-            .filter(|subject| subject.is == Health::Down)
+            .filter(|subject| subject.is == Is::Down)
             .filter_map(|subject| self.index.get(&subject.probe))
             .filter_map(|index| match self.verdict(*index, now) {
                 Verdict::Down { outage_start } => Some(outage_start),

@@ -65,7 +65,10 @@ pub struct ProbeView {
     pub anchor: bool,
     /// The verdict as health: Inconclusive is Unknown.
     pub health: Health,
-    /// Why, in one line; empty when Up.
+    /// It is Up, but not well.
+    #[serde(default)]
+    pub degraded: bool,
+    /// Why, in one line; empty when Up and well.
     pub why: String,
     /// Since when our own vote says so.
     pub since: Option<WallTime>,

@@ -74,6 +74,7 @@ impl Brain {
             region: detector.settings.region.clone(),
             anchor: self.settings.anchors.contains(&detector.settings.name),
             health: verdict.health(),
+            degraded: verdict == Verdict::Up && self.is_degraded(index, now.mono),
             why,
             since: detector.health().map(|_| now.wall_of(detector.since())),
             last_seen: detector.latest.as_ref().map(|latest| now.wall_of(latest.started)),

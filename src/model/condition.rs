@@ -35,8 +35,43 @@ impl Truth {
 pub struct Subject {
     /// The probe.
     pub probe: ProbeName,
-    /// The health that makes the leaf true.
-    pub is: Health,
+    /// What makes the leaf true.
+    pub is: Is,
+}
+
+/// What a leaf asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Is {
+    /// The verdict is Up, however well.
+    Up,
+    /// The verdict is Down.
+    Down,
+    /// There is no verdict.
+    Unknown,
+    /// The verdict is Up, and a quorum sees that it is not well (gray failure).
+    Degraded,
+}
+
+impl From<Health> for Is {
+    fn from(health: Health) -> Self {
+        match health {
+            Health::Up => Self::Up,
+            Health::Down => Self::Down,
+            Health::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for Is {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Unknown => "unknown",
+            Self::Degraded => "degraded",
+        })
+    }
 }
 
 /// A condition with its weight in an `at_least`.
@@ -123,7 +158,7 @@ impl Condition {
     /// The probes that it wants to be down, each once, sorted by name.
     pub fn wanted_down(&self) -> Vec<ProbeName> {
         let subjects = self.subjects();
-        let down = subjects.iter().filter(|subject| subject.is == Health::Down);
+        let down = subjects.iter().filter(|subject| subject.is == Is::Down);
         let mut probes: Vec<ProbeName> = down.map(|subject| subject.probe.clone()).collect();
         probes.sort_unstable();
         probes.dedup();

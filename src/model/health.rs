@@ -1,5 +1,6 @@
 //! What one attempt of a probe saw.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -39,6 +40,9 @@ pub enum Observation {
         /// What the target said of itself.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         facts: Option<Box<Facts>>,
+        /// It serves, but not as well as it should: it never counts as Down.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        degraded: Option<Cause>,
     },
     /// The target did not answer, or answered wrongly.
     Down {
@@ -58,7 +62,12 @@ pub enum Observation {
 impl Observation {
     /// Up without facts.
     pub fn up(latency: Duration) -> Self {
-        Self::Up { latency, facts: None }
+        Self::Up { latency, facts: None, degraded: None }
+    }
+
+    /// Up, but not as well as it should be.
+    pub fn degraded(latency: Duration, kind: CauseKind, detail: impl Into<String>) -> Self {
+        Self::Up { latency, facts: None, degraded: Some(Cause::new(kind, detail)) }
     }
 
     /// Down for a cause.
@@ -80,10 +89,10 @@ impl Observation {
         }
     }
 
-    /// Why it is not Up.
+    /// Why it is not Up, or not quite.
     pub fn cause(&self) -> Option<&Cause> {
         match self {
-            Self::Up { .. } => None,
+            Self::Up { degraded, .. } => degraded.as_ref(),
             Self::Down { cause, .. } | Self::Unknown { cause } => Some(cause),
         }
     }
@@ -176,6 +185,38 @@ cause_kinds! {
     LagTooHigh = "lag_too_high",
     /// The query failed.
     QueryFailed = "query_failed",
+    /// The certificate ends within the days that were asked for.
+    CertificateExpiring = "certificate_expiring",
+    /// It says of itself that it does not serve (gRPC health, a cluster's own checks).
+    NotServing = "not_serving",
+    /// What was asked for does not exist there (a gRPC service, a Deployment, an instance).
+    NotFound = "not_found",
+    /// Its keeper says that it is not well (a cloud's status, a Deployment's conditions).
+    Unhealthy = "unhealthy",
+    /// Its keeper has plans with it: maintenance is pending.
+    MaintenancePending = "maintenance_pending",
+    /// A figure crossed its threshold.
+    ThresholdCrossed = "threshold_crossed",
+    /// There is no figure: an empty result, not a number, or too few datapoints.
+    NoData = "no_data",
+    /// The newest of them is older than it may be.
+    TooOld = "too_old",
+    /// A plugin said WARNING.
+    PluginWarning = "plugin_warning",
+    /// A plugin said CRITICAL.
+    PluginCritical = "plugin_critical",
+    /// A plugin said UNKNOWN, or what no plugin may say.
+    PluginUnknown = "plugin_unknown",
+    /// The provider tells of an event.
+    ProviderEvent = "provider_event",
+    /// Too many of the attempts in the window failed.
+    ErrorRatio = "error_ratio",
+    /// Too many of the answers in the window were slow.
+    SlowWindow = "slow_window",
+    /// Our side: we may not ask (permissions).
+    LocalPermission = "local_permission",
+    /// Our side: we have asked too often.
+    LocalThrottled = "local_throttled",
     /// Our side: no socket, no descriptor, no memory.
     LocalResource = "local_resource",
     /// Our side: the resolver did not answer.
@@ -186,6 +227,68 @@ cause_kinds! {
     Isolated = "isolated",
     /// Our side: the loop stood still while the attempt ran.
     Stalled = "stalled",
+}
+
+impl CauseKind {
+    /// Is it on our own side? Then it never means Down, whatever a configuration says.
+    pub fn is_ours(self) -> bool {
+        matches!(
+            self,
+            Self::LocalResource
+                | Self::LocalResolver
+                | Self::LocalCredentials
+                | Self::LocalPermission
+                | Self::LocalThrottled
+                | Self::Isolated
+                | Self::Stalled
+        )
+    }
+}
+
+/// What a cause means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Meaning {
+    /// It counts towards `fall`.
+    Down,
+    /// It is Up, and people are shown that it is not well. `NAME is degraded` holds.
+    Degraded,
+    /// It counts neither way.
+    Unknown,
+    /// It does not matter here.
+    Up,
+}
+
+impl fmt::Display for Meaning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Down => "down",
+            Self::Degraded => "degraded",
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+        })
+    }
+}
+
+impl Observation {
+    /// What it is where the owner says what its cause means.
+    #[must_use]
+    pub fn meaning(self, causes: &BTreeMap<CauseKind, Meaning>) -> Self {
+        let Some(meaning) = self.cause().and_then(|cause| causes.get(&cause.kind)).copied() else { return self };
+        let (latency, facts, cause) = match self {
+            Self::Up { latency, facts, degraded: Some(cause) } => (latency, facts, cause),
+            Self::Down { cause, facts } => (Duration::ZERO, facts, cause),
+            Self::Unknown { cause } => (Duration::ZERO, None, cause),
+            Self::Up { .. } => return self,
+        };
+        match meaning {
+            Meaning::Down if cause.kind.is_ours() => Self::Unknown { cause },
+            Meaning::Down => Self::Down { cause, facts },
+            Meaning::Degraded => Self::Up { latency, facts, degraded: Some(cause) },
+            Meaning::Unknown => Self::Unknown { cause },
+            Meaning::Up => Self::Up { latency, facts, degraded: None },
+        }
+    }
 }
 
 impl fmt::Display for CauseKind {

@@ -18,8 +18,8 @@ pub mod terms;
 pub mod time;
 pub mod vote;
 
-pub use condition::{Condition, Subject, Truth, Weighted};
-pub use health::{Cause, CauseKind, Facts, Health, Lag, Observation, Role};
+pub use condition::{Condition, Is, Subject, Truth, Weighted};
+pub use health::{Cause, CauseKind, Facts, Health, Lag, Meaning, Observation, Role};
 pub use ids::*;
 pub use notice::{Importance, Notice, NoticeKind};
 pub use plan::{ActionSpec, EffectKind, OnError, Plan, Repeat, Retry, Step, Work};

@@ -1,8 +1,11 @@
 //! The checked settings that the brain decides by. `config` makes them out of text.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
+use super::health::{CauseKind, Meaning};
 use super::ids::{FailureDomain, PlanName, ProbeName, RegionName, ScenarioName, ServiceName, TargetHash, VantageId};
 use super::plan::Plan;
 use super::policy::{Mode, OnNoAnswer, Severity};
@@ -85,6 +88,9 @@ pub struct ProbeSettings {
     pub rise: u32,
     /// A vote whose newest observation was started longer ago does not count.
     pub max_age: HumanDuration,
+    /// What the owner says that causes mean; the others mean what the probe's kind says.
+    #[serde(default)]
+    pub causes: BTreeMap<CauseKind, Meaning>,
 }
 
 /// What the brain knows of a scenario.

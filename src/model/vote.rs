@@ -13,6 +13,8 @@ use super::time::{MonoTime, WallTime};
 pub struct Vote {
     /// Up, Down, or Unknown.
     pub health: Health,
+    /// It is Up, but not well.
+    pub degraded: bool,
     /// When this health was concluded.
     pub since: MonoTime,
     /// The first bad observation of the series that made it Down.

@@ -139,7 +139,7 @@ fn check_role(expected: Option<Role>, found: Option<Role>) -> Result<(), Fault> 
 fn with_facts(judgement: Result<(), Fault>, facts: Facts, latency: Duration) -> Observation {
     let facts = Some(Box::new(facts));
     match judgement.map_err(Observation::from) {
-        Ok(()) => Observation::Up { latency, facts },
+        Ok(()) => Observation::Up { latency, facts, degraded: None },
         Err(Observation::Down { cause, .. }) => Observation::Down { cause, facts },
         Err(other) => other,
     }

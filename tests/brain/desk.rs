@@ -188,6 +188,7 @@ impl Desk {
             health,
             seen: self.now.mono,
             first_bad,
+            degraded: false,
             cause: None,
         });
     }

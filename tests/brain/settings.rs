@@ -19,6 +19,7 @@ pub fn probe(name: &str) -> ProbeSettings {
         fall: 3,
         rise: 2,
         max_age: HumanDuration::secs(5),
+        causes: std::collections::BTreeMap::new(),
     }
 }
 
@@ -164,7 +165,7 @@ pub fn blind() -> Observation {
 }
 
 pub fn up_with(facts: Facts) -> Observation {
-    Observation::Up { latency: Duration::from_millis(5), facts: Some(Box::new(facts)) }
+    Observation::Up { latency: Duration::from_millis(5), facts: Some(Box::new(facts)), degraded: None }
 }
 
 /// A standby that streams and is so far behind.

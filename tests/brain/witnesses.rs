@@ -74,6 +74,7 @@ fn a_vote_from_the_future_expires_like_any_other() {
             health: Health::Down,
             seen: desk.now.mono + Duration::from_secs(3600),
             first_bad: Some(desk.now.mono),
+            degraded: false,
             cause: None,
         });
     }
@@ -96,6 +97,7 @@ fn late_votes_do_not_replace_newer_ones() {
             health: Health::Down,
             seen: old,
             first_bad: Some(old),
+            degraded: false,
             cause: None,
         });
     }

@@ -59,7 +59,7 @@ impl Sim {
             "db" => Facts { role: Some(Role::Primary), synchronous: self.commits_wait(), ..Facts::default() },
             _ => return Observation::up(Duration::from_millis(5)),
         };
-        Observation::Up { latency: Duration::from_millis(5), facts: Some(Box::new(facts)) }
+        Observation::Up { latency: Duration::from_millis(5), facts: Some(Box::new(facts)), degraded: None }
     }
 
     fn standby_says(&self) -> Facts {
@@ -144,8 +144,16 @@ impl Sim {
             }
             let (health, first_bad) = if up { (Health::Up, None) } else { (Health::Down, *first_bad) };
             let (vantage, domain) = (state.peer.name.into(), state.peer.domain.into());
-            let vote =
-                Event::PeerVote { vantage, domain, probe: probe.into(), health, seen: now, first_bad, cause: None };
+            let vote = Event::PeerVote {
+                vantage,
+                domain,
+                probe: probe.into(),
+                health,
+                seen: now,
+                first_bad,
+                degraded: false,
+                cause: None,
+            };
             self.send_vote(vote);
         }
     }

@@ -221,11 +221,12 @@ fn probe(rng: &mut Rng, name: &str) -> ProbeSettings {
         fall: rng.between(2, 3) as u32,
         rise: rng.between(1, 2) as u32,
         max_age: HumanDuration::secs(7),
+        causes: std::collections::BTreeMap::new(),
     }
 }
 
 fn scenario(rng: &mut Rng, name: &str, weight: u32, plan: &PlanName) -> ScenarioSettings {
-    let is = |probe: &str, health| Condition::Probe(Subject { probe: probe.into(), is: health });
+    let is = |probe: &str, health| Condition::Probe(Subject { probe: probe.into(), is: Is::from(health) });
     let of = PRIMARY.map(|probe| Weighted { weight: 1, condition: is(probe, Health::Down) }).to_vec();
     ScenarioSettings {
         name: name.into(),

@@ -179,7 +179,7 @@ fn probes(view: &StatusView, now: WallTime, style: &Style) -> String {
         table.add_row([
             style.cell(Tone::Head, format!("{}{}", probe.name, if probe.anchor { " (anchor)" } else { "" })),
             style.cell(Tone::Plain, probe.region.as_ref().map_or("-", |region| region.as_str())),
-            style.cell(health_tone(probe.health), probe.health.to_string()),
+            style.cell(tone(probe), health(probe)),
             style.cell(Tone::Plain, probe.since.map_or("-".into(), |at| whole(now.since(at)))),
             style.cell(Tone::Dim, probe.last_seen.map_or("never".into(), |at| relative(now, at))),
             style.cell(Tone::Plain, probe.latency_ms.map_or("-".into(), |ms| format!("{ms:.1} ms"))),
@@ -189,8 +189,13 @@ fn probes(view: &StatusView, now: WallTime, style: &Style) -> String {
     lines(&table)
 }
 
-fn health_tone(health: Health) -> Tone {
-    match health {
+fn health(probe: &ProbeView) -> String {
+    if probe.degraded { "degraded".into() } else { probe.health.to_string() }
+}
+
+fn tone(probe: &ProbeView) -> Tone {
+    match probe.health {
+        Health::Up if probe.degraded => Tone::Warn,
         Health::Up => Tone::Good,
         Health::Down => Tone::Bad,
         Health::Unknown => Tone::Warn,

@@ -7,9 +7,10 @@ use crate::config::path::Path;
 use crate::config::report::Report;
 use crate::config::shape::{ConditionConfig, ConditionTable, File};
 use crate::config::suggest;
-use crate::model::{Condition, Health, Subject, Weighted};
+use crate::model::{Condition, Health, Is, Subject, Weighted};
 
-const FORMS: &str = "write `NAME`, `NAME is up`, `NAME is down`, `NAME is unknown`, or one of these with `is not`";
+const FORMS: &str =
+    "write `NAME`, `NAME is up`, `NAME is down`, `NAME is unknown`, `NAME is degraded`, or one of these with `is not`";
 
 /// Makes conditions out of what the file says.
 #[derive(Debug)]
@@ -89,12 +90,13 @@ impl<'a> Resolver<'a> {
             }
         };
         let is = match state {
-            None => Some(bare),
-            Some("up") => Some(Health::Up),
-            Some("down") => Some(Health::Down),
-            Some("unknown") => Some(Health::Unknown),
+            None => Some(Is::from(bare)),
+            Some("up") => Some(Is::Up),
+            Some("down") => Some(Is::Down),
+            Some("unknown") => Some(Is::Unknown),
+            Some("degraded") => Some(Is::Degraded),
             Some(other) => {
-                let fix = suggest::fix(other, "state", ["up", "down", "unknown"]);
+                let fix = suggest::fix(other, "state", ["up", "down", "unknown", "degraded"]);
                 report.error("bad_condition", path, format!("`{other}` is not a state"), fix);
                 None
             }
@@ -239,7 +241,7 @@ impl<'a> Resolver<'a> {
 /// What is not up is down, and what is not down is up: where it cannot be told both are unknown. So
 /// the leaf says it in the plain way, and whatever asks for what is down (the last look, the start
 /// of the outage, the loss) finds it there too.
-fn leaf(name: &str, is: Health, negated: bool) -> Condition {
+fn leaf(name: &str, is: Is, negated: bool) -> Condition {
     let probe = |is| Condition::Probe(Subject { probe: name.into(), is });
     match (negated, is) {
         (true, Health::Up) => probe(Health::Down),

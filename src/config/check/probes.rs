@@ -1,6 +1,6 @@
 //! `[probes]` and `[anchors]`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::common::{address, at_least_one, file_is_there, method, not_empty, not_zero, statuses};
 use super::{Names, dangling, secrets};
@@ -9,7 +9,7 @@ use crate::config::path::Path;
 use crate::config::probe::{DnsProbe, HttpProbe, PostgresProbe, ProbeKind, RedisProbe, TcpProbe};
 use crate::config::report::Report;
 use crate::config::shape::{Anchors, File, Probe, ProbeTiming};
-use crate::model::{HumanDuration, ProbeSettings, RegionName, Role};
+use crate::model::{CauseKind, HumanDuration, Meaning, ProbeSettings, RegionName, Role};
 
 const KINDS: [&str; 5] = ["http", "tcp", "dns", "postgres", "redis"];
 
@@ -27,7 +27,8 @@ pub fn probes(file: &File, names: &Names, report: &mut Report<'_>) -> Vec<Loaded
         let timing = own_timing(probe);
         check_timing(report, &at, &timing);
         let kind = kind(report, &at, probe);
-        let settings = resolve(name, probe.region.as_deref(), kind.as_ref(), &timing, &file.defaults.probe);
+        let mut settings = resolve(name, probe.region.as_deref(), kind.as_ref(), &timing, &file.defaults.probe);
+        settings.causes = causes(report, &at, probe);
         check_resolved(report, &at, &timing, &settings);
         if let Some(kind) = kind {
             check_kind(report, &at, &kind, &settings);
@@ -82,6 +83,19 @@ fn kind(report: &mut Report<'_>, at: &Path, probe: &Probe) -> Option<ProbeKind> 
     (!kinds.is_empty()).then(|| kinds.swap_remove(0))
 }
 
+/// What the owner says that causes mean.
+fn causes(report: &mut Report<'_>, at: &Path, probe: &Probe) -> BTreeMap<CauseKind, Meaning> {
+    for (cause, _) in probe.causes.iter().filter(|(cause, meaning)| cause.is_ours() && **meaning == Meaning::Down) {
+        report.error(
+            "never_down",
+            &at.key("causes").key(cause.as_str()),
+            format!("`{cause}` is on our own side: that we cannot look says nothing of the target"),
+            "write \"unknown\", or leave it out",
+        );
+    }
+    probe.causes.clone()
+}
+
 fn own_timing(probe: &Probe) -> ProbeTiming {
     ProbeTiming {
         interval: probe.interval,
@@ -128,6 +142,7 @@ fn resolve(
         fall: own.fall.or(defaults.fall).unwrap_or(3),
         rise: own.rise.or(defaults.rise).unwrap_or(2),
         max_age,
+        causes: BTreeMap::new(),
     }
 }
 
