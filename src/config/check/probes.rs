@@ -28,7 +28,7 @@ pub fn probes(file: &File, names: &Names, report: &mut Report<'_>) -> Vec<Loaded
         check_timing(report, &at, &timing);
         let kind = kind(report, &at, probe);
         let mut settings = resolve(name, probe.region.as_deref(), kind.as_ref(), &timing, &file.defaults.probe);
-        settings.causes = causes(report, &at, probe);
+        settings.causes = causes(report, &at, probe, kind.as_ref());
         check_resolved(report, &at, &timing, &settings);
         if let Some(kind) = kind {
             check_kind(report, &at, &kind, &settings);
@@ -84,7 +84,17 @@ fn kind(report: &mut Report<'_>, at: &Path, probe: &Probe) -> Option<ProbeKind> 
 }
 
 /// What the owner says that causes mean.
-fn causes(report: &mut Report<'_>, at: &Path, probe: &Probe) -> BTreeMap<CauseKind, Meaning> {
+fn causes(report: &mut Report<'_>, at: &Path, probe: &Probe, kind: Option<&ProbeKind>) -> BTreeMap<CauseKind, Meaning> {
+    let seen: Option<BTreeSet<CauseKind>> = kind.map(|kind| kind.causes().iter().map(|row| row.cause).collect());
+    for cause in probe.causes.keys().filter(|cause| seen.as_ref().is_some_and(|seen| !seen.contains(cause))) {
+        let kind = kind.map_or("such", ProbeKind::name);
+        report.warn(
+            "never_seen",
+            &at.key("causes").key(cause.as_str()),
+            format!("a `{kind}` probe never sees `{cause}`"),
+            format!("leave it out; `failoverd probes {kind}` lists what it sees"),
+        );
+    }
     for (cause, _) in probe.causes.iter().filter(|(cause, meaning)| cause.is_ours() && **meaning == Meaning::Down) {
         report.error(
             "never_down",

@@ -1,4 +1,10 @@
-//! The kinds of probes and their parameters, as the file has them.
+//! The kinds of probes and their parameters, as the file has them: `src/probes` carries them out.
+//!
+//! To add a kind: a struct with its documentation (it becomes the page of `failoverd probes KIND`), a
+//! variant of [`ProbeKind`] with what it can see (`causes.rs`), a field in `Probe` of `shape.rs`, its
+//! checks, and its builder in `src/probes`.
+
+mod causes;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -7,6 +13,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+pub use causes::CauseRow;
 
 use super::secret::SecretText;
 use crate::model::{HumanDuration, Role, TargetHash};
