@@ -21,6 +21,7 @@
 //! | [`clients`] | `model`, `config` |
 //! | `probes`, [`actions`], [`notify`], `state` | `model`, `ports`, `config`, `clients` |
 //! | `control` | `model`, `core` (views and commands) |
+//! | [`vantage`] | `model`, `core` (ballots), `config`, `control` (the accept loop) |
 //! | `cli` | all but `daemon`'s insides |
 //! | `daemon` | all |
 
@@ -38,3 +39,4 @@ pub mod notify;
 pub mod ports;
 pub mod probes;
 pub mod state;
+pub mod vantage;

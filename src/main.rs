@@ -19,7 +19,8 @@ fn main() -> ExitCode {
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cli = Cli::parse();
     let result = match &cli.verb {
-        Verb::Run { alert_only } => run(&cli.global, *alert_only),
+        Verb::Run { alert_only } => run(&cli.global, Body::Daemon { alert_only: *alert_only }),
+        Verb::Witness { name } => run(&cli.global, Body::Witness { name }),
         verb => runtime(tokio::runtime::Builder::new_current_thread())
             .and_then(|runtime| runtime.block_on(cli::dispatch(&cli.global, verb))),
     };
@@ -34,8 +35,14 @@ fn runtime(mut builder: tokio::runtime::Builder) -> Result<tokio::runtime::Runti
     builder.enable_all().build().map_err(failed)
 }
 
-/// Runs the daemon. Two workers: one for the loop, one for what must not wait for it.
-fn run(global: &Global, alert_only: bool) -> Result<(), Failure> {
+/// What runs until it is stopped.
+enum Body<'a> {
+    Daemon { alert_only: bool },
+    Witness { name: &'a str },
+}
+
+/// Runs it. Two workers: one for the loop, one for what must not wait for it.
+fn run(global: &Global, body: Body<'_>) -> Result<(), Failure> {
     let load = load_options(global, true);
     // Told where the log goes: whoever runs a daemon reads that.
     let wrong = |faults: config::Faults| {
@@ -45,9 +52,14 @@ fn run(global: &Global, alert_only: bool) -> Result<(), Failure> {
     let loaded = config::load(&load).map_err(wrong)?;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(2);
-    let options = RunOptions { load, socket: global.socket.clone(), alert_only };
     let runtime = runtime(builder)?;
-    let ended = runtime.block_on(daemon::run(loaded, options));
+    let ended = match body {
+        Body::Daemon { alert_only } => {
+            let options = RunOptions { load, socket: global.socket.clone(), alert_only };
+            runtime.block_on(daemon::run(loaded, options))
+        }
+        Body::Witness { name } => runtime.block_on(daemon::run_witness(loaded, load, name)),
+    };
     // The state is closed in order with the tasks that hold it; what does not end, such as the helper
     // of a kubeconfig, must not hold up the end.
     runtime.shutdown_timeout(LAST_TASKS);

@@ -59,6 +59,14 @@ pub enum Verb {
         #[arg(long)]
         alert_only: bool,
     },
+    /// Run a witness: probe from another failure domain, and answer with votes
+    Witness {
+        /// Its name in [witnesses]
+        name: String,
+    },
+    /// The certificates by which vantages know each other
+    #[command(subcommand)]
+    Certs(Certs),
     /// Check the configuration, and print the arithmetic of each scenario
     Check {
         /// Leave the files and variables alone that it refers to, as on a machine that is not its own
@@ -296,4 +304,40 @@ mod tests {
         let Verb::Mode { mode } = parse("failoverd mode config").expect("good").verb else { panic!("another verb") };
         assert_eq!(mode.mode(), None);
     }
+}
+
+/// `failoverd certs`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Certs {
+    /// Make the authority that signs the certificates of all vantages
+    Init {
+        /// Where its certificate and its key are written
+        #[arg(long, value_name = "FOLDER", default_value = ".")]
+        folder: PathBuf,
+        /// How long it is valid
+        #[arg(long, value_name = "DAYS", default_value_t = 3650)]
+        days: u16,
+    },
+    /// Make the certificate and the key of one vantage
+    Issue {
+        /// The vantage: `daemon.name`, or the name of a witness
+        name: String,
+        /// Its failure domain, as the configuration says it
+        #[arg(long)]
+        domain: String,
+        /// A name or an address at which it is asked; once for each
+        #[arg(long = "host", value_name = "HOST")]
+        hosts: Vec<String>,
+        /// Where the authority is, and where both are written
+        #[arg(long, value_name = "FOLDER", default_value = ".")]
+        folder: PathBuf,
+        /// How long it is valid
+        #[arg(long, value_name = "DAYS", default_value_t = 825)]
+        days: u16,
+    },
+    /// What a certificate says: vantage, domain, and how long it is valid
+    Show {
+        /// The certificate
+        file: PathBuf,
+    },
 }

@@ -6,6 +6,7 @@
 mod actions;
 pub mod args;
 pub mod ask;
+mod certs;
 pub mod check;
 pub mod context;
 pub mod dryrun;
@@ -29,7 +30,10 @@ use crate::core::Command;
 /// [`Failure`], with the exit code that the help text promises.
 pub async fn dispatch(global: &Global, verb: &Verb) -> Result<(), Failure> {
     match verb {
-        Verb::Run { .. } => Err(Failure::new(Exit::Failed, "internal", "`run` is not carried out here")),
+        Verb::Run { .. } | Verb::Witness { .. } => {
+            Err(Failure::new(Exit::Failed, "internal", "this verb is not carried out here"))
+        }
+        Verb::Certs(verb) => certs::certs(verb, global.json),
         Verb::Check { no_inspect } => check::check(global, !no_inspect),
         Verb::Schema => print_json(&crate::config::schema()),
         Verb::Actions { permissions: true, .. } => actions::permissions(global.json),
@@ -62,6 +66,8 @@ async fn talk(context: &Context, verb: &Verb) -> Result<(), Failure> {
         Verb::Resume => give(Command::Resume).await,
         Verb::Mode { mode } => give(Command::Mode { mode: mode.mode() }).await,
         Verb::Run { .. }
+        | Verb::Witness { .. }
+        | Verb::Certs(_)
         | Verb::Check { .. }
         | Verb::Schema
         | Verb::Actions { .. }

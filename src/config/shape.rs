@@ -2,6 +2,7 @@
 
 mod outputs;
 mod plans;
+mod witnesses;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ pub use plans::{
     Approval, FenceNeed, Gather, ParameterTable, PlanTable, RunPlan, Scope, Step, Task, VerifyAction, VerifyProbe,
     WhenConfig, WhenParameter, WhenStep,
 };
+pub use witnesses::{VantageTls, Witness};
 
 use crate::model::{CauseKind, HumanDuration, Meaning, Mode, OnNoAnswer, Retry, Severity};
 
@@ -45,6 +47,12 @@ pub struct File {
     /// How many vantages must agree.
     #[serde(default)]
     pub quorum: Quorum,
+    /// The other vantages.
+    #[serde(default)]
+    pub witnesses: BTreeMap<String, Witness>,
+    /// How vantages know each other.
+    #[serde(default)]
+    pub vantage_tls: Option<VantageTls>,
     /// The bounds that hold for every scenario.
     #[serde(default)]
     pub policy: Policy,
@@ -76,7 +84,7 @@ pub struct File {
 
 impl File {
     /// The tables that a file can have.
-    pub fn keys() -> [&'static str; 16] {
+    pub fn keys() -> [&'static str; 18] {
         [
             "daemon",
             "defaults",
@@ -85,6 +93,8 @@ impl File {
             "groups",
             "anchors",
             "quorum",
+            "witnesses",
+            "vantage_tls",
             "policy",
             "scenarios",
             "plans",

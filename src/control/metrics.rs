@@ -67,6 +67,9 @@ struct Counters {
     undelivered: IntGaugeVec,
     commands: IntCounterVec,
     reloads: IntCounterVec,
+    ballots: IntCounterVec,
+    votes_refused: IntCounterVec,
+    witness_up: IntGaugeVec,
 }
 
 /// Registers what it hands out, so that nothing is forgotten.
@@ -283,6 +286,17 @@ impl Counters {
             undelivered: make.flags("notifications_undelivered", "Notices that wait in the outbox.", &["route"])?,
             commands: make.counters("commands_total", "Commands of operators.", &["command", "result"])?,
             reloads: make.counters("config_reloads_total", "Reloads of the configuration.", &["result"])?,
+            ballots: make.counters(
+                "ballots_total",
+                "Answers of witnesses: counted, silent, or why they were refused.",
+                &["witness", "result"],
+            )?,
+            votes_refused: make.counters(
+                "votes_refused_total",
+                "Votes that do not count, on ballots that do.",
+                &["witness", "reason"],
+            )?,
+            witness_up: make.flags("witness_up", "1 while a witness answers and its answers count.", &["witness"])?,
         })
     }
 }
@@ -319,6 +333,24 @@ impl Metrics {
         for (name, on) in all {
             gauges.health_switch.with_label_values(&[name]).set(on.map_or(-1, i64::from));
         }
+    }
+
+    /// Whether each witness answers, as an own set: one that is gone from the configuration is gone here.
+    pub fn witnesses(&self, names: impl Iterator<Item = (String, bool)>) {
+        self.0.counters.witness_up.reset();
+        for (name, up) in names {
+            self.0.counters.witness_up.with_label_values(&[&name]).set(i64::from(up));
+        }
+    }
+
+    /// A question to a witness was answered: `result` is `counted`, `silent`, or why it was refused.
+    pub fn ballot(&self, witness: &str, result: &str) {
+        self.0.counters.ballots.with_label_values(&[witness, result]).inc();
+    }
+
+    /// Votes on a ballot that counts do not count.
+    pub fn votes_refused(&self, witness: &str, reason: &str) {
+        self.0.counters.votes_refused.with_label_values(&[witness, reason]).inc();
     }
 
     /// All metrics in Prometheus' text format.

@@ -3,16 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::detect::{Change, Detector, Pace};
+use super::detect::{Detector, Pace};
 use super::event::{Effect, Event};
 use super::ledger::{IllegalRecord, Ledger};
 use super::marks::Marks;
-use super::quorum::{self, PeerVote, Question};
+use super::quorum::PeerVote;
 use super::run::{Doing, Driver};
 use super::scenario::Watch;
 use crate::model::{
-    Applied, CallId, Entry, Health, Importance, IncidentId, MonoTime, Notice, NoticeKind, Now, Observation, Plan,
-    PlanHash, PlanName, ProbeName, Record, ScenarioSettings, Settings, Trigger, Verdict, Work,
+    Applied, CallId, Entry, Importance, IncidentId, MonoTime, Notice, NoticeKind, Now, Plan, PlanHash, PlanName,
+    ProbeName, Record, ScenarioSettings, Settings, Trigger, VantageId, Work,
 };
 
 /// Everything that decides, as one synchronous value.
@@ -27,6 +27,8 @@ pub struct Brain {
     pub(super) watches: Vec<Watch>,
     pub(super) ledger: Ledger,
     pub(super) marks: Marks,
+    /// When each other vantage last answered.
+    pub(super) heard: HashMap<VantageId, MonoTime>,
     /// See `find_orphans`.
     pub(super) orphans: Vec<IncidentId>,
     pub(super) driver: Option<Driver>,
@@ -40,7 +42,7 @@ pub struct Brain {
     /// For what a person gives to a plan.
     pub(super) action_check: super::ActionCheck,
     /// Somebody waits for each observation: an incident is open or a run is active.
-    attentive: bool,
+    pub(super) attentive: bool,
     next_call: u64,
     wake: Option<MonoTime>,
 }
@@ -60,6 +62,7 @@ impl Brain {
             peers: Vec::new(),
             watches: Vec::new(),
             marks: Marks::of(&ledger, now),
+            heard: HashMap::new(),
             orphans: Vec::new(),
             ledger,
             driver: None,
@@ -118,6 +121,7 @@ impl Brain {
                 let seen = seen.min(now.mono);
                 self.peer_vote(&probe, PeerVote { vantage, domain, health, seen, first_bad, degraded, cause })
             }
+            Event::Ballot { vantage, domain, votes } => self.ballot(now, vantage, &domain, votes),
             Event::Tick => true,
             Event::Outcome { call, outcome } => {
                 self.outcome(now, call, outcome);
@@ -249,37 +253,13 @@ impl Brain {
         self.hashes.get(scenario.plan.as_ref()?)
     }
 
-    fn observed(&mut self, probe: &ProbeName, started: MonoTime, observation: Observation) -> bool {
-        // A report of a probe that a reload took away.
-        let Some(&index) = self.index.get(probe) else { return false };
-        let detector = &mut self.detectors[index];
-        let observation = observation.meaning(&detector.settings.causes);
-        let health = observation.health();
-        let doubted = detector.in_doubt();
-        let change = detector.observe(started, observation);
-        if change == Change::Late {
-            return false;
-        }
-        let doubts = detector.in_doubt();
-        if doubts != doubted {
-            self.set_pace(index);
-            if doubts && health == Health::Down && !self.settings.anchors.contains(probe) {
-                // Are we the ones who are cut off? Fresh answers have to come before the verdict.
-                let anchors = self.settings.anchors.iter().cloned().map(Effect::ProbeNow);
-                self.effects.extend(anchors);
-            }
-        }
-        self.note_look(index, started, health);
-        change == Change::Changed || self.attentive
-    }
-
     fn set_paces(&mut self) {
         (0..self.detectors.len()).for_each(|index| self.set_pace(index));
     }
 
     /// Has a probe look faster while it is in doubt or a step waits for it, and no longer: also where
     /// a tilt, a reload or the end of a run took the reason away.
-    fn set_pace(&mut self, index: usize) {
+    pub(super) fn set_pace(&mut self, index: usize) {
         let detector = &self.detectors[index];
         let name = &detector.settings.name;
         let wanted = detector.in_doubt() || self.driver.as_ref().is_some_and(|driver| self.is_hurried(driver, name));
@@ -300,83 +280,11 @@ impl Brain {
         })
     }
 
-    fn peer_vote(&mut self, probe: &ProbeName, vote: PeerVote) -> bool {
-        let Some(&index) = self.index.get(probe) else { return false };
-        let votes = &mut self.peers[index];
-        match votes.iter_mut().find(|known| known.vantage == vote.vantage) {
-            // Late or repeated: what is known is newer.
-            Some(known) if known.seen >= vote.seen => false,
-            Some(known) => {
-                let same = known.health == vote.health && known.domain == vote.domain;
-                *known = vote;
-                !same || self.attentive
-            }
-            None => {
-                votes.push(vote);
-                true
-            }
-        }
-    }
-
-    fn tilt(&mut self, now: Now, by: std::time::Duration) {
-        self.tilt_until = Some(now.mono + self.settings.tilt_for.get());
-        self.detectors.iter_mut().for_each(Detector::forget_vote);
-        self.peers.iter_mut().for_each(Vec::clear);
-        let by = crate::model::HumanDuration(by);
-        self.notify(
-            now,
-            NoticeKind::Daemon,
-            Importance::Info,
-            None,
-            format!("tilt: the loop or the clock jumped by {by}; votes were dropped"),
-        );
-    }
-
     pub(super) fn set_doubt(&mut self, now: Now, what: String) {
         if self.doubt.is_none() {
             let subject = format!("state in doubt, starting nothing new: {what}");
             self.notify(now, NoticeKind::Daemon, Importance::Page, None, subject);
             self.doubt = Some(what);
-        }
-    }
-
-    /// Are enough anchors known to have answered since `since`?
-    pub(super) fn is_isolated_since(&self, since: MonoTime) -> bool {
-        let answered = self
-            .settings
-            .anchors
-            .iter()
-            .filter_map(|anchor| self.index.get(anchor))
-            .filter(|index| {
-                let anchor = &self.detectors[**index];
-                // It answered once since, and has not fallen silent after that: we may have been cut
-                // off later than the target's first bad answer.
-                anchor.last_up.is_some_and(|up| up >= since) && anchor.health() == Some(Health::Up)
-            })
-            .count();
-        answered < self.settings.anchors_at_least as usize
-    }
-
-    /// The verdict on one probe.
-    pub(super) fn verdict(&self, index: usize, now: MonoTime) -> Verdict {
-        quorum::verdict(&self.question(index, now), &self.detectors[index], &self.peers[index])
-    }
-
-    /// Is it Up, but not well?
-    pub(super) fn is_degraded(&self, index: usize, now: MonoTime) -> bool {
-        quorum::is_degraded(&self.question(index, now), &self.detectors[index], &self.peers[index])
-    }
-
-    fn question(&self, index: usize, now: MonoTime) -> Question<'_> {
-        let own = &self.detectors[index];
-        let is_anchor = self.settings.anchors.contains(&own.settings.name);
-        let isolated = !is_anchor && own.first_bad().is_some_and(|since| self.is_isolated_since(since));
-        Question {
-            now,
-            need: self.settings.quorum,
-            domain: &self.settings.domain,
-            isolated,
-            tilt: self.tilt_until.is_some_and(|until| now < until),
         }
     }
 

@@ -43,6 +43,15 @@ pub enum Event {
         /// Why it is not Up.
         cause: Option<Cause>,
     },
+    /// Another vantage has answered with all its votes, and the answer counts ([`super::Juror`]).
+    Ballot {
+        /// Who.
+        vantage: VantageId,
+        /// Where from.
+        domain: FailureDomain,
+        /// What.
+        votes: Vec<PeerVoteOf>,
+    },
     /// The time that [`crate::core::Brain::next_wake`] named has come.
     Tick,
     /// A call came to an end.
@@ -82,6 +91,23 @@ pub enum Event {
         /// What.
         what: String,
     },
+}
+
+/// One vote on another vantage's ballot, on our clock.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerVoteOf {
+    /// Of which probe.
+    pub probe: ProbeName,
+    /// What.
+    pub health: Health,
+    /// The start of the newest observation behind it.
+    pub seen: MonoTime,
+    /// The first bad observation behind a Down.
+    pub first_bad: Option<MonoTime>,
+    /// It is Up, but not well.
+    pub degraded: bool,
+    /// Why it is not Up.
+    pub cause: Option<Cause>,
 }
 
 /// What an operator can ask for.

@@ -4,6 +4,7 @@
 //! and the ledger that the journal replays to. Does not live here: clocks, sockets, files,
 //! randomness, environment, await. Imports `model` only; `tests/house.rs` and `clippy.toml` see to it.
 
+pub mod ballot;
 mod brain;
 mod commands;
 mod detect;
@@ -23,11 +24,13 @@ mod run_outcome;
 mod run_turn;
 mod run_undo;
 mod scenario;
+mod sight;
 mod tasks;
 pub mod values;
 pub mod view;
 mod views;
 
+pub use ballot::{Juror, Refused};
 pub use brain::Brain;
-pub use event::{Answer, Command, Effect, Event, Refusal};
+pub use event::{Answer, Command, Effect, Event, PeerVoteOf, Refusal};
 pub use given::ActionCheck;

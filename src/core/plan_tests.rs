@@ -119,6 +119,7 @@ fn settings() -> Settings {
         domain: "here".into(),
         mode: Mode::Auto,
         quorum: 1,
+        witnesses: Vec::new(),
         startup_grace: HumanDuration::ZERO,
         cool_down: HumanDuration::ZERO,
         failover_limit: 1,

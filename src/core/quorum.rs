@@ -16,6 +16,11 @@ pub(super) struct PeerVote {
 }
 
 impl PeerVote {
+    /// Would another vote change no verdict?
+    pub(super) fn says_as(&self, other: &Self) -> bool {
+        (self.health, self.degraded, &self.domain) == (other.health, other.degraded, &other.domain)
+    }
+
     /// Does it count still?
     pub(super) fn is_fresh(&self, now: MonoTime, max_age: HumanDuration) -> bool {
         now <= self.seen + max_age.get()

@@ -14,6 +14,7 @@ use super::notices::Notices;
 use super::notify_socket::Systemd;
 use super::reload::{self, Reloader};
 use super::signals::{Signals, Wish};
+use super::witnesses::Witnesses;
 use crate::control::health::Pulse;
 use crate::control::metrics::Metrics;
 use crate::core::view::StatusView;
@@ -21,6 +22,7 @@ use crate::core::{Answer, Brain, Command, Effect, Event, Refusal};
 use crate::model::{Entry, Notice, Record, StepEnd};
 use crate::ports::{Addressed, Journal, JournalError};
 use crate::probes::runner::{Pace, RunnerEvent, RunnerHandle};
+use crate::vantage::ask;
 
 /// The loop says that it lives at least this often.
 const BEAT: Duration = Duration::from_millis(500);
@@ -36,6 +38,7 @@ const REPORTS: usize = 256;
 pub(super) struct Ears {
     pub(super) finished: mpsc::UnboundedReceiver<Finished>,
     pub(super) reports: mpsc::Receiver<RunnerEvent>,
+    pub(super) votes: mpsc::Receiver<ask::Heard>,
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) signals: Signals,
 }
@@ -53,6 +56,7 @@ pub(super) struct Loop {
     pub(super) status: watch::Sender<Arc<StatusView>>,
     pub(super) systemd: Systemd,
     pub(super) reloader: Reloader,
+    pub(super) witnesses: Witnesses,
     pub(super) shutdown_grace: Duration,
     pub(super) published: Instant,
     /// Something has changed since then.
@@ -63,6 +67,7 @@ pub(super) struct Loop {
 enum Heard {
     Finished(Finished),
     Report(RunnerEvent),
+    Votes(ask::Heard),
     Request(Request),
     Wish(Wish),
     Beat,
@@ -94,6 +99,7 @@ impl Loop {
                 _ = beat.tick() => Heard::Beat,
                 () = tokio::time::sleep_until(wake.unwrap_or(idle).into()) => Heard::Wake,
                 () = tokio::time::sleep_until((self.published + CALM).into()), if self.untold => Heard::Tell,
+                Some(votes) = ears.votes.recv() => Heard::Votes(votes),
                 Some(request) = ears.requests.recv() => Heard::Request(request),
                 Some(report) = ears.reports.recv() => Heard::Report(report),
             };
@@ -119,6 +125,12 @@ impl Loop {
             Heard::Finished(Finished { call, outcome }) => {
                 self.executor.heard(call);
                 self.feed(Event::Outcome { call, outcome })?;
+            }
+            Heard::Votes(heard) => {
+                let counted = self.witnesses.count(heard, &self.clock, self.brain.settings(), &self.metrics);
+                if let Some(event) = counted {
+                    self.feed(event)?;
+                }
             }
             Heard::Request(request) => self.request(request)?,
             Heard::Wake => {
@@ -248,6 +260,9 @@ impl Loop {
         self.metrics.config_reload(taken.is_ok());
         match taken {
             Ok(loaded) => {
+                if let Err(error) = self.witnesses.reload(&loaded.file, &loaded.settings) {
+                    tracing::error!("the witnesses are asked as before: {error}");
+                }
                 let settings = self.reloader.take(&loaded, &self.runner, &mut self.notices, &self.metrics);
                 self.feed(Event::Reload(Box::new(settings)))?;
                 loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));

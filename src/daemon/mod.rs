@@ -16,5 +16,8 @@ mod reload;
 mod signals;
 mod start;
 mod switches;
+mod witness;
+mod witnesses;
 
 pub use start::{RunOptions, StartError, run};
+pub use witness::run as run_witness;

@@ -24,11 +24,9 @@ pub(super) struct Reloader {
     pub(super) options: LoadOptions,
     pub(super) alert_only: bool,
     pub(super) clients: Arc<Clients>,
-    pub(super) probe_clients: ProbeClients,
     pub(super) gate: Arc<Gate>,
     pub(super) switches: Arc<Switches>,
-    /// What is probed now; what is unchanged keeps its connection.
-    pub(super) probes: HashMap<ProbeName, (LoadedProbe, Arc<dyn Probe>)>,
+    pub(super) builder: ProbeBuilder,
     /// What only a restart can change.
     pub(super) fixed: Fixed,
 }
@@ -56,11 +54,9 @@ impl Fixed {
 }
 
 impl Reloader {
-    /// Reads and checks; what cannot be built is a fault too, so that nothing is half taken.
+    /// Reads and checks.
     pub(super) async fn load(&self) -> Result<Loaded, String> {
-        let options = self.options.clone();
-        let loaded = tokio::task::spawn_blocking(move || load(&options)).await.map_err(|error| error.to_string())?;
-        loaded.map_err(|faults| faults.to_string())
+        load_again(&self.options).await
     }
 
     /// Puts what was loaded in the place of what was.
@@ -87,7 +83,7 @@ impl Reloader {
             // It could be built a moment ago.
             Err(error) => tracing::error!("the routes to people stay as they were: {error}"),
         }
-        match self.specs(loaded, runner) {
+        match self.builder.specs(loaded, runner) {
             Ok(specs) => runner.replace(specs),
             Err(error) => tracing::error!("the probes stay as they were: {error}"),
         }
@@ -104,7 +100,30 @@ impl Reloader {
         }
         settings
     }
+}
 
+/// Reads and checks a configuration again; what cannot be built is a fault too, so that nothing is half
+/// taken.
+pub(super) async fn load_again(options: &LoadOptions) -> Result<Loaded, String> {
+    let options = options.clone();
+    let loaded = tokio::task::spawn_blocking(move || load(&options)).await.map_err(|error| error.to_string())?;
+    loaded.map_err(|faults| faults.to_string())
+}
+
+/// Builds the probes, at the start and at each reload.
+pub(super) struct ProbeBuilder {
+    clients: ProbeClients,
+    /// What is probed now; what is unchanged keeps its connection.
+    probes: HashMap<ProbeName, (LoadedProbe, Arc<dyn Probe>)>,
+}
+
+impl Default for ProbeBuilder {
+    fn default() -> Self {
+        Self { clients: ProbeClients::system(), probes: HashMap::new() }
+    }
+}
+
+impl ProbeBuilder {
     /// The probes, built; those that did not change are the same as before.
     pub(super) fn specs(&mut self, loaded: &Loaded, runner: &RunnerHandle) -> Result<Vec<ProbeSpec>, String> {
         let mut specs = Vec::new();
@@ -114,7 +133,7 @@ impl Reloader {
                 Some((known, probe)) if known == wanted => Arc::clone(probe),
                 _ => {
                     let context = ProbeContext {
-                        clients: self.probe_clients.clone(),
+                        clients: self.clients.clone(),
                         timeout: wanted.settings.timeout.get(),
                         nudge: Some(runner.nudge(&wanted.name)),
                     };

@@ -1,6 +1,5 @@
 //! Starts the daemon: state, brain, socket, probes, loop; and takes them down again.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,9 +15,10 @@ use super::logging::{self, LoggingError};
 use super::looping::{Ears, Loop};
 use super::notices::{Notices, Route};
 use super::notify_socket::Systemd;
-use super::reload::{Fixed, Reloader, lists, routes};
+use super::reload::{Fixed, ProbeBuilder, Reloader, lists, routes};
 use super::signals::Signals;
 use super::switches;
+use super::witnesses::Witnesses;
 use crate::actions;
 use crate::clients::Clients;
 use crate::config::load::{LoadOptions, Loaded};
@@ -32,7 +32,6 @@ use crate::control::socket::{self, SocketError};
 use crate::core::ledger::IllegalRecord;
 use crate::core::{ActionCheck, Brain};
 use crate::ports::{Journal, JournalError};
-use crate::probes::ProbeClients;
 use crate::probes::runner::ProbeRunner;
 use crate::state::SqliteState;
 
@@ -44,6 +43,8 @@ const LAST_NOTICES: Duration = Duration::from_secs(2);
 const REQUESTS: usize = 64;
 /// Reports that wait for the loop.
 const REPORTS: usize = 1024;
+/// Answers of witnesses that wait for the loop.
+const VOTES: usize = 64;
 
 /// How the daemon is started.
 #[derive(Clone, Debug)]
@@ -209,10 +210,9 @@ async fn set_up(
         options: options.load,
         alert_only: options.alert_only,
         clients: Arc::clone(&clients),
-        probe_clients: ProbeClients::system(),
         gate: Arc::clone(&gate),
         switches,
-        probes: HashMap::new(),
+        builder: ProbeBuilder::default(),
         fixed: Fixed::of(file),
     };
     let clock = Clock::new();
@@ -223,7 +223,10 @@ async fn set_up(
 
     let (reports_in, reports) = mpsc::channel(REPORTS);
     let (probe_runner, runner) = ProbeRunner::new(reports_in, stop.clone());
-    let specs = reloader.specs(loaded, &runner).map_err(StartError::Configuration)?;
+    let specs = reloader.builder.specs(loaded, &runner).map_err(StartError::Configuration)?;
+    let (votes_in, votes) = mpsc::channel(VOTES);
+    let mut witnesses = Witnesses::new(votes_in, stop.clone());
+    witnesses.reload(file, &loaded.settings).map_err(|error| StartError::Configuration(error.to_string()))?;
     let (executor, finished) = Executor::new(clients, Arc::new(authority));
     let (status, status_seen) = watch::channel(Arc::new(brain.status(clock.now())));
     let (requests_in, requests) = mpsc::channel(REQUESTS);
@@ -245,6 +248,7 @@ async fn set_up(
         status,
         systemd: Systemd::from_env(),
         reloader,
+        witnesses,
         shutdown_grace: file.daemon.shutdown_grace.get(),
         published: Instant::now(),
         untold: false,
@@ -255,7 +259,7 @@ async fn set_up(
     the_loop.pulse.set_state_open(true);
     the_loop.runner.replace(specs);
     tokio::spawn(probe_runner.run());
-    Ok((the_loop, Ears { finished, reports, requests, signals }, socket))
+    Ok((the_loop, Ears { finished, reports, votes, requests, signals }, socket))
 }
 
 /// Who may use the socket.
@@ -284,7 +288,7 @@ fn serve_control(
     Ok(ours)
 }
 
-async fn serve_health(
+pub(super) async fn serve_health(
     listen: Option<&str>,
     pulse: &Pulse,
     status: watch::Receiver<Arc<crate::core::view::StatusView>>,

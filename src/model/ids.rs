@@ -105,6 +105,14 @@ name!(
     /// What tells one target of a probe from another: a hash of what is asked of whom.
     TargetHash
 );
+name!(
+    /// One life of a process: random, new at each start.
+    BootId
+);
+name!(
+    /// A random text that is used once.
+    Nonce
+);
 
 impl PlanHash {
     /// The first twelve characters, for people.

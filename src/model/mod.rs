@@ -4,6 +4,7 @@
 //! checked settings that the brain decides by. Does not live here: I/O, decisions, parsing of the
 //! configuration file. Imports nothing of ours.
 
+pub mod ballot;
 pub mod condition;
 pub mod health;
 pub mod ids;
@@ -18,6 +19,7 @@ pub mod terms;
 pub mod time;
 pub mod vote;
 
+pub use ballot::{Ballot, BallotRequest, BallotVote};
 pub use condition::{Condition, Is, Subject, Truth, Weighted};
 pub use health::{Cause, CauseKind, Facts, Health, Lag, Meaning, Observation, Role};
 pub use ids::*;
@@ -26,7 +28,7 @@ pub use plan::{ActionSpec, EffectKind, OnError, Plan, Repeat, Retry, Step, Work}
 pub use policy::{Decision, HoldReason, LossShown, Mode, OnNoAnswer, Severity, Trigger};
 pub use record::{Entry, Record, RunResult, StepEnd};
 pub use reference::{Given, Parameter, ParameterKind, Reference, WrongValue};
-pub use settings::{ProbeSettings, ReplicationPair, ScenarioSettings, Settings};
+pub use settings::{ProbeSettings, ReplicationPair, ScenarioSettings, Settings, WitnessSettings};
 pub use step::{Applied, CallOutcome, Observed, Outputs, Phase, StepCall, Verified};
 pub use terms::{Ended, RunKind, StepGuard, Terms};
 pub use time::{HumanDuration, MonoTime, Now, WallTime};

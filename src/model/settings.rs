@@ -23,6 +23,9 @@ pub struct Settings {
     pub mode: Mode,
     /// How many vantages of distinct failure domains must agree on a verdict; at least 1.
     pub quorum: u32,
+    /// The other vantages that are asked for their votes.
+    #[serde(default)]
+    pub witnesses: Vec<WitnessSettings>,
     /// Nothing is started for this long after the start.
     pub startup_grace: HumanDuration,
     /// Nothing is started for this long after a run of the same service ended.
@@ -64,6 +67,15 @@ impl Settings {
     pub fn probe(&self, name: &ProbeName) -> Option<&ProbeSettings> {
         self.probes.iter().find(|probe| probe.name == *name)
     }
+}
+
+/// What the brain knows of another vantage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WitnessSettings {
+    /// Its name.
+    pub name: VantageId,
+    /// What fails together with it: the name of its region, where it stands in one.
+    pub domain: FailureDomain,
 }
 
 /// What the brain knows of a probe.

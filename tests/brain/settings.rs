@@ -121,6 +121,7 @@ pub fn settings() -> Settings {
         domain: "here".into(),
         mode: Mode::Auto,
         quorum: 1,
+        witnesses: Vec::new(),
         startup_grace: HumanDuration::ZERO,
         cool_down: HumanDuration::secs(1800),
         failover_limit: 3,

@@ -18,3 +18,4 @@ mod rig;
 mod runbooks;
 mod state;
 mod systemd;
+mod witness;

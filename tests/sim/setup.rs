@@ -195,6 +195,7 @@ fn settings(rng: &mut Rng, quorum: u32) -> Settings {
         domain: "here".into(),
         mode,
         quorum,
+        witnesses: Vec::new(),
         startup_grace: HumanDuration::secs(rng.below(5)),
         cool_down: HumanDuration::secs(60),
         failover_limit: 1 + rng.below(2) as u32,

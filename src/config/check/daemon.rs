@@ -16,17 +16,6 @@ pub fn check(file: &File, names: &Names, report: &mut Report<'_>) {
     policy(&file.policy, report);
     let vantages = Path::of(&["quorum", "vantages"]);
     at_least_one(report, &vantages, Some(file.quorum.vantages));
-    if file.quorum.vantages > 1 {
-        report.error(
-            "impossible_quorum",
-            &vantages,
-            format!(
-                "{} vantages must agree, and only this daemon votes: there would never be a verdict",
-                file.quorum.vantages
-            ),
-            "write 1",
-        );
-    }
     let control = Path::of(&["control"]);
     for (role, who) in [
         ("viewers", &file.control.viewers),

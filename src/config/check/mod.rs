@@ -15,6 +15,7 @@ pub mod probes;
 pub mod scenarios;
 pub mod secrets;
 pub mod steps;
+pub mod witnesses;
 
 use std::collections::BTreeSet;
 
@@ -42,6 +43,8 @@ pub struct Names {
     pub plans: BTreeSet<String>,
     /// `[health_switch.switches]`.
     pub switches: BTreeSet<String>,
+    /// `[witnesses]`.
+    pub witnesses: BTreeSet<String>,
 }
 
 impl Names {
@@ -61,6 +64,7 @@ impl Names {
             scenarios: all(&["scenarios"], file.scenarios.keys().collect()),
             plans: all(&["plans"], file.plans.keys().collect()),
             switches: all(&["health_switch", "switches"], file.health_switch.switches.keys().collect()),
+            witnesses: all(&["witnesses"], file.witnesses.keys().collect()),
         };
         all(&["notify"], file.notify.keys().collect());
         for name in names.probes.intersection(&names.groups) {
@@ -128,6 +132,7 @@ pub fn all(
         domain: file.daemon.failure_domain.as_ref().unwrap_or(&file.daemon.name).as_str().into(),
         mode: file.daemon.mode,
         quorum: file.quorum.vantages,
+        witnesses: witnesses::witnesses(file, report),
         startup_grace: policy.startup_grace.unwrap_or(HumanDuration::secs(30)),
         cool_down: policy.cool_down.unwrap_or(HumanDuration::secs(3600)),
         failover_limit: policy.failover_limit.unwrap_or(2),
@@ -142,5 +147,6 @@ pub fn all(
         manual_scenario: file.daemon.manual_scenario.as_deref().map(Into::into),
     };
     objectives::check(&settings, report);
+    witnesses::quorum(&settings, file, report);
     (settings, probes)
 }

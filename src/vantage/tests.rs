@@ -1,0 +1,86 @@
+use std::path::Path;
+
+use super::certs::{authority, issue};
+use super::identity::Identity;
+use super::wire::{open, random, seal};
+use crate::config::shape::VantageTls;
+use crate::core::Refused;
+use crate::model::Ballot;
+
+fn identity(folder: &Path, name: &str, domain: &str) -> Identity {
+    let written = issue(folder, &name.into(), &domain.into(), &["127.0.0.1".into()], 30).expect("issued");
+    let files =
+        VantageTls { ca_file: folder.join("ca.pem"), certificate_file: written.certificate, key_file: written.key };
+    Identity::load(&files).expect("loaded")
+}
+
+fn ballot(vantage: &str, domain: &str) -> Ballot {
+    Ballot {
+        vantage: vantage.into(),
+        domain: domain.into(),
+        asker: "shop".into(),
+        nonce: "n".into(),
+        boot: "b".into(),
+        sequence: 1,
+        change: 0,
+        waited_ms: 0,
+        votes: Vec::new(),
+    }
+}
+
+#[test]
+fn a_ballot_is_only_its_vantages_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    authority(folder.path(), 30).expect("an authority");
+    let eu = identity(folder.path(), "eu", "eu-central-1");
+    let ap = identity(folder.path(), "ap", "ap-east-1");
+    let (body, signature) = seal(&ballot("eu", "eu-central-1"), &eu).expect("sealed");
+    let (eu_certificate, ap_certificate) = (eu.certificate(), ap.certificate());
+    assert_eq!(open(&body, Some(&signature), Some(eu_certificate)), Ok(ballot("eu", "eu-central-1")));
+    let mut changed = body.clone();
+    let place = changed.iter().position(|byte| *byte == b'1').expect("a 1");
+    changed[place] = b'2';
+    for (what, body, signature, certificate) in [
+        ("another text", &changed, Some(signature.as_str()), Some(eu_certificate)),
+        ("another key", &body, Some(signature.as_str()), Some(ap_certificate)),
+        ("no signature", &body, None, Some(eu_certificate)),
+        ("a signature of nothing", &body, Some("AAAA"), Some(eu_certificate)),
+        ("no certificate", &body, Some(signature.as_str()), None),
+        ("no certificate at all", &body, Some(signature.as_str()), Some(&b"x"[..])),
+    ] {
+        assert_eq!(open(body, signature, certificate), Err(Refused::Forged), "{what}");
+    }
+}
+
+#[test]
+fn a_key_signs_in_no_other_name_and_no_other_domain() {
+    let folder = tempfile::tempdir().expect("a folder");
+    authority(folder.path(), 30).expect("an authority");
+    let eu = identity(folder.path(), "eu", "eu-central-1");
+    for (claims, why) in
+        [(ballot("ap", "eu-central-1"), Refused::WrongVantage), (ballot("eu", "us-west-2"), Refused::WrongDomain)]
+    {
+        let (body, signature) = seal(&claims, &eu).expect("sealed");
+        assert_eq!(open(&body, Some(&signature), Some(eu.certificate())), Err(why));
+    }
+}
+
+#[test]
+fn a_nonce_is_never_the_same() {
+    let (one, other) = (random().expect("random"), random().expect("random"));
+    assert_eq!((one.len(), other.len()), (32, 32));
+    assert_ne!(one, other);
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ca = authority(folder.path(), 30).expect("an authority");
+    let eu = issue(folder.path(), &"eu".into(), &"d".into(), &[], 30).expect("issued");
+    let files = VantageTls { ca_file: ca.certificate.clone(), certificate_file: eu.certificate, key_file: eu.key };
+    assert!(Identity::load(&files).is_ok());
+    let field = |files: VantageTls| Identity::load(&files).err().map(|error| error.field);
+    assert_eq!(field(VantageTls { ca_file: "/no/such".into(), ..files.clone() }), Some("ca_file"));
+    assert_eq!(field(VantageTls { certificate_file: ca.certificate, ..files.clone() }), Some("certificate_file"));
+    assert_eq!(field(VantageTls { key_file: files.certificate_file.clone(), ..files }), Some("key_file"));
+}
