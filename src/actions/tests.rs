@@ -40,6 +40,21 @@ fn cloudflare(content: &str) -> Value {
 }
 
 #[test]
+fn what_passes_a_rate_limit_is_looked_at_as_often_as_its_end_is_near() {
+    let clients = Arc::new(Clients::new(&Limits::default()));
+    for (kind, params) in [
+        ("rds.promote_read_replica", json!({ "region": "us-west-2", "instance": "shop-replica" })),
+        ("route53.upsert_alias", json!({ "zone": "Z1", "name": "api.example", "values": ["10.0.0.1"] })),
+        // Within what tries again where others have written.
+        ("kubernetes.scale", json!({ "deployment": "shop/api", "replicas": 3 })),
+        ("kubernetes.set_env", json!({ "deployment": "shop/api", "env": { "A": "1" } })),
+    ] {
+        let action = build(&spec(kind, params), &clients).expect(kind);
+        assert!(action.is_paced(), "{kind}");
+    }
+}
+
+#[test]
 fn every_kind_can_be_built() {
     let clients = Arc::new(Clients::new(&Limits::default()));
     for (kind, params) in [

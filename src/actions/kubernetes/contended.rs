@@ -70,6 +70,10 @@ impl<A: Versioned> Action for Contended<A> {
         self.0.warm().await;
     }
 
+    fn is_paced(&self) -> bool {
+        self.0.is_paced()
+    }
+
     fn verify_interval(&self) -> Duration {
         self.0.verify_interval()
     }
