@@ -209,7 +209,7 @@ async fn set_up(
         options: options.load,
         alert_only: options.alert_only,
         clients: Arc::clone(&clients),
-        probe_clients: ProbeClients::system(),
+        probe_clients: ProbeClients::system().through(Arc::clone(&clients)),
         gate: Arc::clone(&gate),
         switches,
         probes: HashMap::new(),
