@@ -12,13 +12,11 @@ use super::kubernetes::cluster::{Cluster, MOST_SEEN, Place, at, number, resource
 use super::kubernetes::marks::{self, RUN, annotation};
 use super::{CHANGE, Halt, LOOK, until};
 use crate::clients::failure::one_line;
+use crate::clients::velero::{Newest, SCHEDULE};
 use crate::clients::{Clients, Failure, FailureKind};
 use crate::config::action::VeleroRestore;
 use crate::model::{Applied, Observed, Outputs, Verified};
 use crate::ports::{Action, ActionContext, Denied};
-
-/// The label that Velero gives the Backups of a schedule.
-const SCHEDULE: &str = "velero.io/schedule-name";
 
 /// Restores a Backup once for each run.
 pub struct Restore {
@@ -94,12 +92,10 @@ impl Restore {
         let schedule = self.params.schedule.as_deref().unwrap_or_default();
         let labels = format!("{SCHEDULE}={schedule}");
         let all = self.cluster.list(&kind, Some(&self.params.namespace), Some(&labels), MOST_SEEN, until).await?;
-        // When it was begun: what it holds is of that time. RFC 3339 in UTC sorts as text.
-        let begun =
-            |backup: &DynamicObject| at(backup, "/status/startTimestamp").as_str().unwrap_or_default().to_owned();
-        let newest = all.iter().filter(|backup| phase(backup) == "Completed").max_by_key(|backup| begun(backup));
-        newest.and_then(|backup| backup.metadata.name.clone()).ok_or_else(|| {
-            let reason = format!("schedule {schedule} has {} Backups, and none of them is Completed", all.len());
+        let mut newest = Newest::default();
+        all.iter().for_each(|backup| newest.take(backup.metadata.name.as_deref().unwrap_or_default(), &backup.data));
+        newest.found.map(|(name, _)| name).ok_or_else(|| {
+            let reason = format!("schedule {schedule} has {} Backups, and none of them is Completed", newest.seen);
             Failure::new(FailureKind::Missing, reason)
         })
     }

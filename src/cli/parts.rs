@@ -20,7 +20,8 @@ pub fn check(file: &File, settings: &Settings, probes: &[LoadedProbe], report: &
         return;
     }
     let root = Path::default();
-    let names = ProbeClients::system();
+    let clients = Arc::new(Clients::new(&file.limits));
+    let names = ProbeClients::system().through(Arc::clone(&clients));
     for probe in probes {
         let context = ProbeContext::new(names.clone(), probe.settings.timeout.get());
         let at = match file.probes.contains_key(probe.name.as_str()) {
@@ -29,7 +30,6 @@ pub fn check(file: &File, settings: &Settings, probes: &[LoadedProbe], report: &
         };
         refuse(report, &at, probes::build(&probe.kind, &context).err());
     }
-    let clients = Arc::new(Clients::new(&file.limits));
     for plan in &settings.plans {
         let steps = root.key("plans").key(plan.name.as_str()).key("steps");
         // What is left open is built when it is known. Where all has a default, that is what is built.

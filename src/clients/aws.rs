@@ -65,6 +65,10 @@ services! {
     secretsmanager: aws_sdk_secretsmanager,
     /// Amazon SNS.
     sns: aws_sdk_sns,
+    /// Amazon CloudWatch.
+    cloudwatch: aws_sdk_cloudwatch,
+    /// AWS Health.
+    health: aws_sdk_health,
 }
 
 impl Region {
@@ -143,6 +147,9 @@ where
     }
 }
 
+/// The code of a failure to have credentials; AWS has none for it.
+pub const NO_CREDENTIALS: &str = "NoCredentials";
+
 /// Credentials are looked for before the request is sent. The SDK says "not loaded" also where the
 /// instance's metadata service or STS did not answer, which passes; a wrong profile does not.
 fn credentials(what: &str, error: &CredentialsError) -> Failure {
@@ -155,6 +162,7 @@ fn credentials(what: &str, error: &CredentialsError) -> Failure {
         kind,
         format!("{what}: not sent: no AWS credentials could be had from the environment, profile or role"),
     )
+    .with_code(Some(NO_CREDENTIALS))
 }
 
 /// What an answer that is an error says about the target.
@@ -203,7 +211,8 @@ fn passing_state(code: &str) -> bool {
     )
 }
 
-fn throttled(code: &str) -> bool {
+/// Have we asked too often?
+pub fn throttled(code: &str) -> bool {
     matches!(
         code,
         "Throttling"
@@ -235,6 +244,7 @@ fn denied(code: &str) -> bool {
             | "MissingAuthenticationToken"
             | "NotAuthorized"
             | "OptInRequired"
+            | "SubscriptionRequiredException"
             | "SignatureDoesNotMatch"
             | "IncompleteSignature"
             | "UnauthorizedOperation"

@@ -18,6 +18,14 @@ use crate::config::action::KubernetesCluster;
 /// [`FailureKind::Refused`] where the kubeconfig or its context is not there; [`FailureKind::Again`]
 /// where the plugin failed.
 pub async fn connect(cluster: &KubernetesCluster) -> Result<kube::Client, Failure> {
+    build(configuration(cluster).await?).await
+}
+
+/// Reads the kubeconfig; runs nothing yet.
+///
+/// # Errors
+/// [`FailureKind::Refused`] where the kubeconfig or its context is not there.
+pub async fn configuration(cluster: &KubernetesCluster) -> Result<kube::Config, Failure> {
     let options = KubeConfigOptions { context: cluster.context.clone(), ..KubeConfigOptions::default() };
     let mut config = match &cluster.kubeconfig {
         Some(path) => {
@@ -37,13 +45,18 @@ pub async fn connect(cluster: &KubernetesCluster) -> Result<kube::Client, Failur
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     // kube would repeat a PATCH after 503 and 504, whose outcome is unknown.
     config.default_retry = false;
-    build(config).await
+    Ok(config)
 }
 
+/// Builds a client, and runs the kubeconfig's credentials plugin where it has one.
+///
 /// kube runs the plugin and waits for it on the spot. That is done on a thread of its own, and not
 /// on one of the runtime's, since the runtime waits for those when it ends, and a plugin may hang
 /// for ever.
-async fn build(config: kube::Config) -> Result<kube::Client, Failure> {
+///
+/// # Errors
+/// [`FailureKind::Again`] where the plugin failed.
+pub async fn build(config: kube::Config) -> Result<kube::Client, Failure> {
     let runtime = Handle::current();
     let (tell, told) = oneshot::channel();
     let work = move || {

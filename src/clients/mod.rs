@@ -21,8 +21,10 @@ pub mod postgres_address;
 pub mod postgres_program;
 pub mod redact;
 pub mod redis;
+pub mod s3;
 pub mod sns;
 pub mod tls;
+pub mod velero;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;

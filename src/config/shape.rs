@@ -10,7 +10,10 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::probe::{DnsProbe, HttpProbe, PostgresProbe, RedisProbe, TcpProbe};
+use super::probe::{
+    AwsHealthProbe, CloudwatchProbe, DnsProbe, ElasticacheProbe, HttpProbe, KubernetesProbe, PostgresProbe,
+    PromqlProbe, RdsProbe, RedisProbe, S3AgeProbe, TcpProbe, VeleroAgeProbe,
+};
 pub use outputs::{
     Control, HealthSwitch, HealthSwitches, Limits, Log, LogFormat, Metrics, NotifyFrom, NotifyRoute, NotifySns,
     NotifyWebhook, SwitchState,
@@ -198,7 +201,7 @@ pub enum RegionRole {
     Witness,
 }
 
-/// One probe. Exactly one of `http`, `tcp`, `dns`, `postgres`, `redis`.
+/// One probe. Exactly one of the keys that name a kind: `http`, `tcp`, `dns`, `postgres`, …
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Probe {
@@ -242,6 +245,30 @@ pub struct Probe {
     /// A Redis server.
     #[serde(default)]
     pub redis: Option<RedisProbe>,
+    /// A Kubernetes cluster.
+    #[serde(default)]
+    pub kubernetes: Option<KubernetesProbe>,
+    /// What RDS says of a database.
+    #[serde(default)]
+    pub rds: Option<RdsProbe>,
+    /// What ElastiCache says of a cache.
+    #[serde(default)]
+    pub elasticache: Option<ElasticacheProbe>,
+    /// A query to Prometheus.
+    #[serde(default)]
+    pub promql: Option<PromqlProbe>,
+    /// A figure of CloudWatch.
+    #[serde(default)]
+    pub cloudwatch: Option<CloudwatchProbe>,
+    /// The age of the newest object of S3.
+    #[serde(default)]
+    pub s3_age: Option<S3AgeProbe>,
+    /// The age of Velero's newest backup.
+    #[serde(default)]
+    pub velero_age: Option<VeleroAgeProbe>,
+    /// Events of AWS Health.
+    #[serde(default)]
+    pub aws_health: Option<AwsHealthProbe>,
 }
 
 /// Endpoints that are up unless we are cut off ourselves.

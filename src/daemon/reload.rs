@@ -117,13 +117,12 @@ pub(super) struct ProbeBuilder {
     probes: HashMap<ProbeName, (LoadedProbe, Arc<dyn Probe>)>,
 }
 
-impl Default for ProbeBuilder {
-    fn default() -> Self {
-        Self { clients: ProbeClients::system(), probes: HashMap::new() }
-    }
-}
-
 impl ProbeBuilder {
+    /// Nothing is built yet. Probes that ask the API of a provider do so through these clients.
+    pub(super) fn new(clients: Arc<Clients>) -> Self {
+        Self { clients: ProbeClients::system().through(clients), probes: HashMap::new() }
+    }
+
     /// The probes, built; those that did not change are the same as before.
     pub(super) fn specs(&mut self, loaded: &Loaded, runner: &RunnerHandle) -> Result<Vec<ProbeSpec>, String> {
         let mut specs = Vec::new();

@@ -212,7 +212,7 @@ async fn set_up(
         clients: Arc::clone(&clients),
         gate: Arc::clone(&gate),
         switches,
-        builder: ProbeBuilder::default(),
+        builder: ProbeBuilder::new(Arc::clone(&clients)),
         fixed: Fixed::of(file),
     };
     let clock = Clock::new();

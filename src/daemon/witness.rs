@@ -14,6 +14,7 @@ use super::notify_socket::Systemd;
 use super::reload::{ProbeBuilder, load_again};
 use super::signals::{Signals, Wish};
 use super::start::{StartError, serve_health};
+use crate::clients::Clients;
 use crate::config::load::{LoadOptions, Loaded};
 use crate::control::health::Pulse;
 use crate::control::metrics::Metrics;
@@ -114,7 +115,7 @@ async fn live(loaded: &Loaded, load: LoadOptions, name: &VantageId) -> Result<()
     let stop = CancellationToken::new();
     let clock = Clock::new();
     let metrics = Metrics::new().map_err(|error| wrong(error.to_string()))?;
-    let mut builder = ProbeBuilder::default();
+    let mut builder = ProbeBuilder::new(Arc::new(Clients::new(&loaded.file.limits)));
     let brain = Brain::new(settings, &[], clock.now())
         .map_err(|source| StartError::Replay { path: "nothing".into(), source })?;
     let (reports_in, mut reports) = mpsc::channel(REPORTS);

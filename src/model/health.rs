@@ -227,10 +227,14 @@ cause_kinds! {
     Isolated = "isolated",
     /// Our side: the loop stood still while the attempt ran.
     Stalled = "stalled",
+    /// The API that we ask about the target (a cloud's, a cluster's, Prometheus') does not answer:
+    /// that says nothing of the target.
+    ControlPlane = "control_plane",
 }
 
 impl CauseKind {
-    /// Is it on our own side? Then it never means Down, whatever a configuration says.
+    /// Is it on our own side, or between us and the target? Then it never means Down, whatever a
+    /// configuration says.
     pub fn is_ours(self) -> bool {
         matches!(
             self,
@@ -241,6 +245,7 @@ impl CauseKind {
                 | Self::LocalThrottled
                 | Self::Isolated
                 | Self::Stalled
+                | Self::ControlPlane
         )
     }
 }

@@ -11,15 +11,18 @@
 //! - Secrets are read again for each new connection, so that a rotated one is found.
 //! - Nothing here is bounded by luck: bodies, headers, rows, addresses and attempts have limits.
 
+pub mod aws;
 pub mod classify;
 pub mod dial;
 pub mod dns;
 pub mod http;
 mod http_expect;
 pub mod kept;
+pub mod kubernetes;
 pub mod names;
 pub mod postgres;
 mod postgres_facts;
+pub mod promql;
 pub mod redis;
 pub mod runner;
 mod schedule;
@@ -28,13 +31,16 @@ pub mod tcp;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
+use jiff::Timestamp;
 
 use crate::clients::tls::{TlsError, Trust};
+use crate::clients::{Api, Clients};
+use crate::config::shape::Limits;
 use crate::config::{ProbeKind, SecretText};
-use crate::model::{CauseKind, Facts, Observation, Role};
+use crate::model::{Cause, CauseKind, Facts, HumanDuration, Observation, Role};
 use crate::ports::Probe;
 use classify::Fault;
 use names::Names;
@@ -48,12 +54,24 @@ pub struct ProbeClients {
     pub names: Arc<Names>,
     /// TLS configurations.
     pub trust: Arc<Trust>,
+    /// The APIs of clouds and clusters, with the limits that the plans' calls keep to.
+    pub apis: Arc<Clients>,
 }
 
 impl ProbeClients {
     /// Through the system's resolver, trusting the system's certificates. Reads nothing yet.
     pub fn system() -> Self {
-        Self { names: Arc::new(Names::system()), trust: Arc::new(Trust::default()) }
+        Self {
+            names: Arc::new(Names::system()),
+            trust: Arc::new(Trust::default()),
+            apis: Arc::new(Clients::new(&Limits::default())),
+        }
+    }
+
+    /// The same, asking clouds and clusters through the clients of the plans: one limit for both.
+    #[must_use]
+    pub fn through(self, apis: Arc<Clients>) -> Self {
+        Self { apis, ..self }
     }
 }
 
@@ -109,6 +127,14 @@ pub fn build(kind: &ProbeKind, context: &ProbeContext) -> Result<Box<dyn Probe>,
         ProbeKind::Dns(config) => Box::new(dns::Dns::new(config)?),
         ProbeKind::Postgres(config) => Box::new(postgres::Postgres::new(config, context)?),
         ProbeKind::Redis(config) => Box::new(redis::Redis::new(config, context)?),
+        ProbeKind::Kubernetes(config) => Box::new(kubernetes::Kubernetes::new(config, context)?),
+        ProbeKind::Rds(config) => Box::new(aws::rds::Rds::new(config, context)?),
+        ProbeKind::Elasticache(config) => Box::new(aws::elasticache::Elasticache::new(config, context)),
+        ProbeKind::Promql(config) => Box::new(promql::Promql::new(config, context)?),
+        ProbeKind::Cloudwatch(config) => Box::new(aws::cloudwatch::Cloudwatch::new(config, context)?),
+        ProbeKind::S3Age(config) => Box::new(aws::s3_age::S3Age::new(config, context)),
+        ProbeKind::VeleroAge(config) => Box::new(kubernetes::velero_age::VeleroAge::new(config, context)?),
+        ProbeKind::AwsHealth(config) => Box::new(aws::health::AwsHealth::new(config, context)),
     })
 }
 
@@ -143,6 +169,30 @@ fn with_facts(judgement: Result<(), Fault>, facts: Facts, latency: Duration) -> 
         Err(Observation::Down { cause, .. }) => Observation::Down { cause, facts },
         Err(other) => other,
     }
+}
+
+/// Up, or up but not well, or what stood in the way.
+fn judged(look: Result<Option<Cause>, Fault>, latency: Duration) -> Observation {
+    match look {
+        Ok(degraded) => Observation::Up { latency, facts: None, degraded },
+        Err(fault) => fault.into(),
+    }
+}
+
+/// Is the newest of something young enough? A time that is still to come is no age: clocks differ.
+fn young_enough(what: &str, made: Timestamp, now: Timestamp, max_age: HumanDuration) -> Result<(), Fault> {
+    let age = Duration::try_from(now.duration_since(made)).unwrap_or_default();
+    if age > max_age.get() {
+        let age = HumanDuration::secs(age.as_secs());
+        return Err(Fault::theirs(CauseKind::TooOld, format!("{what} is {age} old, more than {max_age}")));
+    }
+    Ok(())
+}
+
+/// Waits for room in the limit that plans and probes share, and never counts it against the target.
+async fn room(clients: &Clients, api: Api, until: Instant) -> Result<(), Fault> {
+    let paced = waiting_for(Stage::Limit, clients.pace(api, until)).await;
+    paced.map_err(|failure| Fault::ours(CauseKind::LocalThrottled, failure.reason))
 }
 
 /// Reads a text that may be a secret, off the runtime's threads where it is in a file.

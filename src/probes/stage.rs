@@ -26,6 +26,10 @@ pub enum Stage {
     Connect = 3,
     /// For the TLS handshake or the login.
     Handshake = 4,
+    /// For room in our own limit of calls.
+    Limit = 5,
+    /// For an API that is asked about the target, and is not the target itself.
+    ControlPlane = 6,
 }
 
 tokio::task_local! {
@@ -49,6 +53,8 @@ impl StageMark {
             2 => Stage::Resolver,
             3 => Stage::Connect,
             4 => Stage::Handshake,
+            5 => Stage::Limit,
+            6 => Stage::ControlPlane,
             _ => Stage::Answer,
         }
     }
@@ -66,6 +72,13 @@ impl StageMark {
                 Fault::theirs(CauseKind::Timeout, format!("connected, but no handshake within {within}"))
             }
             Stage::Answer => Fault::theirs(CauseKind::Timeout, format!("no whole answer within {within}")),
+            Stage::Limit => Fault::ours(
+                CauseKind::LocalThrottled,
+                format!("our own limit of calls (see `limits`) left no room within {within}"),
+            ),
+            Stage::ControlPlane => {
+                Fault::ours(CauseKind::ControlPlane, format!("the API that is asked did not answer within {within}"))
+            }
         }
     }
 }
@@ -79,4 +92,28 @@ pub async fn waiting_for<F: Future>(stage: Stage, work: F) -> F::Output {
         let _ = STAGE.try_with(|mark| mark.store(before, Ordering::Relaxed));
     }
     output
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_wait_for_the_target_is_held_against_it() {
+        for (stage, ours) in [
+            (Stage::Answer, false),
+            (Stage::Connect, false),
+            (Stage::Handshake, false),
+            (Stage::Secret, true),
+            (Stage::Resolver, true),
+            (Stage::Limit, true),
+            (Stage::ControlPlane, true),
+        ] {
+            let mark = StageMark::default();
+            let waiting = mark.scope(waiting_for(stage, std::future::pending::<()>()));
+            let _given_up = tokio::time::timeout(Duration::from_millis(1), waiting).await;
+            assert_eq!(mark.get(), stage);
+            assert_eq!(mark.timed_out(Duration::from_secs(1)).ours, ours, "{stage:?}");
+        }
+    }
 }

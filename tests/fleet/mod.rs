@@ -14,6 +14,7 @@
 #![allow(dead_code)]
 
 pub mod aws;
+pub mod aws_cbor;
 pub mod child;
 pub mod dns;
 pub mod http_app;

@@ -338,6 +338,23 @@ impl Moto {
         self.control("/_elasticache", &change).await.map(drop)
     }
 
+    /// Plans maintenance for a DB instance or cluster; a date in seconds since 1970, where it has one.
+    pub async fn plan_maintenance(&self, arn: &str, action: &str, date: Option<u32>) -> Result<()> {
+        let change = json!({ "arn": arn, "action": action, "date": date });
+        self.control("/_rds_maintenance", &change).await.map(drop)
+    }
+
+    /// A replication group loses its primary, and has no other one yet.
+    pub async fn lose_cache_primary(&self, region: &str, id: &str) -> Result<()> {
+        self.control("/_elasticache_primary", &json!({ "region": region, "id": id })).await.map(drop)
+    }
+
+    /// Puts the node group of a replication group into any status, e.g. `modifying`.
+    pub async fn set_node_group_status(&self, region: &str, id: &str, status: &str) -> Result<()> {
+        let change = json!({ "region": region, "id": id, "status": status });
+        self.control("/_elasticache_shard", &change).await.map(drop)
+    }
+
     /// A global datastore of regions and their replication groups, the primary one first.
     pub async fn create_global_datastore(&self, id: &str, members: &[(&str, &str)]) -> Result<()> {
         let members: serde_json::Map<_, _> =

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
-use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::ChecksumMode;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -13,6 +12,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::rds_restore::young_enough;
 use crate::actions::{LOOK, until};
+use crate::clients::s3::{Object, page, timestamp};
 use crate::clients::{Api, Clients, Failure, FailureKind, aws};
 use crate::config::action::S3Fetch;
 use crate::model::{Applied, Observed, Outputs, Verified};
@@ -36,13 +36,6 @@ const SILENCE: Duration = Duration::from_secs(30);
 pub struct Fetch {
     params: S3Fetch,
     clients: Arc<Clients>,
-}
-
-/// An object as S3 lists it.
-struct Object {
-    key: String,
-    size: u64,
-    modified: Timestamp,
 }
 
 impl Fetch {
@@ -74,7 +67,7 @@ impl Fetch {
             let answer =
                 aws::call("s3 HeadObject", until, client.s3().head_object().bucket(bucket).key(key).send()).await;
             let answer = answer.map_err(|failure| self.plain(failure))?;
-            let object = object(Some(key), answer.content_length(), answer.last_modified());
+            let object = Object::new(Some(key), answer.content_length(), answer.last_modified());
             return object
                 .map(|object| vec![object])
                 .ok_or_else(|| Failure::unknown("s3 HeadObject: no size or no time"));
@@ -87,12 +80,10 @@ impl Fetch {
                 client.s3().list_objects_v2().bucket(bucket).set_prefix(prefix.clone()).set_continuation_token(token);
             let answer =
                 aws::call("s3 ListObjectsV2", until, request.send()).await.map_err(|failure| self.plain(failure))?;
-            let of_page = answer.contents().iter().filter_map(|one| object(one.key(), one.size(), one.last_modified()));
-            // What ends with a slash is what consoles make for a folder.
-            found.extend(of_page.filter(|one| !one.key.ends_with('/')));
+            found.extend(page(&answer));
             token = answer.next_continuation_token().map(str::to_owned);
             if token.is_none() {
-                found.sort_by(|one: &Object, other| (one.modified, &one.key).cmp(&(other.modified, &other.key)));
+                found.sort_by(|one: &Object, other| one.age().cmp(&other.age()));
                 return Ok(found);
             }
         }
@@ -204,15 +195,6 @@ async fn private_file(path: &Path) -> std::io::Result<tokio::fs::File> {
         _ => {}
     }
     tokio::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).await
-}
-
-fn object(key: Option<&str>, size: Option<i64>, modified: Option<&DateTime>) -> Option<Object> {
-    Some(Object { key: key?.to_owned(), size: u64::try_from(size?).ok()?, modified: modified.and_then(timestamp)? })
-}
-
-/// In whole seconds: a listing tells more of it than an object's own header.
-fn timestamp(time: &DateTime) -> Option<Timestamp> {
-    Timestamp::from_second(time.secs()).ok()
 }
 
 fn modified(found: &std::fs::Metadata) -> Option<Timestamp> {

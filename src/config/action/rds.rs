@@ -73,7 +73,7 @@ fn rds(report: &mut Report<'_>, at: &Path, promote: &RdsPromoteReadReplica) {
 }
 
 /// The identifier of an instance or a cluster: AWS would refuse another one in the middle of an outage.
-pub(super) fn identifier(report: &mut Report<'_>, at: &Path, text: &str) {
+pub(in crate::config) fn identifier(report: &mut Report<'_>, at: &Path, text: &str) {
     let letters = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
     if !letters || !text.starts_with(|c: char| c.is_ascii_alphabetic()) || text.len() > 63 {
         report.error(

@@ -11,7 +11,24 @@ use crate::config::report::Report;
 use crate::config::shape::{Anchors, File, Probe, ProbeTiming};
 use crate::model::{CauseKind, HumanDuration, Meaning, ProbeSettings, RegionName, Role};
 
-const KINDS: [&str; 5] = ["http", "tcp", "dns", "postgres", "redis"];
+const KINDS: [&str; 13] = [
+    "http",
+    "tcp",
+    "dns",
+    "postgres",
+    "redis",
+    "kubernetes",
+    "rds",
+    "elasticache",
+    "promql",
+    "cloudwatch",
+    "s3_age",
+    "velero_age",
+    "aws_health",
+];
+
+/// A cloud's API is asked more often than this only by mistake.
+const CLOUD_INTERVAL: HumanDuration = HumanDuration::secs(10);
 
 /// The probes, with their timing resolved.
 pub fn probes(file: &File, names: &Names, report: &mut Report<'_>) -> Vec<LoadedProbe> {
@@ -32,6 +49,7 @@ pub fn probes(file: &File, names: &Names, report: &mut Report<'_>) -> Vec<Loaded
         check_resolved(report, &at, &timing, &settings);
         if let Some(kind) = kind {
             check_kind(report, &at, &kind, &settings);
+            check_cloud(report, &at, &kind, &settings, file);
             loaded.push(LoadedProbe { name: settings.name.clone(), kind, settings });
         }
     }
@@ -59,6 +77,14 @@ fn kind(report: &mut Report<'_>, at: &Path, probe: &Probe) -> Option<ProbeKind> 
         probe.dns.clone().map(ProbeKind::Dns),
         probe.postgres.clone().map(ProbeKind::Postgres),
         probe.redis.clone().map(ProbeKind::Redis),
+        probe.kubernetes.clone().map(ProbeKind::Kubernetes),
+        probe.rds.clone().map(ProbeKind::Rds),
+        probe.elasticache.clone().map(ProbeKind::Elasticache),
+        probe.promql.clone().map(ProbeKind::Promql),
+        probe.cloudwatch.clone().map(ProbeKind::Cloudwatch),
+        probe.s3_age.clone().map(ProbeKind::S3Age),
+        probe.velero_age.clone().map(ProbeKind::VeleroAge),
+        probe.aws_health.clone().map(ProbeKind::AwsHealth),
     ]
     .into_iter()
     .flatten()
@@ -99,7 +125,7 @@ fn causes(report: &mut Report<'_>, at: &Path, probe: &Probe, kind: Option<&Probe
         report.error(
             "never_down",
             &at.key("causes").key(cause.as_str()),
-            format!("`{cause}` is on our own side: that we cannot look says nothing of the target"),
+            format!("`{cause}` is not the target's: that we cannot look says nothing of it"),
             "write \"unknown\", or leave it out",
         );
     }
@@ -137,7 +163,9 @@ fn resolve(
     let interval = own.interval.or(defaults.interval).unwrap_or(HumanDuration::secs(2));
     let timeout = own.timeout.or(defaults.timeout).unwrap_or(HumanDuration::secs(1));
     // A default `fast_interval` is meant for the default interval; it never slows a quicker probe.
-    let fast_interval = own.fast_interval.or(defaults.fast_interval.map(|fast| fast.min(interval))).unwrap_or(interval);
+    // And never makes one that asks a cloud hasten: the cloud limits how often it is asked.
+    let fast_default = defaults.fast_interval.filter(|_| kind.is_none_or(|kind| kind.cloud_limit().is_none()));
+    let fast_interval = own.fast_interval.or(fast_default.map(|fast| fast.min(interval))).unwrap_or(interval);
     let lived = HumanDuration(interval.get().saturating_mul(3).saturating_add(timeout.get()));
     // A default `max_age` is meant for the default interval too: a slower probe would never have
     // a fresh vote.
@@ -191,6 +219,35 @@ fn check_kind(report: &mut Report<'_>, at: &Path, kind: &ProbeKind, settings: &P
         ProbeKind::Dns(dns) => check_dns(report, &at, dns),
         ProbeKind::Postgres(postgres) => check_postgres(report, &at, postgres),
         ProbeKind::Redis(redis) => check_redis(report, &at, redis),
+        ProbeKind::Kubernetes(kubernetes) => kubernetes.check(&at, report, settings.timeout),
+        ProbeKind::Rds(rds) => rds.check(&at, report),
+        ProbeKind::Elasticache(elasticache) => elasticache.check(&at, report),
+        ProbeKind::Promql(promql) => promql.check(&at, report),
+        ProbeKind::Cloudwatch(cloudwatch) => cloudwatch.check(&at, report),
+        ProbeKind::S3Age(s3) => s3.check(&at, report),
+        ProbeKind::VeleroAge(velero) => velero.check(&at, report),
+        ProbeKind::AwsHealth(health) => health.check(&at, report),
+    }
+}
+
+/// Clouds limit how often their API is asked, and plans ask the same API.
+fn check_cloud(report: &mut Report<'_>, at: &Path, kind: &ProbeKind, settings: &ProbeSettings, file: &File) {
+    let Some((key, default)) = kind.cloud_limit() else { return };
+    let limits = &file.limits;
+    let own = if key == "rds" { limits.rds } else { limits.aws };
+    let limit = own.unwrap_or(default);
+    for (name, every) in [("interval", settings.interval), ("fast_interval", settings.fast_interval)] {
+        if every < CLOUD_INTERVAL {
+            return report.warn(
+                "asks_too_often",
+                &at.key(name),
+                format!(
+                    "AWS would be asked every {every}: it limits how often it is asked, and what plans and probes \
+                     ask of it shares {limit} calls a second (limits.{key})"
+                ),
+                format!("write `{name} = \"{CLOUD_INTERVAL}\"` or longer"),
+            );
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod language;
 mod switches;
 mod wrong;
 mod wrong_databases;
+mod wrong_probes;
 
 fn example(name: &str) -> PathBuf {
     FilePath::new(env!("CARGO_MANIFEST_DIR")).join("config/examples").join(name)

@@ -1,7 +1,7 @@
 //! What each kind of probe can see that is not Up, and what that means: the documentation
 //! (`failoverd probes KIND`) and `check` read it here.
 
-use super::ProbeKind;
+use super::{ProbeKind, aws_health, cloudwatch, elasticache, kubernetes, promql, rds, s3_age, velero_age};
 use crate::model::{CauseKind, Meaning};
 
 /// A cause that a kind of probe can see.
@@ -26,7 +26,6 @@ pub(super) const fn unknown(cause: CauseKind, when: &'static str) -> CauseRow {
 }
 
 /// A row that means Degraded.
-#[expect(dead_code, reason = "the first kind that is degraded by itself uses it")]
 pub(super) const fn degraded(cause: CauseKind, when: &'static str) -> CauseRow {
     CauseRow { cause, means: Meaning::Degraded, when }
 }
@@ -46,6 +45,14 @@ pub(super) const OURS: &[CauseRow] = &[
     unknown(CauseKind::LocalResolver, "our resolver does not answer"),
     unknown(CauseKind::LocalCredentials, "a secret cannot be read, or cannot be used"),
     unknown(CauseKind::Stalled, "we stood still while the attempt ran"),
+];
+
+/// What every kind sees that asks an API about its target.
+pub(super) const CONTROL_PLANE: &[CauseRow] = &[
+    unknown(CauseKind::ControlPlane, "the API that is asked does not answer, or fails by itself (5xx)"),
+    unknown(CauseKind::LocalPermission, "the API does not let us ask: credentials or permissions"),
+    unknown(CauseKind::LocalThrottled, "we ask too often: the API says so, or our own `limits` left no room"),
+    unknown(CauseKind::QueryFailed, "the API refuses the question"),
 ];
 
 const HTTP: &[CauseRow] = &[
@@ -91,6 +98,15 @@ impl ProbeKind {
             Self::Dns(_) => &[DNS, OURS],
             Self::Postgres(_) => &[POSTGRES, CONNECTION, OURS],
             Self::Redis(_) => &[REDIS, CONNECTION, OURS],
+            Self::Kubernetes(probe) if probe.readyz => &[kubernetes::CAUSES, CONNECTION, OURS, CONTROL_PLANE],
+            Self::Kubernetes(_) => &[kubernetes::CAUSES, OURS, CONTROL_PLANE],
+            Self::Rds(_) => &[rds::CAUSES, OURS, CONTROL_PLANE],
+            Self::Elasticache(_) => &[elasticache::CAUSES, OURS, CONTROL_PLANE],
+            Self::Promql(_) => &[promql::CAUSES, OURS, CONTROL_PLANE],
+            Self::Cloudwatch(_) => &[cloudwatch::CAUSES, OURS, CONTROL_PLANE],
+            Self::S3Age(_) => &[s3_age::CAUSES, OURS, CONTROL_PLANE],
+            Self::VeleroAge(_) => &[velero_age::CAUSES, OURS, CONTROL_PLANE],
+            Self::AwsHealth(_) => &[aws_health::CAUSES, OURS, CONTROL_PLANE],
         };
         parts.concat()
     }

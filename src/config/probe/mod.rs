@@ -4,7 +4,15 @@
 //! variant of [`ProbeKind`] with what it can see (`causes.rs`), a field in `Probe` of `shape.rs`, its
 //! checks, and its builder in `src/probes`.
 
+mod aws_health;
 mod causes;
+pub mod cloudwatch;
+mod elasticache;
+mod kubernetes;
+mod promql;
+mod rds;
+mod s3_age;
+mod velero_age;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,8 +22,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use aws_health::AwsHealthProbe;
 pub use causes::CauseRow;
+pub use cloudwatch::{CloudwatchMetric, CloudwatchProbe};
+pub use elasticache::ElasticacheProbe;
+pub use kubernetes::{KubernetesProbe, NodesReady};
+pub use promql::{PromqlProbe, Series, TargetsUp};
+pub use rds::RdsProbe;
+pub use s3_age::S3AgeProbe;
+pub use velero_age::VeleroAgeProbe;
 
+use super::path::Path;
+use super::report::Report;
 use super::secret::SecretText;
 use crate::model::{HumanDuration, Role, TargetHash};
 
@@ -33,6 +51,22 @@ pub enum ProbeKind {
     Postgres(PostgresProbe),
     /// A Redis server.
     Redis(RedisProbe),
+    /// A Kubernetes cluster.
+    Kubernetes(KubernetesProbe),
+    /// What RDS says of a database.
+    Rds(RdsProbe),
+    /// What ElastiCache says of a cache.
+    Elasticache(ElasticacheProbe),
+    /// A query to Prometheus.
+    Promql(PromqlProbe),
+    /// A figure of CloudWatch.
+    Cloudwatch(CloudwatchProbe),
+    /// The age of the newest object of S3.
+    S3Age(S3AgeProbe),
+    /// The age of Velero's newest backup.
+    VeleroAge(VeleroAgeProbe),
+    /// Events of AWS Health.
+    AwsHealth(AwsHealthProbe),
 }
 
 impl ProbeKind {
@@ -44,6 +78,24 @@ impl ProbeKind {
             Self::Dns(_) => "dns",
             Self::Postgres(_) => "postgres",
             Self::Redis(_) => "redis",
+            Self::Kubernetes(_) => "kubernetes",
+            Self::Rds(_) => "rds",
+            Self::Elasticache(_) => "elasticache",
+            Self::Promql(_) => "promql",
+            Self::Cloudwatch(_) => "cloudwatch",
+            Self::S3Age(_) => "s3_age",
+            Self::VeleroAge(_) => "velero_age",
+            Self::AwsHealth(_) => "aws_health",
+        }
+    }
+
+    /// The key of `[limits]` under which a cloud's API is asked, and how many calls a second it lets
+    /// through where nothing else is written; `None` where no cloud is asked.
+    pub fn cloud_limit(&self) -> Option<(&'static str, u32)> {
+        match self {
+            Self::Rds(_) => Some(("rds", 10)),
+            Self::Elasticache(_) | Self::Cloudwatch(_) | Self::S3Age(_) | Self::AwsHealth(_) => Some(("aws", 10)),
+            _ => None,
         }
     }
 
@@ -175,4 +227,38 @@ pub struct RedisProbe {
     /// idle primary speaks every 10 s; after 15 s of silence it hangs, and the lag is unknown.
     #[serde(default)]
     pub max_lag: Option<HumanDuration>,
+}
+
+/// A share of a whole: above 0, at most 1.
+fn share(report: &mut Report<'_>, at: &Path, share: Option<f64>) {
+    if share.is_some_and(|share| !(share > 0.0 && share <= 1.0)) {
+        report.error("bad_share", at, "a share is above 0 and at most 1", "write for example 0.8");
+    }
+}
+
+/// At least one threshold, and none that no figure can be compared with.
+fn threshold(report: &mut Report<'_>, at: &Path, thresholds: &[(&str, Option<f64>)]) {
+    let keys: Vec<_> = thresholds.iter().map(|(key, _)| format!("`{key}`")).collect();
+    if thresholds.iter().all(|(_, value)| value.is_none()) {
+        report.error(
+            "no_threshold",
+            at,
+            format!("nothing says which figure is bad: there is none of {}", keys.join(", ")),
+            "add one, for example `above = 5`",
+        );
+    }
+    for (key, _) in thresholds.iter().filter(|(_, value)| value.is_some_and(f64::is_nan)) {
+        report.error("not_a_number", &at.key(key), "no figure can be compared with nan", "write a number");
+    }
+    let of = |name: &str| thresholds.iter().find(|(key, _)| *key == name).and_then(|(_, value)| *value);
+    if let (Some(above), Some(below)) = (of("above"), of("below"))
+        && above < below
+    {
+        report.error(
+            "always_crossed",
+            &at.key("above"),
+            format!("every figure is above {above} or below {below}"),
+            "write an `above` that is not smaller than `below`",
+        );
+    }
 }

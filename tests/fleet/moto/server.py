@@ -23,6 +23,9 @@ POST   /_rds_cluster {region, id, status}: the same for a cluster
 POST   /_elasticache {region, id, status}: the same for a replication group or a cache cluster
 POST   /_elasticache_global {id, members}: a global datastore of {region: replication group}
 POST   /_eks       {region, name, status}: puts an EKS cluster into any status
+POST   /_rds_maintenance {arn, action, date}: maintenance is pending
+POST   /_elasticache_primary {region, id}: its node group loses its primary
+POST   /_elasticache_shard {region, id, status}: puts its node group into any status
 POST   /_publish   {zone, server, port, key, addresses}: see publish.py
 GET    /_state     DB instances and hosted zones as they are, and what the hooks did
 """
@@ -55,6 +58,7 @@ from werkzeug.serving import run_simple  # noqa: E402
 import honest_aurora  # noqa: E402
 import honest_compute  # noqa: E402
 import honest_elasticache  # noqa: E402
+import honest_looks  # noqa: E402
 import honest_rds  # noqa: E402
 import honest_rds_backups  # noqa: E402
 import honest_route53  # noqa: E402
@@ -189,6 +193,10 @@ class Fleet:
                 code = "ThrottlingException"
             answer = json.dumps({"__type": code, "message": message}).encode()
             return line, [("Content-Type", "application/x-amz-json-1.1"), ("x-amzn-ErrorType", code)], answer
+        if call["service"] == "s3":
+            # AmazonS3/latest/API/ErrorResponses.html: the error is the root.
+            answer = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+            return line, [("Content-Type", "application/xml")], answer.encode()
         fault = "Sender" if status < 500 else "Receiver"
         answer = (
             f"<ErrorResponse><Error><Type>{fault}</Type><Code>{code}</Code>"
@@ -244,6 +252,9 @@ class Fleet:
             "/_elasticache_global": honest_elasticache.set_global,
             "/_eks": honest_compute.set_eks,
             "/_publish": publish.set_target,
+            "/_rds_maintenance": honest_looks.set_maintenance,
+            "/_elasticache_primary": honest_looks.lose_primary,
+            "/_elasticache_shard": honest_looks.set_shard,
         }
         if method != "POST" or path not in post:
             raise ValueError(f"no control endpoint {method} {path}")
@@ -323,6 +334,7 @@ if __name__ == "__main__":
     honest_compute.install()
     honest_elasticache.install()
     honest_route53.install()
+    honest_looks.install()
     run_simple(
         "127.0.0.1",
         int(sys.argv[1]),

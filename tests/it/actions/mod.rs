@@ -11,7 +11,7 @@ mod exec;
 mod health_switch;
 mod http;
 mod iam;
-mod kube;
+pub mod kube;
 mod kubernetes;
 mod notices;
 mod postgres;

@@ -1,8 +1,11 @@
 //! Probes against real servers.
 
+mod aws;
 mod dns;
+mod kubernetes;
 mod postgres;
 mod postgres_tls;
+mod promql;
 mod redis;
 mod scale;
 

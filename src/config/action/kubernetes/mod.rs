@@ -69,14 +69,14 @@ macro_rules! in_cluster {
 pub(super) use in_cluster;
 
 /// Is it a name that Kubernetes takes (RFC 1123)?
-pub(super) fn is_name(text: &str) -> bool {
+pub(in crate::config) fn is_name(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 253
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.')
 }
 
 /// A namespace or another name that stands alone.
-pub(super) fn name(report: &mut Report<'_>, at: &Path, what: &str, text: &str) {
+pub(in crate::config) fn name(report: &mut Report<'_>, at: &Path, what: &str, text: &str) {
     if !is_name(text) {
         report.error(
             "bad_name",
@@ -88,7 +88,7 @@ pub(super) fn name(report: &mut Report<'_>, at: &Path, what: &str, text: &str) {
 }
 
 /// `namespace/name`.
-fn placed(report: &mut Report<'_>, at: &Path, code: &'static str, what: &str, text: &str) {
+pub(in crate::config) fn placed(report: &mut Report<'_>, at: &Path, code: &'static str, what: &str, text: &str) {
     let well = text.split_once('/').is_some_and(|(namespace, name)| is_name(namespace) && is_name(name));
     if !well {
         report.error(
@@ -101,7 +101,7 @@ fn placed(report: &mut Report<'_>, at: &Path, code: &'static str, what: &str, te
 }
 
 /// A label selector; one without a word in it would mean everything.
-fn selector(report: &mut Report<'_>, at: &Path, selector: Option<&str>) {
+pub(in crate::config) fn selector(report: &mut Report<'_>, at: &Path, selector: Option<&str>) {
     if selector.is_some_and(|selector| selector.trim().is_empty()) {
         report.error(
             "empty_selector",
@@ -113,7 +113,7 @@ fn selector(report: &mut Report<'_>, at: &Path, selector: Option<&str>) {
 }
 
 /// Exactly one of the keys is to be there.
-fn one_of(report: &mut Report<'_>, at: &Path, keys: &[(&str, bool)]) {
+pub(in crate::config) fn one_of(report: &mut Report<'_>, at: &Path, keys: &[(&str, bool)]) {
     if keys.iter().filter(|(_, there)| *there).count() != 1 {
         let names: Vec<_> = keys.iter().map(|(name, _)| format!("`{name}`")).collect();
         let place = keys.iter().rfind(|(_, there)| *there).map_or_else(|| at.clone(), |(name, _)| at.key(name));

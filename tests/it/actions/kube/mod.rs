@@ -4,7 +4,7 @@
 mod apply;
 mod jobs;
 mod objects;
-mod velero;
+pub mod velero;
 mod workloads;
 
 use std::process::Stdio;
@@ -48,12 +48,12 @@ async fn becomes(kube: &Kube, namespace: &str, pod: &str, status: Value) -> Resu
 }
 
 /// What kubectl prints.
-async fn kubectl(kube: &Kube, arguments: &str) -> Result<String> {
+pub async fn kubectl(kube: &Kube, arguments: &str) -> Result<String> {
     kubectl_with(kube, arguments, "").await
 }
 
 /// The same with something on its standard input.
-async fn kubectl_with(kube: &Kube, arguments: &str, input: &str) -> Result<String> {
+pub async fn kubectl_with(kube: &Kube, arguments: &str, input: &str) -> Result<String> {
     let mut child = tokio::process::Command::new("kubectl")
         .arg("--kubeconfig")
         .arg(kube.kubeconfig())

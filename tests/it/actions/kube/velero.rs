@@ -10,7 +10,8 @@ use crate::fleet::kube::Kube;
 
 const RESTORE: &str = "velero.restore";
 
-fn definition(kind: &str, plural: &str) -> Value {
+/// A custom resource of Velero's, that takes everything.
+pub fn definition(kind: &str, plural: &str) -> Value {
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": { "name": format!("{plural}.velero.io") },
@@ -23,7 +24,8 @@ fn definition(kind: &str, plural: &str) -> Value {
     })
 }
 
-async fn backup(kube: &Kube, name: &str, schedule: &str, phase: &str, begun: &str) -> Result<()> {
+/// A Backup as Velero leaves it.
+pub async fn backup(kube: &Kube, name: &str, schedule: &str, phase: &str, begun: &str) -> Result<()> {
     let backup = json!({
         "apiVersion": "velero.io/v1", "kind": "Backup",
         "metadata": { "name": name, "namespace": "velero", "labels": { "velero.io/schedule-name": schedule } },
