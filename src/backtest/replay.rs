@@ -26,7 +26,7 @@ const QUICK: Duration = Duration::from_millis(1);
 /// No interval is taken to be shorter, as in the daemon.
 const SHORTEST: u64 = 10 * MILLISECOND;
 /// So many incidents in one replay are more than anybody looks at, and the ledger keeps each.
-const MOST_INCIDENTS: usize = 5_000;
+const MOST_INCIDENTS: usize = 2_000;
 
 /// A failover that would have been.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -430,4 +430,4 @@ impl Notes {
 }
 
 #[cfg(test)]
-pub mod tests;
+pub(super) mod tests;
