@@ -20,6 +20,7 @@
 //! | [`config`] | `model`, `core` (the arithmetic of plans) |
 //! | [`clients`] | `model`, `config` |
 //! | `probes`, [`actions`], [`notify`], `state` | `model`, `ports`, `config`, `clients` |
+//! | [`backtest`] | `model`, `core`, `config`, `clients` |
 //! | `control` | `model`, `core` (views and commands) |
 //! | [`vantage`] | `model`, `core` (ballots), `config`, `control` (the accept loop) |
 //! | `cli` | all but `daemon`'s insides |
@@ -28,6 +29,7 @@
 #![warn(missing_docs)]
 
 pub mod actions;
+pub mod backtest;
 pub mod cli;
 pub mod clients;
 pub mod config;

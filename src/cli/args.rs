@@ -151,6 +151,8 @@ pub enum Verb {
     /// Answer for a step that waits for somebody
     #[command(subcommand)]
     Step(StepVerb),
+    /// Play recorded history through the detection, as it is configured and in variants
+    Backtest(Backtest),
     /// Print the completions for a shell
     Completions {
         /// The shell
@@ -214,6 +216,42 @@ pub struct Execute {
     /// Follow the run to its end
     #[arg(long)]
     pub watch: bool,
+}
+
+/// `failoverd backtest`.
+#[derive(Clone, Debug, Args)]
+#[command(group = clap::ArgGroup::new("source").required(true).args(["csv", "prometheus"]))]
+pub struct Backtest {
+    /// Recorded looks: time,probe,health[,latency_ms][,cause]
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+    /// A Prometheus server that has recorded them
+    #[arg(long, value_name = "URL", requires = "from")]
+    pub prometheus: Option<String>,
+    /// What a probe's history is in Prometheus, 1 for up and 0 for down [default: failoverd_probe_health]
+    #[arg(long, value_name = "PROBE=QUERY", requires = "prometheus")]
+    pub metric: Vec<String>,
+    /// A bearer token for Prometheus
+    #[arg(long, value_name = "FILE", requires = "prometheus")]
+    pub token_file: Option<PathBuf>,
+    /// The authorities that Prometheus' certificate is checked with [default: the system's]
+    #[arg(long, value_name = "FILE", requires = "prometheus")]
+    pub ca_file: Option<PathBuf>,
+    /// Only from then on: RFC 3339, or seconds since 1970
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Only until then
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// The outages that there really were: from,to,scenario[,note]
+    #[arg(long, value_name = "FILE")]
+    pub outages: Option<PathBuf>,
+    /// What else is tried, for example fall=2..6,interval=1s..10s,confirm_for=10s|30s
+    #[arg(long, value_name = "WHAT")]
+    pub sweep: Option<String>,
+    /// Write a page with timelines
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 /// `NAME=VALUE`.

@@ -6,6 +6,7 @@
 mod actions;
 pub mod args;
 pub mod ask;
+pub mod backtest;
 mod certs;
 pub mod check;
 pub mod context;
@@ -40,6 +41,7 @@ pub async fn dispatch(global: &Global, verb: &Verb) -> Result<(), Failure> {
         Verb::Actions { name, .. } => actions::actions(global.json, name.as_deref()),
         Verb::Plan { name, within, set } => dryrun::plan(global, name.as_deref(), within.get(), set).await,
         Verb::Completions { shell } => completions(*shell),
+        Verb::Backtest(args) => backtest::backtest(global, args).await,
         _ => talk(&Context::new(global)?, verb).await,
     }
 }
@@ -72,6 +74,7 @@ async fn talk(context: &Context, verb: &Verb) -> Result<(), Failure> {
         | Verb::Schema
         | Verb::Actions { .. }
         | Verb::Plan { .. }
+        | Verb::Backtest(_)
         | Verb::Completions { .. } => {
             Err(Failure::new(Exit::Failed, "internal", "this verb does not talk to the daemon"))
         }

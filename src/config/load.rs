@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::check::{self, secrets::group_writable};
 use super::fault::{Fault, Faults, Level};
-use super::layers::{self, EMBEDDED, Layers, PREFIX};
+use super::layers::{self, EMBEDDED, Layers, PREFIX, Variable};
 use super::path::Path;
 use super::probe::ProbeKind;
 use super::report::{Report, file_fault, text_faults};
@@ -35,6 +35,8 @@ pub struct LoadOptions {
     pub inspect: bool,
     /// Asked at the end of the checks.
     pub further: Option<FurtherCheck>,
+    /// Set above all layers: what would be if somebody wrote this. As a variable's text is read.
+    pub overrides: Vec<(Path, String)>,
 }
 
 impl LoadOptions {
@@ -44,12 +46,13 @@ impl LoadOptions {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .filter(|(name, _)| name.starts_with(PREFIX))
             .collect();
-        Self { file: file.into(), environment, inspect: true, further: None }
+        Self { file: file.into(), environment, inspect: true, further: None, overrides: Vec::new() }
     }
 
     /// This file alone, without the environment, and without a look at what it refers to.
     pub fn file_only(file: impl Into<PathBuf>) -> Self {
-        Self { file: file.into(), environment: BTreeMap::new(), inspect: false, further: None }
+        let environment = BTreeMap::new();
+        Self { file: file.into(), environment, inspect: false, further: None, overrides: Vec::new() }
     }
 }
 
@@ -94,6 +97,11 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Faults> {
         return Err(found);
     }
     layers.take_environment(&options.environment);
+    layers.variables.extend(options.overrides.iter().map(|(path, text)| Variable {
+        name: path.to_string(),
+        text: text.clone(),
+        path: path.clone(),
+    }));
     let mut report = Report::new(&layers, options.inspect);
     unreachable_keys(&layers, &mut report);
     let mut tree = match layers.merge() {

@@ -20,7 +20,26 @@ impl Prometheus {
     /// Starts it; it scrapes `http://TARGET/metrics` (`host:port`) four times a second under the
     /// job name `failoverd`. `rules` is the text of a rule file.
     pub async fn start(target: &str, rules: Option<&str>) -> Result<Self> {
+        Self::start_in(scratch_dir("prometheus")?, target, rules).await
+    }
+
+    /// Starts one that remembers this history (OpenMetrics with timestamps in seconds, of the last two
+    /// weeks) and scrapes nobody.
+    pub async fn start_with_history(openmetrics: &str) -> Result<Self> {
         let dir = scratch_dir("prometheus")?;
+        let file = dir.path().join("history.txt");
+        std::fs::write(&file, openmetrics)?;
+        let mut promtool = command("promtool");
+        promtool.args(["tsdb", "create-blocks-from", "openmetrics"]).arg(&file).arg(dir.path().join("data"));
+        let made = promtool.output().context("starting promtool; tests/fleet/install.sh installs it")?;
+        if !made.status.success() {
+            bail!("promtool: {}", String::from_utf8_lossy(&made.stderr));
+        }
+        // Nobody listens there.
+        Self::start_in(dir, "127.0.0.1:1", None).await
+    }
+
+    async fn start_in(dir: TempDir, target: &str, rules: Option<&str>) -> Result<Self> {
         let port = port()?;
         let rule_file = dir.path().join("rules.yml");
         std::fs::write(&rule_file, rules.unwrap_or("groups: []\n"))?;

@@ -3,6 +3,7 @@
 mod fleet;
 
 mod actions;
+mod backtest;
 mod cli;
 mod deploy;
 #[cfg(feature = "crash-points")]

@@ -1,5 +1,6 @@
 //! What people are shown. Pure functions from a view and a moment to text: no clock, no terminal.
 
+pub mod backtest;
 pub mod changes;
 pub mod check;
 pub mod explain;
