@@ -10,7 +10,9 @@ pub mod check;
 pub mod context;
 pub mod dryrun;
 pub mod exit;
+mod pages;
 mod parts;
+mod probes;
 pub mod render;
 pub mod show;
 pub mod watch;
@@ -34,6 +36,7 @@ pub async fn dispatch(global: &Global, verb: &Verb) -> Result<(), Failure> {
         Verb::Schema => print_json(&crate::config::schema()),
         Verb::Actions { permissions: true, .. } => actions::permissions(global.json),
         Verb::Actions { name, .. } => actions::actions(global.json, name.as_deref()),
+        Verb::Probes { kind } => probes::probes(global.json, kind.as_deref()),
         Verb::Plan { name, within, set } => dryrun::plan(global, name.as_deref(), within.get(), set).await,
         Verb::Completions { shell } => completions(*shell),
         _ => talk(&Context::new(global)?, verb).await,
@@ -65,6 +68,7 @@ async fn talk(context: &Context, verb: &Verb) -> Result<(), Failure> {
         | Verb::Check { .. }
         | Verb::Schema
         | Verb::Actions { .. }
+        | Verb::Probes { .. }
         | Verb::Plan { .. }
         | Verb::Completions { .. } => {
             Err(Failure::new(Exit::Failed, "internal", "this verb does not talk to the daemon"))

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::probe::{DnsProbe, HttpProbe, PostgresProbe, RedisProbe, TcpProbe};
+use super::probe::{ExecProbe, GrpcProbe, HttpSequenceProbe, IcmpProbe, TlsProbe};
 pub use outputs::{
     Control, HealthSwitch, HealthSwitches, Limits, Log, LogFormat, Metrics, NotifyFrom, NotifyRoute, NotifySns,
     NotifyWebhook, SwitchState,
@@ -188,7 +189,7 @@ pub enum RegionRole {
     Witness,
 }
 
-/// One probe. Exactly one of `http`, `tcp`, `dns`, `postgres`, `redis`.
+/// One probe. Exactly one of the kinds (`failoverd probes` lists them).
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Probe {
@@ -232,6 +233,21 @@ pub struct Probe {
     /// A Redis server.
     #[serde(default)]
     pub redis: Option<RedisProbe>,
+    /// The certificate of a TLS server.
+    #[serde(default)]
+    pub tls: Option<TlsProbe>,
+    /// A gRPC server's own word on its health.
+    #[serde(default)]
+    pub grpc: Option<GrpcProbe>,
+    /// An ICMP echo (ping).
+    #[serde(default)]
+    pub icmp: Option<IcmpProbe>,
+    /// A monitoring plugin, run here.
+    #[serde(default)]
+    pub exec: Option<ExecProbe>,
+    /// Several HTTP requests, one after the other.
+    #[serde(default)]
+    pub http_sequence: Option<HttpSequenceProbe>,
 }
 
 /// Endpoints that are up unless we are cut off ourselves.

@@ -12,19 +12,28 @@
 //! - Nothing here is bounded by luck: bodies, headers, rows, addresses and attempts have limits.
 
 pub mod classify;
+mod cookies;
 pub mod dial;
 pub mod dns;
+pub mod exec;
+pub mod grpc;
 pub mod http;
 mod http_expect;
+pub mod http_sequence;
+pub mod icmp;
 pub mod kept;
 pub mod names;
+mod perfdata;
 pub mod postgres;
 mod postgres_facts;
 pub mod redis;
 pub mod runner;
 mod schedule;
+mod secure;
 pub mod stage;
 pub mod tcp;
+pub mod tls;
+pub mod wire;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -109,6 +118,11 @@ pub fn build(kind: &ProbeKind, context: &ProbeContext) -> Result<Box<dyn Probe>,
         ProbeKind::Dns(config) => Box::new(dns::Dns::new(config)?),
         ProbeKind::Postgres(config) => Box::new(postgres::Postgres::new(config, context)?),
         ProbeKind::Redis(config) => Box::new(redis::Redis::new(config, context)?),
+        ProbeKind::Tls(config) => Box::new(tls::Tls::new(config, context)?),
+        ProbeKind::Grpc(config) => Box::new(grpc::Grpc::new(config, context)?),
+        ProbeKind::Icmp(config) => Box::new(icmp::Icmp::new(config, context)?),
+        ProbeKind::Exec(config) => Box::new(exec::Exec::new(config, context)?),
+        ProbeKind::HttpSequence(config) => Box::new(http_sequence::HttpSequence::new(config, context)?),
     })
 }
 

@@ -244,9 +244,9 @@ impl<'a> Resolver<'a> {
 fn leaf(name: &str, is: Is, negated: bool) -> Condition {
     let probe = |is| Condition::Probe(Subject { probe: name.into(), is });
     match (negated, is) {
-        (true, Health::Up) => probe(Health::Down),
-        (true, Health::Down) => probe(Health::Up),
-        (true, Health::Unknown) => Condition::Not(Box::new(probe(Health::Unknown))),
+        (true, Is::Up) => probe(Is::Down),
+        (true, Is::Down) => probe(Is::Up),
+        (true, Is::Unknown | Is::Degraded) => Condition::Not(Box::new(probe(is))),
         (false, is) => probe(is),
     }
 }

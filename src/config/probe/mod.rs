@@ -1,10 +1,15 @@
 //! The kinds of probes and their parameters, as the file has them: `src/probes` carries them out.
 //!
-//! To add a kind: a struct with its documentation (it becomes the page of `failoverd probes KIND`), a
-//! variant of [`ProbeKind`] with what it can see (`causes.rs`), a field in `Probe` of `shape.rs`, its
+//! To add a kind: a struct in a file of its own with its documentation (it becomes the page of
+//! `failoverd probes KIND`) and its checks, a variant of [`ProbeKind`] with what it can see (`causes.rs`), a field in `Probe` of `shape.rs`, its
 //! checks, and its builder in `src/probes`.
 
 mod causes;
+mod exec;
+mod grpc;
+mod http_sequence;
+mod icmp;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,6 +20,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use causes::CauseRow;
+pub use exec::ExecProbe;
+pub use grpc::GrpcProbe;
+pub use http_sequence::{HttpSend, HttpSequenceProbe, HttpStep, SentText, StepText};
+pub use icmp::IcmpProbe;
+pub use tls::TlsProbe;
 
 use super::secret::SecretText;
 use crate::model::{HumanDuration, Role, TargetHash};
@@ -33,6 +43,16 @@ pub enum ProbeKind {
     Postgres(PostgresProbe),
     /// A Redis server.
     Redis(RedisProbe),
+    /// The certificate of a TLS server.
+    Tls(TlsProbe),
+    /// A gRPC server's own word on its health.
+    Grpc(GrpcProbe),
+    /// An ICMP echo (ping).
+    Icmp(IcmpProbe),
+    /// A monitoring plugin, run here.
+    Exec(ExecProbe),
+    /// Several HTTP requests, one after the other: log in, then read.
+    HttpSequence(HttpSequenceProbe),
 }
 
 impl ProbeKind {
@@ -44,6 +64,11 @@ impl ProbeKind {
             Self::Dns(_) => "dns",
             Self::Postgres(_) => "postgres",
             Self::Redis(_) => "redis",
+            Self::Tls(_) => "tls",
+            Self::Grpc(_) => "grpc",
+            Self::Icmp(_) => "icmp",
+            Self::Exec(_) => "exec",
+            Self::HttpSequence(_) => "http_sequence",
         }
     }
 

@@ -1,6 +1,7 @@
 //! Probes against real servers.
 
 mod dns;
+mod icmp;
 mod postgres;
 mod postgres_tls;
 mod redis;
