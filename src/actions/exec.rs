@@ -7,18 +7,15 @@ use async_trait::async_trait;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::exec_process::{Ended, Ending, Kept, Program, ids, marked, run};
 use crate::actions::{CHANGE, LOOK, until};
 use crate::clients::failure::one_line;
+use crate::clients::program::{Ended, Ending, GRACE, Keep, Kept, PATH, Program, ids, marked, run};
 use crate::clients::{Failure, FailureKind, Redactor};
 use crate::config::SecretText;
 use crate::config::action::{ExecAction, ExecEffect, ExecRun};
 use crate::config::redact::redact;
 use crate::model::{Applied, Observed, Verified};
 use crate::ports::{Action, ActionContext, Denied};
-
-/// Where programs look for others, where the step says nothing else.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// So much of each stream is kept, in bytes.
 const OUTPUT: u32 = 64 * 1024;
@@ -100,6 +97,8 @@ impl Run {
             ids,
             stdin: self.params.stdin.clone(),
             output_limit: usize::try_from(self.params.output_limit.unwrap_or(OUTPUT)).unwrap_or(usize::MAX),
+            keep: Keep::End,
+            grace: GRACE,
             mark: self.mark(context, argv),
         })
     }

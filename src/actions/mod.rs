@@ -17,7 +17,6 @@ pub mod cloudflare;
 pub mod dns;
 mod dns_update;
 pub mod exec;
-mod exec_process;
 pub mod health_switch;
 pub mod http;
 pub mod kubernetes;

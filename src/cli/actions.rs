@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::exit::{Failure, print, print_json};
+use super::pages::{Field, fields, followed, list_of, parameter_table, prose, table_of};
 use super::show::unknown;
 use crate::config::action::{ActionConfig, KINDS, Output, outputs_of};
 
@@ -25,19 +25,6 @@ struct Page {
     parameters: Vec<Field>,
     /// What later steps can use.
     outputs: &'static [Output],
-}
-
-/// One parameter.
-#[derive(Debug, Serialize)]
-struct Field {
-    /// Its name.
-    name: String,
-    /// Its type.
-    kind: String,
-    /// Must it be given?
-    required: bool,
-    /// What it is.
-    about: String,
 }
 
 /// What a step does without an outside call.
@@ -78,9 +65,7 @@ pub fn permissions(json: bool) -> Result<(), Failure> {
         let of = pages.iter().map(|page| (page.name.to_owned(), page.needs.clone().into()));
         return print_json(&of.collect::<serde_json::Map<String, Value>>());
     }
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["action", "needs"]);
+    let mut table = table_of(&["action", "needs"]);
     for page in &pages {
         table.add_row([page.name, page.needs.as_deref().unwrap_or("see its page")]);
     }
@@ -102,30 +87,15 @@ fn needs(text: &str) -> Option<String> {
 }
 
 fn list() -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    for (kind, about) in KINDS.iter().copied().chain(OWN) {
-        table.add_row([kind, about.trim()]);
-    }
+    let table = list_of(KINDS.iter().copied().chain(OWN));
     format!("{table}\n\n`failoverd actions NAME` tells what it takes, when it counts as done, and what it needs.\n")
 }
 
 fn page(schema: &Value, kind: &'static str, about: &str) -> Page {
     let parameters = parameters_of(schema, kind).unwrap_or(&Value::Null);
-    let required: Vec<&str> =
-        parameters["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let fields = parameters["properties"].as_object().into_iter().flatten();
-    let field = |(name, value): (&String, &Value)| Field {
-        name: name.clone(),
-        kind: type_of(schema, value),
-        required: required.contains(&name.as_str()),
-        about: prose(value["description"].as_str().unwrap_or_default()),
-    };
-    let mut parameters_shown: Vec<Field> = fields.map(field).collect();
-    parameters_shown.sort_by_key(|field| !field.required);
     let text = prose(parameters["description"].as_str().unwrap_or_default());
     let (needs, outputs) = (needs(&text), outputs_of(kind));
-    Page { name: kind, about: about.trim().to_owned(), text, needs, parameters: parameters_shown, outputs }
+    Page { name: kind, about: about.trim().to_owned(), text, needs, parameters: fields(schema, parameters), outputs }
 }
 
 /// The schema of an action's parameters: family, then verb.
@@ -139,78 +109,8 @@ fn parameters_of<'a>(schema: &'a Value, kind: &str) -> Option<&'a Value> {
     Some(at)
 }
 
-fn followed<'a>(schema: &'a Value, value: &'a Value) -> &'a Value {
-    let pointer = value["$ref"].as_str().map(|pointer| pointer.trim_start_matches('#'));
-    pointer.and_then(|pointer| schema.pointer(pointer)).unwrap_or(value)
-}
-
-/// A type in a word or two.
-fn type_of(schema: &Value, value: &Value) -> String {
-    let name = value["$ref"].as_str().and_then(|pointer| pointer.rsplit('/').next());
-    match name {
-        Some("SecretText") => return "text or secret".into(),
-        Some("HumanDuration") => return "duration".into(),
-        _ => {}
-    }
-    if let Some(of) = value["anyOf"].as_array().or(value["oneOf"].as_array()) {
-        let kinds: Vec<String> =
-            of.iter().map(|one| type_of(schema, one)).filter(|kind| kind != "null" && !kind.is_empty()).collect();
-        return kinds.join(" or ");
-    }
-    if name.is_some() {
-        let target = followed(schema, value);
-        if let Some(of) = target["enum"].as_array() {
-            return of.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" | ");
-        }
-        if let Some(of) = target["oneOf"].as_array() {
-            let names: Vec<&str> = of.iter().filter_map(|one| one["const"].as_str()).collect();
-            if !names.is_empty() {
-                return names.join(" | ");
-            }
-        }
-        return type_of(schema, target);
-    }
-    match &value["type"] {
-        Value::String(kind) => named(schema, kind, value),
-        Value::Array(kinds) => {
-            let kinds = kinds.iter().filter_map(Value::as_str).filter(|kind| *kind != "null");
-            kinds.map(|kind| named(schema, kind, value)).collect::<Vec<_>>().join(" or ")
-        }
-        _ => "any".into(),
-    }
-}
-
-fn named(schema: &Value, kind: &str, value: &Value) -> String {
-    match kind {
-        "string" => "text".into(),
-        "integer" => "integer".into(),
-        "number" => "number".into(),
-        "boolean" => "true | false".into(),
-        "array" => format!("list of {}", type_of(schema, &value["items"])),
-        "object" if value["additionalProperties"].is_object() => {
-            format!("table of {}", type_of(schema, &value["additionalProperties"]))
-        }
-        "object" => "table".into(),
-        other => other.into(),
-    }
-}
-
-/// Documentation in one line for each paragraph.
-fn prose(text: &str) -> String {
-    text.split("\n\n")
-        .map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "))
-        .collect::<Vec<_>>()
-        .join("\n\n")
-}
-
 fn shown(page: &Page) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["parameter", "type", "", "meaning"]);
-    for field in &page.parameters {
-        let must = if field.required { "required" } else { "" };
-        table.add_row([field.name.as_str(), &field.kind, must, &field.about]);
-    }
+    let table = parameter_table(&page.parameters);
     let mut text = format!("{}\n  {}\n\n{}\n\n{table}\n", page.name, page.about, page.text);
     text.push_str(&handed_on(page));
     let _ = writeln!(
@@ -227,9 +127,7 @@ fn handed_on(page: &Page) -> String {
     if page.outputs.is_empty() {
         return if named { "\nIt hands on what `outputs` names.\n".to_owned() } else { String::new() };
     }
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["output", "meaning", "for example"]);
+    let mut table = table_of(&["output", "meaning", "for example"]);
     for output in page.outputs {
         table.add_row([output.name, output.meaning, output.sample]);
     }

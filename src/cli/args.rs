@@ -84,6 +84,11 @@ pub enum Verb {
         #[arg(long)]
         permissions: bool,
     },
+    /// What a probe can ask: every kind, or all about one, with the causes that it can see
+    Probes {
+        /// The kind
+        kind: Option<String>,
+    },
     /// Look at a plan without doing it: what each step would find now
     Plan {
         /// The plan; may be left out where there is only one

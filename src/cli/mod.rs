@@ -12,7 +12,9 @@ pub mod check;
 pub mod context;
 pub mod dryrun;
 pub mod exit;
+mod pages;
 mod parts;
+mod probes;
 pub mod render;
 pub mod show;
 pub mod watch;
@@ -39,6 +41,7 @@ pub async fn dispatch(global: &Global, verb: &Verb) -> Result<(), Failure> {
         Verb::Schema => print_json(&crate::config::schema()),
         Verb::Actions { permissions: true, .. } => actions::permissions(global.json),
         Verb::Actions { name, .. } => actions::actions(global.json, name.as_deref()),
+        Verb::Probes { kind } => probes::probes(global.json, kind.as_deref()),
         Verb::Plan { name, within, set } => dryrun::plan(global, name.as_deref(), within.get(), set).await,
         Verb::Completions { shell } => completions(*shell),
         Verb::Backtest(args) => backtest::backtest(global, args).await,
@@ -73,6 +76,7 @@ async fn talk(context: &Context, verb: &Verb) -> Result<(), Failure> {
         | Verb::Check { .. }
         | Verb::Schema
         | Verb::Actions { .. }
+        | Verb::Probes { .. }
         | Verb::Plan { .. }
         | Verb::Backtest(_)
         | Verb::Completions { .. } => {

@@ -19,6 +19,7 @@ pub mod kubernetes;
 pub mod postgres;
 pub mod postgres_address;
 pub mod postgres_program;
+pub mod program;
 pub mod prometheus_range;
 pub mod redact;
 pub mod redis;

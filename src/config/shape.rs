@@ -11,8 +11,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::probe::{
-    AwsHealthProbe, CloudwatchProbe, DnsProbe, ElasticacheProbe, HttpProbe, KubernetesProbe, PostgresProbe,
-    PromqlProbe, RdsProbe, RedisProbe, S3AgeProbe, TcpProbe, VeleroAgeProbe,
+    AwsHealthProbe, CloudwatchProbe, DnsProbe, ElasticacheProbe, ExecProbe, GrpcProbe, HttpProbe, HttpSequenceProbe,
+    IcmpProbe, KubernetesProbe, PostgresProbe, PromqlProbe, RdsProbe, RedisProbe, S3AgeProbe, TcpProbe, TlsProbe,
+    VeleroAgeProbe,
 };
 pub use outputs::{
     Control, HealthSwitch, HealthSwitches, Limits, Log, LogFormat, Metrics, NotifyFrom, NotifyRoute, NotifySns,
@@ -201,7 +202,7 @@ pub enum RegionRole {
     Witness,
 }
 
-/// One probe. Exactly one of the keys that name a kind: `http`, `tcp`, `dns`, `postgres`, …
+/// One probe. Exactly one of the kinds (`failoverd probes` lists them).
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Probe {
@@ -269,6 +270,21 @@ pub struct Probe {
     /// Events of AWS Health.
     #[serde(default)]
     pub aws_health: Option<AwsHealthProbe>,
+    /// The certificate of a TLS server.
+    #[serde(default)]
+    pub tls: Option<TlsProbe>,
+    /// A gRPC server's own word on its health.
+    #[serde(default)]
+    pub grpc: Option<GrpcProbe>,
+    /// An ICMP echo (ping).
+    #[serde(default)]
+    pub icmp: Option<IcmpProbe>,
+    /// A monitoring plugin, run here.
+    #[serde(default)]
+    pub exec: Option<ExecProbe>,
+    /// Several HTTP requests, one after the other.
+    #[serde(default)]
+    pub http_sequence: Option<HttpSequenceProbe>,
 }
 
 /// Endpoints that are up unless we are cut off ourselves.

@@ -336,6 +336,21 @@ pub struct Facts {
     /// What tells one cluster from another (PostgreSQL's system identifier, Redis' replication id).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
+    /// Figures that it told (a plugin's performance data); only finite ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub figures: Vec<Figure>,
+}
+
+/// A figure that a target told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// Its name, in the target's words.
+    pub name: String,
+    /// Its value.
+    pub value: f64,
+    /// Its unit, in the target's words; empty where it has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub unit: String,
 }
 
 /// Replication lag.

@@ -21,7 +21,7 @@ pub mod vote;
 
 pub use ballot::{Ballot, BallotRequest, BallotVote};
 pub use condition::{Condition, Is, Subject, Truth, Weighted};
-pub use health::{Cause, CauseKind, Facts, Health, Lag, Meaning, Observation, Role};
+pub use health::{Cause, CauseKind, Facts, Figure, Health, Lag, Meaning, Observation, Role};
 pub use ids::*;
 pub use notice::{Importance, Notice, NoticeKind};
 pub use plan::{ActionSpec, EffectKind, OnError, Plan, Repeat, Retry, Step, Work};

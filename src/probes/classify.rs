@@ -13,6 +13,7 @@
 use std::error::Error;
 use std::io;
 
+use h2::Reason;
 use rustix::io::Errno;
 
 use crate::model::{CauseKind, Observation};
@@ -134,6 +135,9 @@ pub fn find(error: &(dyn Error + 'static)) -> Option<Fault> {
         if let Some(error) = error.downcast_ref::<io::Error>() {
             return Some(io_fault(error));
         }
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return Some(h2_fault(error));
+        }
         if let Some(error) = error.downcast_ref::<hyper::Error>() {
             // Above an I/O error hyper only says where it happened; alone it says what.
             if error.source().and_then(find).is_none() {
@@ -154,6 +158,19 @@ fn hyper_fault(error: &hyper::Error) -> Fault {
         CauseKind::Timeout
     } else {
         CauseKind::Protocol
+    };
+    Fault::theirs(kind, error.to_string())
+}
+
+fn h2_fault(error: &h2::Error) -> Fault {
+    if let Some(error) = error.get_io() {
+        return io_fault(error);
+    }
+    // What a server says that goes away, or has no room now, and not what it says of a broken peer.
+    let gone = [Reason::NO_ERROR, Reason::CANCEL, Reason::REFUSED_STREAM];
+    let kind = match error.reason() {
+        Some(reason) if error.is_remote() && gone.contains(&reason) => CauseKind::ConnectionReset,
+        _ => CauseKind::Protocol,
     };
     Fault::theirs(kind, error.to_string())
 }

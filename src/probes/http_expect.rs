@@ -8,15 +8,34 @@ use serde_json::Value;
 
 use super::ProbeBuildError;
 use super::classify::Fault;
-use super::http::{Answer, Identity};
+use super::wire::Answer;
 use crate::clients::http_body;
-use crate::config::probe::HttpProbe;
 use crate::model::{CauseKind, HumanDuration};
 
 /// A pattern may grow to so many bytes when compiled.
 const PATTERN_LIMIT: usize = 1 << 20;
 
-/// The expectations of one probe, compiled.
+/// Does a request say who we are? A server that refuses our credentials is alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Identity {
+    /// It does not.
+    Untold,
+    /// It carries credentials from the configuration in its address or headers.
+    Told,
+    /// It carries them in its body: a login, which servers refuse in more ways.
+    LogsIn,
+}
+
+/// What the configuration asks for.
+pub(super) struct Wanted<'a> {
+    pub(super) status: &'a [u16],
+    pub(super) contains: Option<&'a str>,
+    pub(super) matches: Option<&'a str>,
+    pub(super) json: &'a BTreeMap<String, Value>,
+    pub(super) max_latency: Option<HumanDuration>,
+}
+
+/// The expectations of one request, compiled.
 pub(super) struct Expect {
     status: Vec<u16>,
     contains: Option<String>,
@@ -27,11 +46,11 @@ pub(super) struct Expect {
 
 impl Expect {
     /// Compiles them.
-    pub(super) fn new(config: &HttpProbe) -> Result<Self, ProbeBuildError> {
+    pub(super) fn new(config: &Wanted<'_>) -> Result<Self, ProbeBuildError> {
         if let Some(status) = config.status.iter().find(|status| !(100..=599).contains(*status)) {
             return Err(ProbeBuildError::new("status", format!("{status} is not a status between 100 and 599")));
         }
-        let matches = match &config.matches {
+        let matches = match config.matches {
             Some(pattern) => Some(
                 RegexBuilder::new(pattern)
                     .size_limit(PATTERN_LIMIT)
@@ -48,8 +67,8 @@ impl Expect {
             ));
         }
         Ok(Self {
-            status: config.status.clone(),
-            contains: config.contains.clone(),
+            status: config.status.to_vec(),
+            contains: config.contains.map(str::to_owned),
             matches,
             json: config.json.clone(),
             max_latency: config.max_latency,
@@ -63,7 +82,12 @@ impl Expect {
     pub(super) fn check(&self, answer: &Answer, latency: Duration, identity: Identity) -> Result<(), Fault> {
         let status = answer.status;
         let right = if self.status.is_empty() { (200..300).contains(&status) } else { self.status.contains(&status) };
-        if !right && matches!(status, 401 | 407) && identity == Identity::Told {
+        let refused = match identity {
+            Identity::Untold => false,
+            Identity::Told => matches!(status, 401 | 407),
+            Identity::LogsIn => matches!(status, 400 | 401 | 403 | 407 | 422),
+        };
+        if !right && refused {
             let text = format!("the status is {status}: our credentials were not taken");
             return Err(Fault::ours(CauseKind::AuthenticationFailed, text));
         }

@@ -13,21 +13,30 @@
 
 pub mod aws;
 pub mod classify;
+mod cookies;
 pub mod dial;
 pub mod dns;
+pub mod exec;
+pub mod grpc;
 pub mod http;
 mod http_expect;
+pub mod http_sequence;
+pub mod icmp;
 pub mod kept;
 pub mod kubernetes;
 pub mod names;
+mod perfdata;
 pub mod postgres;
 mod postgres_facts;
 pub mod promql;
 pub mod redis;
 pub mod runner;
 mod schedule;
+mod secure;
 pub mod stage;
 pub mod tcp;
+pub mod tls;
+pub mod wire;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -135,6 +144,11 @@ pub fn build(kind: &ProbeKind, context: &ProbeContext) -> Result<Box<dyn Probe>,
         ProbeKind::S3Age(config) => Box::new(aws::s3_age::S3Age::new(config, context)),
         ProbeKind::VeleroAge(config) => Box::new(kubernetes::velero_age::VeleroAge::new(config, context)?),
         ProbeKind::AwsHealth(config) => Box::new(aws::health::AwsHealth::new(config, context)),
+        ProbeKind::Tls(config) => Box::new(tls::Tls::new(config, context)?),
+        ProbeKind::Grpc(config) => Box::new(grpc::Grpc::new(config, context)?),
+        ProbeKind::Icmp(config) => Box::new(icmp::Icmp::new(config, context)?),
+        ProbeKind::Exec(config) => Box::new(exec::Exec::new(config, context)?),
+        ProbeKind::HttpSequence(config) => Box::new(http_sequence::HttpSequence::new(config, context)?),
     })
 }
 

@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use std::time::Duration;
 
 use super::classify::Fault;
@@ -30,15 +30,24 @@ pub enum Stage {
     Limit = 5,
     /// For an API that is asked about the target, and is not the target itself.
     ControlPlane = 6,
+    /// For a program that runs here.
+    Program = 7,
 }
 
 tokio::task_local! {
-    static STAGE: Arc<AtomicU8>;
+    static STAGE: Arc<Marks>;
+}
+
+#[derive(Debug, Default)]
+struct Marks {
+    stage: AtomicU8,
+    /// The step and the number of all, a byte each; 0 where there are none.
+    step: AtomicU16,
 }
 
 /// The mark of one attempt.
 #[derive(Clone, Debug, Default)]
-pub struct StageMark(Arc<AtomicU8>);
+pub struct StageMark(Arc<Marks>);
 
 impl StageMark {
     /// Runs an attempt under this mark.
@@ -48,13 +57,14 @@ impl StageMark {
 
     /// What is waited for now.
     pub fn get(&self) -> Stage {
-        match self.0.load(Ordering::Relaxed) {
+        match self.0.stage.load(Ordering::Relaxed) {
             1 => Stage::Secret,
             2 => Stage::Resolver,
             3 => Stage::Connect,
             4 => Stage::Handshake,
             5 => Stage::Limit,
             6 => Stage::ControlPlane,
+            7 => Stage::Program,
             _ => Stage::Answer,
         }
     }
@@ -62,6 +72,15 @@ impl StageMark {
     /// What it means that the deadline passed now.
     pub fn timed_out(&self, timeout: Duration) -> Fault {
         let within = HumanDuration(timeout);
+        let mut fault = self.waited(within);
+        let [step, of] = self.0.step.load(Ordering::Relaxed).to_be_bytes();
+        if of > 0 {
+            fault.detail = format!("{}{}", step_of(step, of), fault.detail);
+        }
+        fault
+    }
+
+    fn waited(&self, within: HumanDuration) -> Fault {
         match self.get() {
             Stage::Secret => Fault::ours(CauseKind::LocalCredentials, format!("a secret was not read within {within}")),
             Stage::Resolver => {
@@ -70,6 +89,9 @@ impl StageMark {
             Stage::Connect => Fault::theirs(CauseKind::Timeout, format!("no connection within {within}")),
             Stage::Handshake => {
                 Fault::theirs(CauseKind::Timeout, format!("connected, but no handshake within {within}"))
+            }
+            Stage::Program => {
+                Fault::ours(CauseKind::PluginUnknown, format!("it did not end within {within} and was killed"))
             }
             Stage::Answer => Fault::theirs(CauseKind::Timeout, format!("no whole answer within {within}")),
             Stage::Limit => Fault::ours(
@@ -86,12 +108,22 @@ impl StageMark {
 /// Awaits `work` under the mark `stage`; the mark before it stands again afterwards. Without a
 /// runner around it this is `work` alone.
 pub async fn waiting_for<F: Future>(stage: Stage, work: F) -> F::Output {
-    let before = STAGE.try_with(|mark| mark.swap(stage as u8, Ordering::Relaxed)).ok();
+    let before = STAGE.try_with(|mark| mark.stage.swap(stage as u8, Ordering::Relaxed)).ok();
     let output = work.await;
     if let Some(before) = before {
-        let _ = STAGE.try_with(|mark| mark.store(before, Ordering::Relaxed));
+        let _ = STAGE.try_with(|mark| mark.stage.store(before, Ordering::Relaxed));
     }
     output
+}
+
+/// The attempt is at this step of so many (from 1), and a deadline that passes says so.
+pub fn at_step(step: u8, of: u8) {
+    let _ = STAGE.try_with(|mark| mark.step.store(u16::from_be_bytes([step, of]), Ordering::Relaxed));
+}
+
+/// What comes before the detail of a cause that a step saw.
+pub fn step_of(step: u8, of: u8) -> String {
+    format!("step {step} of {of}: ")
 }
 
 #[cfg(test)]

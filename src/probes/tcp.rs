@@ -47,7 +47,7 @@ impl Probe for Tcp {
 }
 
 /// `host:port`, `192.0.2.1:80`, `[2001:db8::1]:80`.
-fn split_host_port(address: &str) -> Option<(String, u16)> {
+pub(super) fn split_host_port(address: &str) -> Option<(String, u16)> {
     let (host, port) = address.rsplit_once(':')?;
     let port: u16 = port.parse().ok().filter(|port| *port != 0)?;
     let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));

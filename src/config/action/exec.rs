@@ -193,8 +193,8 @@ impl ExecRun {
     }
 }
 
-/// A program and its arguments.
-fn program(report: &mut Report<'_>, at: &Path, argv: &[String]) {
+/// A program and its arguments: named by its absolute path, without a secret among the arguments.
+pub(in crate::config) fn program(report: &mut Report<'_>, at: &Path, argv: &[String]) {
     let Some((path, arguments)) = argv.split_first() else {
         report.error("empty", at, "this names no program", "write the program's absolute path, then its arguments");
         return;
@@ -217,7 +217,7 @@ fn program(report: &mut Report<'_>, at: &Path, argv: &[String]) {
                 "plain_secret",
                 &at.index(place),
                 "a secret is written plainly into the configuration, and everybody on the host could read it in the list of processes",
-                "hand it over in `env`, by reference; then change the secret: it was readable",
+                "hand it over in the environment, by reference; then change the secret: it was readable",
             );
         }
     }

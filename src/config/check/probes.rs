@@ -11,7 +11,7 @@ use crate::config::report::Report;
 use crate::config::shape::{Anchors, File, Probe, ProbeTiming};
 use crate::model::{CauseKind, HumanDuration, Meaning, ProbeSettings, RegionName, Role};
 
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 18] = [
     "http",
     "tcp",
     "dns",
@@ -25,6 +25,11 @@ const KINDS: [&str; 13] = [
     "s3_age",
     "velero_age",
     "aws_health",
+    "tls",
+    "grpc",
+    "icmp",
+    "exec",
+    "http_sequence",
 ];
 
 /// A cloud's API is asked more often than this only by mistake.
@@ -85,6 +90,11 @@ fn kind(report: &mut Report<'_>, at: &Path, probe: &Probe) -> Option<ProbeKind> 
         probe.s3_age.clone().map(ProbeKind::S3Age),
         probe.velero_age.clone().map(ProbeKind::VeleroAge),
         probe.aws_health.clone().map(ProbeKind::AwsHealth),
+        probe.tls.clone().map(ProbeKind::Tls),
+        probe.grpc.clone().map(ProbeKind::Grpc),
+        probe.icmp.clone().map(ProbeKind::Icmp),
+        probe.exec.clone().map(ProbeKind::Exec),
+        probe.http_sequence.clone().map(ProbeKind::HttpSequence),
     ]
     .into_iter()
     .flatten()
@@ -227,6 +237,11 @@ fn check_kind(report: &mut Report<'_>, at: &Path, kind: &ProbeKind, settings: &P
         ProbeKind::S3Age(s3) => s3.check(&at, report),
         ProbeKind::VeleroAge(velero) => velero.check(&at, report),
         ProbeKind::AwsHealth(health) => health.check(&at, report),
+        ProbeKind::Tls(tls) => tls.check(&at, report),
+        ProbeKind::Grpc(grpc) => grpc.check(&at, report),
+        ProbeKind::Icmp(icmp) => icmp.check(&at, report),
+        ProbeKind::Exec(exec) => exec.check(&at, report),
+        ProbeKind::HttpSequence(sequence) => sequence.check(&at, report, settings.timeout),
     }
 }
 
@@ -256,31 +271,9 @@ fn check_http(report: &mut Report<'_>, at: &Path, http: &HttpProbe, settings: &P
     secrets::headers(report, &at.key("headers"), &http.headers);
     method(report, &at.key("method"), &http.method);
     statuses(report, &at.key("status"), &http.status);
-    if let Some(pattern) = &http.matches
-        && let Err(error) = regex::Regex::new(pattern)
-    {
-        // regex draws the pattern over several lines; the last one says what is wrong.
-        let why = error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        report.error(
-            "bad_pattern",
-            &at.key("matches"),
-            format!("this is not a regular expression: {why}"),
-            "see https://docs.rs/regex/#syntax",
-        );
-    }
+    pattern(report, &at.key("matches"), http.matches.as_deref());
     for pointer in http.json.keys() {
-        let escapes_well = pointer.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
-        if !(pointer.is_empty() || pointer.starts_with('/')) || !escapes_well {
-            report.error_at_key(
-                "bad_pointer",
-                &at.key("json").key(pointer),
-                format!("{pointer:?} is not a JSON pointer"),
-                format!(
-                    "write it like `/status` (RFC 6901): `\"/{}\"`?",
-                    pointer.trim_start_matches(['$', '.']).replace('.', "/")
-                ),
-            );
-        }
+        json_pointer(report, &at.key("json").key(pointer), pointer, true);
     }
     if let Some(latency) = http.max_latency
         && latency >= settings.timeout
@@ -293,6 +286,38 @@ fn check_http(report: &mut Report<'_>, at: &Path, http: &HttpProbe, settings: &P
         );
     }
     file_is_there(report, &at.key("ca_file"), http.ca_file.as_deref());
+}
+
+/// A regular expression.
+pub(in crate::config) fn pattern(report: &mut Report<'_>, at: &Path, pattern: Option<&str>) {
+    if let Some(Err(error)) = pattern.map(regex::Regex::new) {
+        // regex draws the pattern over several lines; the last one says what is wrong.
+        let why = error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        report.error(
+            "bad_pattern",
+            at,
+            format!("this is not a regular expression: {why}"),
+            "see https://docs.rs/regex/#syntax",
+        );
+    }
+}
+
+/// A JSON pointer, as a key or as a value.
+pub(in crate::config) fn json_pointer(report: &mut Report<'_>, at: &Path, pointer: &str, is_key: bool) {
+    let escapes_well = pointer.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
+    if (pointer.is_empty() || pointer.starts_with('/')) && escapes_well {
+        return;
+    }
+    let text = format!("{pointer:?} is not a JSON pointer");
+    let fix = format!(
+        "write it like `/status` (RFC 6901): `\"/{}\"`?",
+        pointer.trim_start_matches(['$', '.']).replace('.', "/")
+    );
+    if is_key {
+        report.error_at_key("bad_pointer", at, text, fix);
+    } else {
+        report.error("bad_pointer", at, text, fix);
+    }
 }
 
 fn check_dns(report: &mut Report<'_>, at: &Path, dns: &DnsProbe) {

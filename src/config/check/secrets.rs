@@ -89,14 +89,7 @@ fn hosts(plain: &str) -> usize {
 pub fn headers(report: &mut Report<'_>, path: &Path, headers: &BTreeMap<String, SecretText>) {
     for (name, value) in headers {
         let at = path.key(name);
-        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)) {
-            report.error_at_key(
-                "bad_header",
-                &at,
-                format!("{name:?} is not the name of a header"),
-                "see RFC 9110, 5.1",
-            );
-        }
+        header_name(report, &at, name);
         match value {
             SecretText::Plain(_) if is_secret_key(name) => report.error_in_secret(
                 "plain_secret",
@@ -110,6 +103,13 @@ pub fn headers(report: &mut Report<'_>, path: &Path, headers: &BTreeMap<String, 
             SecretText::Plain(_) => {}
             SecretText::Reference(secret) => reference(report, &at, secret),
         }
+    }
+}
+
+/// The name of a header.
+pub fn header_name(report: &mut Report<'_>, at: &Path, name: &str) {
+    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)) {
+        report.error_at_key("bad_header", at, format!("{name:?} is not the name of a header"), "see RFC 9110, 5.1");
     }
 }
 

@@ -1,11 +1,18 @@
 //! What each kind of probe can see that is not Up, and what that means: the documentation
 //! (`failoverd probes KIND`) and `check` read it here.
 
+use serde::Serialize;
+
+use super::exec::EXEC;
+use super::grpc::GRPC;
+use super::http_sequence::HTTP_SEQUENCE;
+use super::icmp::ICMP;
+use super::tls::TLS;
 use super::{ProbeKind, aws_health, cloudwatch, elasticache, kubernetes, promql, rds, s3_age, velero_age};
 use crate::model::{CauseKind, Meaning};
 
 /// A cause that a kind of probe can see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct CauseRow {
     /// The cause.
     pub cause: CauseKind,
@@ -89,25 +96,53 @@ const REDIS: &[CauseRow] = &[
     unknown(CauseKind::AuthenticationFailed, "the server does not take our credentials"),
 ];
 
-impl ProbeKind {
-    /// Everything that a probe of this kind can see besides Up; the first row of a cause holds.
-    pub fn causes(&self) -> Vec<CauseRow> {
-        let parts: &[&[CauseRow]] = match self {
-            Self::Http(_) => &[HTTP, CONNECTION, OURS],
-            Self::Tcp(_) => &[CONNECTION, OURS],
-            Self::Dns(_) => &[DNS, OURS],
-            Self::Postgres(_) => &[POSTGRES, CONNECTION, OURS],
-            Self::Redis(_) => &[REDIS, CONNECTION, OURS],
-            Self::Kubernetes(probe) if probe.readyz => &[kubernetes::CAUSES, CONNECTION, OURS, CONTROL_PLANE],
-            Self::Kubernetes(_) => &[kubernetes::CAUSES, OURS, CONTROL_PLANE],
-            Self::Rds(_) => &[rds::CAUSES, OURS, CONTROL_PLANE],
-            Self::Elasticache(_) => &[elasticache::CAUSES, OURS, CONTROL_PLANE],
-            Self::Promql(_) => &[promql::CAUSES, OURS, CONTROL_PLANE],
-            Self::Cloudwatch(_) => &[cloudwatch::CAUSES, OURS, CONTROL_PLANE],
-            Self::S3Age(_) => &[s3_age::CAUSES, OURS, CONTROL_PLANE],
-            Self::VeleroAge(_) => &[velero_age::CAUSES, OURS, CONTROL_PLANE],
-            Self::AwsHealth(_) => &[aws_health::CAUSES, OURS, CONTROL_PLANE],
-        };
-        parts.concat()
-    }
+macro_rules! causes {
+    ($(Self::$kind:ident(_) => $parts:expr,)+) => {
+        impl ProbeKind {
+            /// Everything that a probe of this kind can see besides Up; the first row of a cause holds.
+            pub fn causes(&self) -> Vec<CauseRow> {
+                let parts: &[&[CauseRow]] = match self {
+                    $(Self::$kind(_) => $parts,)+
+                };
+                parts.concat()
+            }
+
+            /// The same for the kind of this name, as written in the file.
+            pub fn causes_of(kind: &str) -> Vec<CauseRow> {
+                // `HttpSequence` is `http_sequence`.
+                let is_it = |variant: &str| {
+                    let letters = |text: &str| text.replace('_', "").to_ascii_lowercase();
+                    letters(variant) == letters(kind)
+                };
+                $(
+                    if is_it(stringify!($kind)) {
+                        let parts: &[&[CauseRow]] = $parts;
+                        return parts.concat();
+                    }
+                )+
+                Vec::new()
+            }
+        }
+    };
+}
+
+causes! {
+    Self::Http(_) => &[HTTP, CONNECTION, OURS],
+    Self::Tcp(_) => &[CONNECTION, OURS],
+    Self::Dns(_) => &[DNS, OURS],
+    Self::Postgres(_) => &[POSTGRES, CONNECTION, OURS],
+    Self::Redis(_) => &[REDIS, CONNECTION, OURS],
+    Self::Tls(_) => &[TLS, CONNECTION, OURS],
+    Self::Grpc(_) => &[GRPC, CONNECTION, OURS],
+    Self::Icmp(_) => &[ICMP, OURS],
+    Self::Exec(_) => &[EXEC, OURS],
+    Self::HttpSequence(_) => &[HTTP_SEQUENCE, CONNECTION, OURS],
+    Self::Kubernetes(_) => &[kubernetes::CAUSES, CONNECTION, OURS, CONTROL_PLANE],
+    Self::Rds(_) => &[rds::CAUSES, OURS, CONTROL_PLANE],
+    Self::Elasticache(_) => &[elasticache::CAUSES, OURS, CONTROL_PLANE],
+    Self::Promql(_) => &[promql::CAUSES, OURS, CONTROL_PLANE],
+    Self::Cloudwatch(_) => &[cloudwatch::CAUSES, OURS, CONTROL_PLANE],
+    Self::S3Age(_) => &[s3_age::CAUSES, OURS, CONTROL_PLANE],
+    Self::VeleroAge(_) => &[velero_age::CAUSES, OURS, CONTROL_PLANE],
+    Self::AwsHealth(_) => &[aws_health::CAUSES, OURS, CONTROL_PLANE],
 }

@@ -1,17 +1,22 @@
 //! The kinds of probes and their parameters, as the file has them: `src/probes` carries them out.
 //!
-//! To add a kind: a struct with its documentation (it becomes the page of `failoverd probes KIND`), a
-//! variant of [`ProbeKind`] with what it can see (`causes.rs`), a field in `Probe` of `shape.rs`, its
+//! To add a kind: a struct in a file of its own with its documentation (it becomes the page of
+//! `failoverd probes KIND`) and its checks, a variant of [`ProbeKind`] with what it can see (`causes.rs`), a field in `Probe` of `shape.rs`, its
 //! checks, and its builder in `src/probes`.
 
 mod aws_health;
 mod causes;
 pub mod cloudwatch;
 mod elasticache;
+mod exec;
+mod grpc;
+mod http_sequence;
+mod icmp;
 mod kubernetes;
 mod promql;
 mod rds;
 mod s3_age;
+mod tls;
 mod velero_age;
 
 use std::collections::BTreeMap;
@@ -26,10 +31,15 @@ pub use aws_health::AwsHealthProbe;
 pub use causes::CauseRow;
 pub use cloudwatch::{CloudwatchMetric, CloudwatchProbe};
 pub use elasticache::ElasticacheProbe;
+pub use exec::ExecProbe;
+pub use grpc::GrpcProbe;
+pub use http_sequence::{HttpSend, HttpSequenceProbe, HttpStep, SentText, StepText};
+pub use icmp::IcmpProbe;
 pub use kubernetes::{KubernetesProbe, NodesReady};
 pub use promql::{PromqlProbe, Series, TargetsUp};
 pub use rds::RdsProbe;
 pub use s3_age::S3AgeProbe;
+pub use tls::TlsProbe;
 pub use velero_age::VeleroAgeProbe;
 
 use super::path::Path;
@@ -67,6 +77,16 @@ pub enum ProbeKind {
     VeleroAge(VeleroAgeProbe),
     /// Events of AWS Health.
     AwsHealth(AwsHealthProbe),
+    /// The certificate of a TLS server.
+    Tls(TlsProbe),
+    /// A gRPC server's own word on its health.
+    Grpc(GrpcProbe),
+    /// An ICMP echo (ping).
+    Icmp(IcmpProbe),
+    /// A monitoring plugin, run here.
+    Exec(ExecProbe),
+    /// Several HTTP requests, one after the other: log in, then read.
+    HttpSequence(HttpSequenceProbe),
 }
 
 impl ProbeKind {
@@ -86,6 +106,11 @@ impl ProbeKind {
             Self::S3Age(_) => "s3_age",
             Self::VeleroAge(_) => "velero_age",
             Self::AwsHealth(_) => "aws_health",
+            Self::Tls(_) => "tls",
+            Self::Grpc(_) => "grpc",
+            Self::Icmp(_) => "icmp",
+            Self::Exec(_) => "exec",
+            Self::HttpSequence(_) => "http_sequence",
         }
     }
 

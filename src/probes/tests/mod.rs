@@ -1,8 +1,14 @@
 //! Probes against servers inside the test process. Real servers: `tests/it/probes.rs`.
 
+mod certificates;
+mod exec;
+mod grpc;
+mod hostile;
 mod http;
+mod http_sequence;
 mod net;
 mod runner;
+mod tls;
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -107,6 +107,35 @@ fn check_prints_its_sums_as_json() {
 }
 
 #[test]
+fn the_kinds_of_probes_are_told_with_what_they_take_and_see() {
+    let (code, out, err) = run(&["probes"]);
+    assert_eq!(code, 0, "{out}{err}");
+    for kind in ["http ", "postgres ", "tls ", "grpc ", "icmp ", "exec ", "http_sequence "] {
+        assert!(out.lines().any(|line| line.trim_start().starts_with(kind)), "{kind} is not in\n{out}");
+    }
+    let (code, out, err) = run(&["probes", "tls"]);
+    assert_eq!(code, 0, "{out}{err}");
+    for words in ["days_left", "required", "certificate_expiring", "degraded", "stalled", "never means down"] {
+        assert!(out.contains(words), "{words} is not in\n{out}");
+    }
+    let (code, out, _) = run(&["probes", "--json", "exec"]);
+    let page: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, &page["name"]), (0, &serde_json::json!("exec")));
+    let row = |cause: &str| {
+        let causes = page["causes"].as_array().expect("causes");
+        causes.iter().find(|row| row["cause"] == cause).map(|row| row["means"].clone())
+    };
+    assert_eq!(row("plugin_warning"), Some("degraded".into()));
+    assert_eq!(row("plugin_unknown"), Some("unknown".into()));
+    let (_, out, _) = run(&["probes", "--json"]);
+    let pages: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert!(pages.as_array().is_some_and(|pages| pages.len() >= 10), "{out}");
+    let (code, _, err) = run(&["probes", "htp"]);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("did you mean `http`?"), "{err}");
+}
+
+#[test]
 fn the_schema_is_one() {
     let (code, out, _) = run(&["schema"]);
     let schema: serde_json::Value = serde_json::from_str(&out).expect("JSON");

@@ -2,6 +2,7 @@
 
 mod aws;
 mod dns;
+mod icmp;
 mod kubernetes;
 mod postgres;
 mod postgres_tls;

@@ -1,4 +1,5 @@
-//! One execution of a program: bounded in time and output, and ended with all that it started.
+//! One execution of a program, for actions and probes alike: bounded in time and output, and ended
+//! with all that it started.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,35 +14,56 @@ use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
-use crate::clients::Failure;
+use super::Failure;
 
-/// How long a program may take to end after SIGTERM; SIGKILL follows.
-const GRACE: Duration = Duration::from_secs(2);
+/// Where programs look for others, where nothing else is said.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How long a program that changes something may take to end after SIGTERM; SIGKILL follows.
+pub const GRACE: Duration = Duration::from_secs(2);
 
 /// How long what a program has written is waited for after its end: a daemon that it has started
 /// may hold the pipe open for ever.
 const LINGER: Duration = Duration::from_millis(200);
 
 /// The variable by which everything that one execution started is found again.
-const MARK: &str = "FAILOVERD_EXEC";
+pub const MARK: &str = "FAILOVERD_EXEC";
 
 /// What is run. `Debug` is not there: the environment holds secrets.
-pub(super) struct Program {
-    pub(super) argv: Vec<String>,
-    pub(super) env: BTreeMap<String, String>,
-    pub(super) directory: PathBuf,
+pub struct Program {
+    /// The absolute path, then the arguments.
+    pub argv: Vec<String>,
+    /// All of its environment, but for [`MARK`].
+    pub env: BTreeMap<String, String>,
+    /// Where it is run.
+    pub directory: PathBuf,
     /// User and group.
-    pub(super) ids: Option<(u32, u32)>,
-    pub(super) stdin: Option<String>,
+    pub ids: Option<(u32, u32)>,
+    /// What it is given to read.
+    pub stdin: Option<String>,
     /// So many bytes of each stream are kept.
-    pub(super) output_limit: usize,
-    /// The same for all executions of one step; see [`running`].
-    pub(super) mark: String,
+    pub output_limit: usize,
+    /// Which ones, where there are more.
+    pub keep: Keep,
+    /// How long it may take to end after SIGTERM, at most a quarter of its time; zero: it is killed
+    /// at once.
+    pub grace: Duration,
+    /// The same for all executions of one step; see [`marked`].
+    pub mark: String,
+}
+
+/// Which part of a long output is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// What it said first.
+    Beginning,
+    /// What it said last.
+    End,
 }
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub enum Ending {
     /// By itself.
     Code(i32),
     /// By a signal that was not ours.
@@ -51,22 +73,31 @@ pub(super) enum Ending {
 }
 
 /// What came of it.
-pub(super) struct Ended {
-    pub(super) ending: Ending,
-    pub(super) out: Kept,
-    pub(super) err: Kept,
+pub struct Ended {
+    /// How it ended.
+    pub ending: Ending,
+    /// What it wrote to its standard output.
+    pub out: Kept,
+    /// What it wrote to its standard error.
+    pub err: Kept,
 }
 
-/// The end of what a program wrote.
+/// What is kept of what a program wrote.
 #[derive(Clone, Default)]
-pub(super) struct Kept {
+pub struct Kept {
     bytes: Vec<u8>,
-    /// So many bytes came before.
-    pub(super) dropped: u64,
+    /// So many bytes are not there.
+    pub dropped: u64,
 }
 
 impl Kept {
-    fn add(&mut self, bytes: &[u8], limit: usize) {
+    fn add(&mut self, bytes: &[u8], limit: usize, keep: Keep) {
+        if keep == Keep::Beginning {
+            let room = limit.saturating_sub(self.bytes.len()).min(bytes.len());
+            self.bytes.extend_from_slice(&bytes[..room]);
+            self.dropped += (bytes.len() - room) as u64;
+            return;
+        }
         self.bytes.extend_from_slice(bytes);
         if self.bytes.len() > limit {
             let over = self.bytes.len() - limit;
@@ -76,24 +107,26 @@ impl Kept {
     }
 
     /// As text; bytes that are no UTF-8 are replaced.
-    pub(super) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
 }
 
-/// Runs a program until `until`, and leaves nothing of it running unless it succeeded.
+/// Runs a program until `until`, and leaves nothing of it running unless it ended with one of the
+/// codes `success`. Where the future is dropped, everything is killed at once.
 ///
 /// # Errors
 /// [`Failure`] where it could not be started: nothing was run.
-pub(super) async fn run(program: &Program, success: &[u8], until: Instant) -> Result<Ended, Failure> {
+pub async fn run(program: &Program, success: &[u8], until: Instant) -> Result<Ended, Failure> {
     let now = Instant::now();
     if now >= until {
         return Err(Failure::again("not started: no time is left"));
     }
-    let grace = GRACE.min((until - now) / 4);
+    let quarter = (until - now) / 4;
+    let grace = program.grace.min(quarter);
     let (mut child, mut family) = start(program)?;
     let (out, err) = (Arc::default(), Arc::default());
-    let limit = program.output_limit;
+    let limit = (program.output_limit, program.keep);
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let talk = async {
         let write = async {
@@ -115,13 +148,15 @@ pub(super) async fn run(program: &Program, success: &[u8], until: Instant) -> Re
         let status = status.map_err(|error| Failure::unknown(format!("it is not known how it ended: {error}")))?;
         // Only what it wrote until its end: whoever holds the pipes now is another.
         if !talk.is_terminated() {
-            let _held_open = tokio::time::timeout(LINGER.min(grace), &mut talk).await;
+            let _held_open = tokio::time::timeout(LINGER.min(quarter), &mut talk).await;
         }
         let ending = ending(status);
         family.spare = matches!(ending, Ending::Code(code) if success.iter().any(|good| i32::from(*good) == code));
         ending
     } else {
-        family.signal(Signal::TERM);
+        if !grace.is_zero() {
+            family.signal(Signal::TERM);
+        }
         let gone = tokio::time::timeout_at(until.into(), ended_after_term(&mut child, &mut talk)).await;
         family.signal(Signal::KILL);
         if gone.is_err() {
@@ -164,14 +199,14 @@ fn ending(status: std::process::ExitStatus) -> Ending {
 
 type Shared = Arc<Mutex<Kept>>;
 
-async fn drain(pipe: Option<impl AsyncRead + Unpin>, limit: usize, into: &Shared) {
+async fn drain(pipe: Option<impl AsyncRead + Unpin>, (limit, keep): (usize, Keep), into: &Shared) {
     let Some(mut pipe) = pipe else { return };
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(length) = pipe.read(&mut buffer).await {
         if length == 0 {
             return;
         }
-        into.lock().unwrap_or_else(PoisonError::into_inner).add(&buffer[..length], limit);
+        into.lock().unwrap_or_else(PoisonError::into_inner).add(&buffer[..length], limit, keep);
     }
 }
 
@@ -236,22 +271,23 @@ struct Family {
 }
 
 impl Family {
-    /// To the group, and to what has left it.
-    fn signal(&self, signal: Signal) {
+    /// To the group, and to what has left it. Was there anything?
+    fn signal(&self, signal: Signal) -> bool {
         if let Some(leader) = self.leader {
             let _gone = rustix::process::kill_process_group(leader, signal);
         }
-        for pid in marked(&self.mark) {
-            let _gone = rustix::process::kill_process(pid, signal);
+        let left = marked(&self.mark);
+        for pid in &left {
+            let _gone = rustix::process::kill_process(*pid, signal);
         }
+        self.leader.is_some() || !left.is_empty()
     }
 }
 
 impl Drop for Family {
     fn drop(&mut self) {
-        if !self.spare {
-            self.signal(Signal::KILL);
-            // What was forked meanwhile.
+        // Twice: what was forked meanwhile.
+        if !self.spare && self.signal(Signal::KILL) {
             self.signal(Signal::KILL);
         }
     }
@@ -260,7 +296,7 @@ impl Drop for Family {
 /// The processes whose mark begins so: what one step, or one execution of it, has started and
 /// still runs. Only those that we may look into; those are all that run as our user, or as any
 /// where we are root.
-pub(super) fn marked(mark: &str) -> Vec<Pid> {
+pub fn marked(mark: &str) -> Vec<Pid> {
     let wanted = format!("{MARK}={mark}");
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
@@ -275,7 +311,7 @@ pub(super) fn marked(mark: &str) -> Vec<Pid> {
 
 /// User and primary group by name or number, from the text of `/etc/passwd`. Read directly and not
 /// through the C library: a directory service that hangs must not hang a failover.
-pub(super) fn ids(passwd: &str, user: &str) -> Option<(u32, u32)> {
+pub fn ids(passwd: &str, user: &str) -> Option<(u32, u32)> {
     passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
@@ -292,9 +328,18 @@ mod tests {
     #[test]
     fn the_end_of_the_output_is_kept() {
         let mut kept = Kept::default();
-        kept.add(b"abc", 4);
-        kept.add(b"def", 4);
+        kept.add(b"abc", 4, Keep::End);
+        kept.add(b"def", 4, Keep::End);
         assert_eq!((kept.text().as_str(), kept.dropped), ("cdef", 2));
+    }
+
+    #[test]
+    fn or_its_beginning() {
+        let mut kept = Kept::default();
+        for bytes in [b"abc", b"def", b"ghi"] {
+            kept.add(bytes, 4, Keep::Beginning);
+        }
+        assert_eq!((kept.text().as_str(), kept.dropped), ("abcd", 5));
     }
 
     #[test]
