@@ -33,6 +33,18 @@ pub(super) fn fields(schema: &Value, parameters: &Value) -> Vec<Field> {
     fields
 }
 
+/// What the parameters that are tables, or lists of them, hold themselves: the parameter, and its
+/// own parameters.
+pub(super) fn parts(schema: &Value, parameters: &Value) -> Vec<(String, Vec<Field>)> {
+    let properties = parameters["properties"].as_object().into_iter().flatten();
+    let part = |(name, value): (&String, &Value)| {
+        let of = [value, &value["items"], &value["anyOf"][0]];
+        let table = of.into_iter().map(|one| followed(schema, one)).find(|one| one["properties"].is_object())?;
+        Some((name.clone(), fields(schema, table)))
+    };
+    properties.filter_map(part).collect()
+}
+
 /// An empty table with these columns.
 pub(super) fn table_of(columns: &[&str]) -> Table {
     let mut table = Table::new();

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::exit::{Failure, print, print_json};
-use super::pages::{Field, fields, followed, list_of, parameter_table, prose, table_of};
+use super::pages::{Field, fields, followed, list_of, parameter_table, parts, prose, table_of};
 use super::show::unknown;
 use crate::config::ProbeKind;
 use crate::config::probe::CauseRow;
@@ -22,8 +22,20 @@ struct Page {
     text: String,
     /// What it takes.
     parameters: Vec<Field>,
+    /// What those of them hold that are tables.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<Part>,
     /// What it can see besides Up, and what that means.
     causes: Vec<CauseRow>,
+}
+
+/// A parameter that is a table, or a list of them.
+#[derive(Debug, Serialize)]
+struct Part {
+    /// The parameter.
+    name: String,
+    /// What it holds.
+    parameters: Vec<Field>,
 }
 
 /// `failoverd probes [KIND]`.
@@ -68,6 +80,7 @@ fn page(schema: &Value, name: &str, about: &str, of: &Value) -> Page {
         about: prose(about),
         text: prose(parameters["description"].as_str().unwrap_or_default()),
         parameters: fields(schema, parameters),
+        parts: parts(schema, parameters).into_iter().map(|(name, parameters)| Part { name, parameters }).collect(),
         // The first row of a cause holds.
         causes: ProbeKind::causes_of(name).into_iter().filter(|row| seen.insert(row.cause)).collect(),
     }
@@ -79,7 +92,10 @@ fn shown(page: &Page) -> String {
         causes.add_row([row.cause.as_str(), &row.means.to_string(), row.when]);
     }
     let (name, about, text) = (&page.name, &page.about, &page.text);
-    let parameters = parameter_table(&page.parameters);
+    let mut parameters = parameter_table(&page.parameters).to_string();
+    for part in &page.parts {
+        parameters.push_str(&format!("\n\n`{}` holds:\n{}", part.name, parameter_table(&part.parameters)));
+    }
     format!(
         "{name}\n  {about}\n\n{text}\n\n{parameters}\n\nWhat it can see besides up:\n{causes}\n\n\
          `causes = {{ CAUSE = \"degraded\" }}` beside the kind says otherwise; a cause on our own side never means down.\n"
@@ -97,7 +113,7 @@ mod tests {
         assert!(pages.len() >= 5, "{pages:?}");
         for page in &pages {
             assert!(!page.about.is_empty() && !page.text.is_empty() && !page.parameters.is_empty(), "{page:?}");
-            for field in &page.parameters {
+            for field in page.parameters.iter().chain(page.parts.iter().flat_map(|part| &part.parameters)) {
                 assert!(!field.about.is_empty() && !field.kind.is_empty(), "{} {field:?}", page.name);
             }
             assert!(page.causes.iter().any(|row| row.cause == CauseKind::Stalled), "{} sees nothing", page.name);
@@ -113,6 +129,8 @@ mod tests {
         let named: Vec<&CauseRow> = dns.causes.iter().filter(|row| row.cause == CauseKind::NameNotFound).collect();
         assert_eq!(named.len(), 1);
         assert!(named[0].when.contains("has no such record"), "{named:?}");
+        let sequence = pages().into_iter().find(|page| page.name == "http_sequence").expect("there is one");
+        assert!(shown(&sequence).contains("`steps` holds:"), "{}", shown(&sequence));
         let text = shown(&dns);
         assert!(text.contains("wrong_answer") && text.contains("one of `expect`"), "{text}");
     }

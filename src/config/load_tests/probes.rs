@@ -11,7 +11,7 @@ fn told(kind: &str) -> Vec<String> {
         Ok(loaded) => loaded.warnings,
         Err(faults) => faults,
     };
-    for fault in &faults {
+    for fault in faults.iter() {
         assert!(!fault.fix.is_empty(), "{fault:?} says nothing of what to do");
     }
     faults.iter().map(|fault| format!("{} {}", fault.code, fault.path.trim_start_matches("probes.x."))).collect()

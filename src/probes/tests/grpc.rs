@@ -135,7 +135,7 @@ async fn another_answer_has_its_own_cause() {
     }
     // A proxy in its place.
     for (status, health, kind) in [
-        (503, Health::Down, CauseKind::HttpStatus),
+        (503_u16, Health::Down, CauseKind::HttpStatus),
         (404, Health::Down, CauseKind::HttpStatus),
         (403, Health::Unknown, CauseKind::AuthenticationFailed),
         (429, Health::Unknown, CauseKind::LocalThrottled),

@@ -1,7 +1,7 @@
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ProtocolConfig, ResolverConfig};
-use hickory_resolver::proto::op::{Message, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, CNAME, TXT};
-use hickory_resolver::proto::rr::{Name, RData, Record};
+use hickory_resolver::proto::op::{Message, Query, ResponseCode};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, TXT};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use serde_json::json;
 use tokio::net::UdpSocket;
 
@@ -57,6 +57,12 @@ fn answer_to(query: &Message, over_tcp: bool) -> Option<Message> {
             answer.metadata.response_code = ResponseCode::Refused;
             return Some(answer);
         }
+        // Round and round; and as some servers send it, all of it in one answer.
+        "loop" => RData::CNAME(CNAME(Name::from_ascii("pool.example.").ok()?)),
+        "pool" => RData::CNAME(CNAME(Name::from_ascii("loop.example.").ok()?)),
+        // An address of the other family than the one that was asked for.
+        "crossed" if wanted_family(&question) == Some(4) => RData::AAAA(AAAA::new(0, 0, 0, 0, 0, 0, 0, 1)),
+        "crossed" => RData::A(A::new(127, 0, 0, 1)),
         "silent" => return None,
         "empty" => return Some(answer),
         _ => {
@@ -65,10 +71,19 @@ fn answer_to(query: &Message, over_tcp: bool) -> Option<Message> {
         }
     };
     let wanted = question.query_type();
-    if data.record_type() == wanted || matches!(data, RData::CNAME(_)) {
+    let crossed = question.name().to_ascii().starts_with("crossed");
+    if data.record_type() == wanted || crossed || matches!(data, RData::CNAME(_)) {
         answer.add_answer(Record::from_rdata(name, 60, data));
     }
     Some(answer)
+}
+
+fn wanted_family(question: &Query) -> Option<u8> {
+    match question.query_type() {
+        RecordType::A => Some(4),
+        RecordType::AAAA => Some(6),
+        _ => None,
+    }
 }
 
 /// The same port on both; somebody else may have the one that UDP was given.
@@ -196,6 +211,38 @@ async fn a_name_that_does_not_exist_is_down_and_a_silent_resolver_is_unknown() {
     for probe in by_name(&dead, "up.example", 1) {
         assert_saw(&attempt(&*probe, SHORT).await, Health::Unknown, CauseKind::LocalResolver);
     }
+}
+
+/// Never Up, never an hour; and what the target's own zone says wrongly is not said of our resolver.
+#[tokio::test]
+async fn a_name_that_runs_in_circles_or_crosses_families_ends() {
+    let (server, _tasks) = name_server().await;
+    let context = clients_through(server);
+    let started = std::time::Instant::now();
+    for name in ["loop.example", "crossed.example"] {
+        for probe in by_name(&context, name, 1) {
+            let seen = attempt(&*probe, LONG).await;
+            println!("{name}: {seen:?}");
+            let kind = seen.cause().map(|cause| cause.kind);
+            let named = [CauseKind::NameNotFound, CauseKind::LocalResolver, CauseKind::ConnectionRefused];
+            assert!(seen.health() != Health::Up && kind.is_some_and(|kind| named.contains(&kind)), "{seen:?}");
+        }
+    }
+    assert!(started.elapsed() < LONG, "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_host_to_ping_is_looked_up_as_all_others() {
+    let (server, _tasks) = name_server().await;
+    let context = clients_through(server);
+    for (host, health, kind) in [
+        ("nobody.example", Health::Down, CauseKind::NameNotFound),
+        ("failing.example", Health::Unknown, CauseKind::LocalResolver),
+    ] {
+        let kind_of: ProbeKind = serde_json::from_value(json!({ "icmp": { "host": host } })).unwrap();
+        assert_saw(&attempt(&*build(&kind_of, &context).unwrap(), LONG).await, health, kind);
+    }
+    assert!(refused(json!({ "icmp": { "host": "a b" } })).starts_with("host:"));
 }
 
 #[tokio::test]
