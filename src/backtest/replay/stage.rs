@@ -50,7 +50,7 @@ fn stand_in(plan: &Plan) -> Plan {
         name: name.into(),
         after: after.iter().map(|&name| name.into()).collect(),
         work,
-        timeout: HumanDuration(estimate.get() + Duration::from_secs(3600)),
+        timeout: HumanDuration(estimate.get().saturating_add(Duration::from_secs(3600))),
         retry: Retry::default(),
         on_error: OnError::Continue,
         estimate,
