@@ -41,6 +41,7 @@ pub fn settings() -> Settings {
         domain: "here".into(),
         mode: Mode::AlertOnly,
         quorum: 2,
+        witnesses: Vec::new(),
         startup_grace: HumanDuration::secs(30),
         cool_down: HumanDuration::secs(600),
         failover_limit: 10,
