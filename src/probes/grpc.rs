@@ -258,11 +258,16 @@ async fn drive(connection: impl Future, mut spawned: UnboundedReceiver<Task>) {
     loop {
         tokio::select! {
             // How it ended is seen by the request that it ended.
-            _ended = &mut connection => return,
+            _ended = &mut connection => break,
             Some(task) = spawned.recv() => tasks.push(task),
             Some(()) = tasks.next(), if !tasks.is_empty() => {}
         }
     }
+    // They end with the connection, and tell the request why it did.
+    while let Ok(task) = spawned.try_recv() {
+        tasks.push(task);
+    }
+    while tasks.next().await.is_some() {}
 }
 
 #[cfg(test)]

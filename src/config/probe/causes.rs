@@ -101,6 +101,12 @@ macro_rules! causes {
         impl ProbeKind {
             /// Everything that a probe of this kind can see besides Up; the first row of a cause holds.
             pub fn causes(&self) -> Vec<CauseRow> {
+                // Only where the API server itself is the target is its silence the target's.
+                if let Self::Kubernetes(probe) = self
+                    && !probe.readyz
+                {
+                    return [kubernetes::CAUSES, OURS, CONTROL_PLANE].concat();
+                }
                 let parts: &[&[CauseRow]] = match self {
                     $(Self::$kind(_) => $parts,)+
                 };

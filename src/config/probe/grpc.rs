@@ -53,7 +53,9 @@ impl GrpcProbe {
     /// What is wrong with it.
     pub(in crate::config) fn check(&self, at: &Path, report: &mut Report<'_>) {
         secrets::address(report, &at.key("url"), &SecretText::Plain(self.url.clone()), &["https", "http"]);
+        // Without a host it is no address at all, and that is told already.
         if let Ok(url) = url::Url::parse(&self.url)
+            && url.has_host()
             && (!matches!(url.path(), "" | "/") || url.query().is_some())
         {
             report.error(
