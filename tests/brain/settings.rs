@@ -24,7 +24,7 @@ pub fn probe(name: &str) -> ProbeSettings {
 }
 
 pub fn is(probe: &str, health: Health) -> Condition {
-    Condition::Probe(Subject { probe: probe.into(), is: health })
+    Condition::Probe(Subject { probe: probe.into(), is: health.into() })
 }
 
 pub fn down(probe: &str) -> Condition {

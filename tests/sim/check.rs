@@ -129,6 +129,7 @@ impl Checker {
                 }
             }
             Event::PeerVote { .. } => self.votes.voted(event, now.mono),
+            Event::Ballot { .. } => panic!("the peers here vote one by one"),
             Event::Stalled { .. } => self.votes.stalled(now.mono + self.settings.tilt_for.get()),
             Event::StateInDoubt { .. } => self.doubt = true,
             Event::Reload(settings) => self.settings = (**settings).clone(),

@@ -460,6 +460,7 @@ fn kind(event: &Event) -> &'static str {
     match event {
         Event::Observed { .. } => "observed",
         Event::PeerVote { .. } => "vote",
+        Event::Ballot { .. } => "ballot",
         Event::Tick => "tick",
         Event::Outcome { .. } => "outcome",
         Event::Command { .. } => "command",
