@@ -101,7 +101,7 @@ fn a_sequence_takes_before_it_sends_and_holds_no_secret() {
     at("{ url = \"https://a/\", matches = \"(\" }", &["bad_pattern matches"]);
     at("{ url = \"https://a/\", json = { status = 1 } }", &["bad_pointer json.status"]);
     at("{ url = \"https://a/\", take = { t = \"t\" } }", &["bad_pointer take.t"]);
-    at("{ url = \"https://a/\", headers = { \"a b\" = { taken = \"token\" } } }", &["bad_header headers.\"a b\""]);
+    at("{ url = \"https://a/\", headers = { \"a:b\" = { taken = \"token\" } } }", &["bad_header headers.\"a:b\""]);
 }
 
 #[test]

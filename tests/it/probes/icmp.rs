@@ -69,7 +69,9 @@ async fn a_host_that_answers_is_up() {
 
 #[test]
 fn a_host_that_is_silent_is_down_and_one_without_a_way_is_unreachable() {
-    let silent = format!("{LOOPBACK}; ip link add d0 type dummy; ip addr add 10.9.9.1/24 dev d0; ip link set d0 up");
+    let silent = format!(
+        "{LOOPBACK}; ip link add d0 type veth peer name d1; ip addr add 10.9.9.1/24 dev d0; ip link set d0 up; ip link set d1 up"
+    );
     let seen = seen_within(&silent, ALL, "10.9.9.2");
     assert!(seen.starts_with("down timeout: no whole answer within 1s"), "{seen}");
     // The answer of a router, or of our own kernel in its place.
