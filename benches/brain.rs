@@ -34,7 +34,7 @@ fn probe(number: u64) -> ProbeSettings {
 fn settings() -> Settings {
     let down = |number: u64| Weighted {
         weight: 1,
-        condition: Condition::Probe(Subject { probe: format!("probe-{number}").into(), is: Health::Down }),
+        condition: Condition::Probe(Subject { probe: format!("probe-{number}").into(), is: Is::Down }),
     };
     let scenario = |name: &str, from: u64| ScenarioSettings {
         name: name.into(),

@@ -115,7 +115,7 @@ pub fn quorum(settings: &Settings, file: &File, report: &mut Report<'_>) {
                 "no_third_vantage",
                 &at,
                 format!(
-                    "an outage of {region} silences the vantages in it: {} of {need} are left ({}), and no verdict comes; a person is asked instead of failing over, whatever `mode` says",
+                    "an outage of {region} silences the vantages in it: {} of {need} are left ({}), and no verdict comes: it pages, and fails over only where a person does it",
                     left.len(),
                     shown(&left)
                 ),

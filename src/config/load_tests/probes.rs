@@ -107,7 +107,7 @@ fn a_sequence_takes_before_it_sends_and_holds_no_secret() {
 #[test]
 fn a_sequence_is_short() {
     assert_told("http_sequence = { steps = [] }", &["how_many_steps http_sequence.steps"]);
-    let nine = vec!["{ url = \"https://a/\" }"; 9].join(", ");
+    let nine = ["{ url = \"https://a/\" }"; 9].join(", ");
     assert_told(&format!("http_sequence = {{ steps = [ {nine} ] }}"), &["how_many_steps http_sequence.steps"]);
     assert_told(
         "http_sequence = { steps = [ { url = \"https://a/\" } ], max_latency = \"5s\" }",
