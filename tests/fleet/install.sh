@@ -20,6 +20,7 @@ declare -A needs=(
   [prometheus]=prometheus
   [gcc]=build-essential
   [make]=build-essential
+  [ip]=iproute2
   [setpriv]=util-linux
   [unshare]=util-linux
   [script]=bsdutils
