@@ -61,7 +61,7 @@ pub enum Verb {
     },
     /// Run a witness: probe from another failure domain, and answer with votes
     Witness {
-        /// Its name in [witnesses]
+        /// Its name in `[witnesses]`
         name: String,
     },
     /// The certificates by which vantages know each other
@@ -227,7 +227,7 @@ pub struct Execute {
 #[derive(Clone, Debug, Args)]
 #[command(group = clap::ArgGroup::new("source").required(true).args(["csv", "prometheus"]))]
 pub struct Backtest {
-    /// Recorded looks: time,probe,health[,latency_ms][,cause]
+    /// Recorded looks: `time,probe,health[,latency_ms][,cause]`
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
     /// A Prometheus server that has recorded them
@@ -248,7 +248,7 @@ pub struct Backtest {
     /// Only until then
     #[arg(long, value_name = "TIME")]
     pub to: Option<String>,
-    /// The outages that there really were: from,to,scenario[,note]
+    /// The outages that there really were: `from,to,scenario[,note]`
     #[arg(long, value_name = "FILE")]
     pub outages: Option<PathBuf>,
     /// What else is tried, for example fall=2..6,interval=1s..10s,confirm_for=10s|30s
