@@ -155,7 +155,8 @@ impl Gauges {
             paused: make.gauge("paused", "Whether a person paused the daemon.")?,
             tilt: make.gauge("tilt", "Whether the daemon only looks, after a stall or a clock jump.")?,
             in_doubt: make.gauge("in_doubt", "Whether storage, lease or clock is in doubt.")?,
-            isolated: make.gauge("isolated", "Whether the anchors say that the daemon itself is cut off.")?,
+            isolated: make
+                .gauge("isolated", "Whether nobody answers who would tell that the daemon itself is not cut off.")?,
             health_switch: make.flags(
                 "health_switch",
                 "What a health switch answers: 1 for on, 0 for off, -1 where its setting cannot be read.",
@@ -259,7 +260,11 @@ impl Counters {
             .buckets(JOURNAL_BUCKETS.to_vec());
         Ok(Self {
             attempts: make.counters("probe_attempts_total", "Attempts of a probe.", &["probe", "result"])?,
-            failures: make.counters("probe_failures_total", "Attempts that did not see Up.", &["probe", "cause"])?,
+            failures: make.counters(
+                "probe_failures_total",
+                "Attempts that did not see Up, or saw it degraded.",
+                &["probe", "cause"],
+            )?,
             attempt_seconds: make.histograms(
                 "probe_duration_seconds",
                 "Duration of a probe's attempts, good or bad.",

@@ -225,7 +225,7 @@ async fn set_up(
     let (probe_runner, runner) = ProbeRunner::new(reports_in, stop.clone());
     let specs = reloader.builder.specs(loaded, &runner).map_err(StartError::Configuration)?;
     let (votes_in, votes) = mpsc::channel(VOTES);
-    let mut witnesses = Witnesses::new(votes_in, stop.clone());
+    let mut witnesses = Witnesses::new(votes_in, metrics.clone(), stop.clone());
     witnesses.reload(file, &loaded.settings).map_err(|error| StartError::Configuration(error.to_string()))?;
     let (executor, finished) = Executor::new(clients, Arc::new(authority));
     let (status, status_seen) = watch::channel(Arc::new(brain.status(clock.now())));

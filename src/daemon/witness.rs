@@ -166,12 +166,7 @@ async fn listen(
     let table = loaded.file.witnesses.get(name.as_str()).ok_or_else(|| wrong(&"it is not in the file"))?;
     let tls = loaded.file.vantage_tls.as_ref().ok_or_else(|| wrong(&"there is no [vantage_tls]"))?;
     let identity = Identity::load(tls).map_err(|error| wrong(&error))?;
-    if identity.vantage != *name || identity.domain.as_str() != table.domain {
-        return Err(wrong(&format!(
-            "vantage_tls.certificate_file: it is the certificate of {} in {}, and this is {name} in {}: make one with `failoverd certs issue {name} --domain {}`",
-            identity.vantage, identity.domain, table.domain, table.domain
-        )));
-    }
+    identity.is_of(name, &table.domain.as_str().into()).map_err(|error| wrong(&error))?;
     let port = url::Url::parse(&table.url).ok().and_then(|url| url.port_or_known_default()).unwrap_or(443);
     let address = table.listen.clone().unwrap_or_else(|| format!("[::]:{port}"));
     let listener = tokio::net::TcpListener::bind(&address).await.map_err(|source| StartError::Listen {
