@@ -131,7 +131,8 @@ async fn live(loaded: &Loaded, load: LoadOptions, name: &VantageId) -> Result<()
     let mut signals =
         Signals::new().map_err(|source| StartError::System { what: "cannot listen to signals", source })?;
     runner.replace(specs);
-    tokio::spawn(probe_runner.run());
+    let no_thread = |source| StartError::System { what: "cannot start the thread of the probes", source };
+    probe_runner.on_own_thread().map_err(no_thread)?;
     let mut witness = Witness {
         name: name.clone(),
         brain,
