@@ -102,9 +102,9 @@ impl Mutation {
             Self::ShortJournal => case.faults.crash > 0,
             Self::BlindRetry => case.faults.call > 0,
             Self::QuorumOfOne => case.settings.quorum > 1 && case.synchronous_until.is_none(),
-            Self::NoCorrelation | Self::NoDoubtOfSpread => {
-                case.settings.scenario(&NARROW.into()).is_some() && !case.only_db
-            }
+            Self::NoCorrelation => case.settings.scenario(&NARROW.into()).is_some() && !case.only_db,
+            // The others only seem to be bad, now and then.
+            Self::NoDoubtOfSpread => case.only_db && case.faults.observation > 100,
             Self::NoGrace => case.settings.scenarios.iter().any(|scenario| scenario.lower_layers_first.is_some()),
             Self::Deaf => case.must_fail_over(),
             _ => true,
