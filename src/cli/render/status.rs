@@ -168,7 +168,8 @@ fn hint(scenario: &ScenarioView, now: WallTime) -> Option<String> {
     let over = matches!(&scenario.decision, Some(Decision::Hold(HoldReason::AlreadyRun { .. })));
     let deadline = scenario.deadline.filter(|_| !over);
     let deadline = deadline.map(|at| format!(", RTO ends {}", relative(now, at))).unwrap_or_default();
-    let extent = scenario.extent.as_ref().map(|extent| format!(", {}", clean(&extent.brief()))).unwrap_or_default();
+    let extent =
+        scenario.extent.as_ref().map(|extent| format!(", {} down", clean(&extent.brief()))).unwrap_or_default();
     Some(match &scenario.decision {
         Some(Decision::AskApproval { .. }) => {
             format!("→ {incident}{extent}{deadline}: `failoverd approve {incident}` or `failoverd deny {incident}`")
