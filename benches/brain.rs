@@ -20,6 +20,7 @@ fn probe(number: u64) -> ProbeSettings {
     ProbeSettings {
         name: format!("probe-{number}").into(),
         region: None,
+        zone: None,
         target: "here".into(),
         interval: HumanDuration::secs(2),
         fast_interval: HumanDuration::millis(500),
@@ -46,6 +47,7 @@ fn settings() -> Settings {
         unless: vec![],
         requires: vec![],
         confirm_for: HumanDuration::secs(30),
+        lower_layers_first: None,
         rto: HumanDuration::secs(900),
         rpo: Some(HumanDuration::secs(60)),
         replication: vec![ReplicationPair { standby: "probe-19".into(), primary: Some("probe-0".into()) }],

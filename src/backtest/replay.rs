@@ -381,7 +381,7 @@ impl Notes {
                     self.played.incidents[place].closed = Some(at);
                 }
             }
-            Entry::Decided { incident, decision } => {
+            Entry::Decided { incident, decision, .. } => {
                 if let Some(place) = self.incidents.get(&incident) {
                     self.played.incidents[*place].held = match decision {
                         crate::model::Decision::Hold(reason) => Some(format!("{}: {reason}", reason.name())),

@@ -209,6 +209,9 @@ pub struct Probe {
     /// The region of its target.
     #[serde(default)]
     pub region: Option<String>,
+    /// The zone of that region, for example `us-east-1a`: what fails together within the region.
+    #[serde(default)]
+    pub zone: Option<String>,
     /// From start to start.
     #[serde(default)]
     pub interval: Option<HumanDuration>,
@@ -372,6 +375,9 @@ pub struct Scenario {
     pub requires: Vec<ConditionConfig>,
     /// The condition must have held for this long.
     pub confirm_for: HumanDuration,
+    /// A failover below this one that may mend the outage by itself first: Multi-AZ, Sentinel, Patroni.
+    #[serde(default)]
+    pub lower_layers_first: Option<LowerLayersFirst>,
     /// The recovery-time objective.
     pub rto: HumanDuration,
     /// The recovery-point objective; with it, `replication` tells where lag is read from.
@@ -383,6 +389,16 @@ pub struct Scenario {
     /// What is carried out; without it the scenario alerts only.
     #[serde(default)]
     pub plan: Option<String>,
+}
+
+/// A failover below this one that may mend the outage by itself first.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LowerLayersFirst {
+    /// So long from the first bad observation on nothing is done; runs beside `confirm_for`.
+    pub grace: HumanDuration,
+    /// What it is: `RDS Multi-AZ`, `Sentinel`, `Patroni`.
+    pub layer: String,
 }
 
 /// Where the predicted loss is read from.

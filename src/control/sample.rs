@@ -20,6 +20,7 @@ fn probe(name: &str, region: &str, health: Health, why: &str) -> ProbeView {
     ProbeView {
         name: name.into(),
         region: Some(region.into()),
+        zone: None,
         anchor: false,
         health,
         degraded: false,
@@ -63,6 +64,8 @@ fn scenario() -> ScenarioView {
         condition: "at least 2 of (api is down, db is down)".into(),
         truth: Truth::False,
         incident: None,
+        extent: None,
+        choice: None,
         decision: None,
         guards: vec![guard("mode", true, "approve", None), guard("standby", true, "standby is up", None)],
         plan: Some("regional-failover".into()),
@@ -94,9 +97,14 @@ pub(crate) fn outage() -> StatusView {
         guard("cool-down", false, "a run ended 20m ago", Some(hence(120))),
     ];
     scenario.outage_start = Some(ago(48));
+    scenario.extent = Some(extent());
     scenario.deadline = Some(hence(852));
     scenario.decide_by = Some(hence(600));
     view
+}
+
+fn extent() -> Extent {
+    Extent { reach: Reach::Services, down: vec!["api".into()], unclear: vec!["db".into()] }
 }
 
 pub(crate) fn incident() -> IncidentView {
@@ -105,6 +113,7 @@ pub(crate) fn incident() -> IncidentView {
         scenario: "regional-outage".into(),
         severity: Severity("P0".into()),
         outage_start: ago(48),
+        extent: Some(extent()),
         opened: ago(40),
         closed: None,
         acknowledged_by: None,

@@ -8,6 +8,7 @@ fn settings() -> Settings {
     let probe = |name: &str| ProbeSettings {
         name: name.into(),
         region: None,
+        zone: None,
         target: "here".into(),
         interval: HumanDuration::secs(1),
         fast_interval: HumanDuration::secs(1),

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::correlate::{Kin, kin};
 use super::detect::{Detector, Pace};
 use super::event::{Effect, Event};
+use super::extent::{Places, places};
 use super::ledger::{IllegalRecord, Ledger};
 use super::marks::Marks;
 use super::quorum::PeerVote;
@@ -25,6 +27,8 @@ pub struct Brain {
     pub(super) detectors: Vec<Detector>,
     pub(super) peers: Vec<Vec<PeerVote>>,
     pub(super) watches: Vec<Watch>,
+    pub(super) kin: Vec<Kin>,
+    pub(super) places: Places,
     pub(super) ledger: Ledger,
     pub(super) marks: Marks,
     /// When each other vantage last answered.
@@ -61,6 +65,8 @@ impl Brain {
             detectors: Vec::new(),
             peers: Vec::new(),
             watches: Vec::new(),
+            kin: Vec::new(),
+            places: Places::new(),
             marks: Marks::of(&ledger, now),
             heard: HashMap::new(),
             orphans: Vec::new(),
@@ -246,6 +252,8 @@ impl Brain {
         };
         self.hashes = self.settings.plans.iter().map(|plan| (plan.name.clone(), hash(plan))).collect();
         self.watches = self.settings.scenarios.iter().map(|_| Watch::default()).collect();
+        self.kin = kin(&self.settings);
+        self.places = places(&self.settings);
     }
 
     /// The hash of a scenario's plan, as it would be carried out now.

@@ -233,6 +233,7 @@ impl Brain {
             unless: Vec::new(),
             requires: Vec::new(),
             confirm_for: HumanDuration::ZERO,
+            lower_layers_first: None,
             rto: plan.rto.unwrap_or_else(|| HumanDuration(estimate())),
             rpo: None,
             replication: Vec::new(),

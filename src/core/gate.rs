@@ -178,21 +178,28 @@ impl Brain {
                 Some(Health::Down) if !self.is_isolated_since(look.since) => Truth::True,
                 // We cannot look ourselves; a quorum of the others, who can, is enough (S4).
                 Some(Health::Down | Health::Unknown) | None if now >= look.until => {
-                    if self.others_say_down(&subject.probe, now) { Truth::True } else { Truth::Unknown }
+                    if self.others_say_down(look, &subject.probe, now) { Truth::True } else { Truth::Unknown }
                 }
                 Some(Health::Down | Health::Unknown) | None => Truth::Unknown,
             }
         })
     }
 
-    fn others_say_down(&self, probe: &ProbeName, now: MonoTime) -> bool {
+    /// Do others see it down *now*? A verdict lets a vote live for several intervals; here it is the last
+    /// word before a change. So it counts only where it was seen since the look began, or is the newest
+    /// that a witness can have that looks still: one attempt an interval, told when it ends, and the way
+    /// here. One that fell silent says nothing of now.
+    fn others_say_down(&self, look: &Look, probe: &ProbeName, now: MonoTime) -> bool {
         let Some(&index) = self.index.get(probe) else { return false };
         let nobody = Detector::new(self.detectors[index].settings.clone());
         let question =
             Question { now, need: self.settings.quorum, domain: &self.settings.domain, isolated: None, tilt: false };
+        let own = &nobody.settings;
+        let newest = own.interval.get().saturating_add(own.timeout.get()).saturating_add(MARGIN);
+        let is_of_now = |seen: MonoTime| seen >= look.since || now.since(seen) <= newest;
         // A witness beside us sees what we see: only another domain can stand in for us.
-        let others: Vec<_> =
-            self.peers[index].iter().filter(|peer| peer.domain != self.settings.domain).cloned().collect();
+        let elsewhere = self.peers[index].iter().filter(|peer| peer.domain != self.settings.domain);
+        let others: Vec<_> = elsewhere.filter(|peer| is_of_now(peer.seen)).cloned().collect();
         matches!(quorum::verdict(&question, &nobody, &others), Verdict::Down { .. })
     }
 }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Decision, Entry, Epoch, HumanDuration, IncidentId, LossShown, PlanHash, ReplicationEvidence, RunId, ScenarioName,
-    Severity, StepEnd, WallTime,
+    Choice, Decision, Entry, Epoch, Extent, HumanDuration, IncidentId, LossShown, PlanHash, ReplicationEvidence, RunId,
+    ScenarioName, Severity, StepEnd, WallTime,
 };
 
 /// A timeline longer than this is cut in its middle: a flapping target must not fill the memory, and
@@ -47,6 +47,12 @@ pub struct Incident {
     /// How often it was written down anew.
     #[serde(default)]
     pub replication_changes: u32,
+    /// How far the outage reached at most, as far as the verdicts told.
+    #[serde(default)]
+    pub extent: Option<Extent>,
+    /// Why this scenario may act where others hold at the same time; as of the newest decision to.
+    #[serde(default)]
+    pub choice: Option<Choice>,
     /// What happened, in order.
     pub timeline: Vec<(WallTime, String)>,
 }
@@ -85,7 +91,8 @@ pub struct Answered {
 impl Incident {
     /// Opens one from its record.
     pub(super) fn open(at: WallTime, entry: &Entry) -> Result<Self, String> {
-        let Entry::IncidentOpened { incident, scenario, severity, outage_start, votes, replication } = entry else {
+        let Entry::IncidentOpened { incident, scenario, severity, outage_start, votes, replication, extent } = entry
+        else {
             return Err("not an opening".into());
         };
         let mut timeline = vec![(*outage_start, "first bad observation".to_owned())];
@@ -94,6 +101,7 @@ impl Incident {
             timeline.push((at, format!("{} votes {} is {}{cause}", vote.vantage, vote.probe, vote.health)));
         }
         timeline.push((at, format!("incident opened: {scenario}, severity {severity}")));
+        timeline.extend(extent.as_ref().map(|extent| (at, format!("extent: {extent}"))));
         Ok(Self {
             id: incident.clone(),
             scenario: scenario.clone(),
@@ -109,6 +117,8 @@ impl Incident {
             replication: replication.clone(),
             replication_seen: None,
             replication_changes: 0,
+            extent: extent.clone(),
+            choice: None,
             timeline,
         })
     }
@@ -123,9 +133,15 @@ impl Incident {
                 self.acknowledged_by = Some(by.clone());
                 format!("acknowledged by {by}")
             }
-            Entry::Decided { decision, .. } => {
+            Entry::Decided { decision, choice, .. } => {
                 self.decision = Some(decision.clone());
-                format!("decision: {decision}")
+                self.choice = choice.clone().or(self.choice.take());
+                let why = choice.as_ref().map(|choice| format!(": {choice}")).unwrap_or_default();
+                format!("decision: {decision}{why}")
+            }
+            Entry::ExtentSeen { extent, .. } => {
+                self.extent = Some(extent.clone());
+                format!("extent: {extent}")
             }
             Entry::ApprovalAsked { plan_hash, epoch, until, .. } => {
                 self.asked = Some(Asked { plan_hash: plan_hash.clone(), epoch: *epoch, until: *until });
@@ -209,6 +225,7 @@ mod tests {
             outage_start: WallTime(0),
             votes: vec![],
             replication: vec![],
+            extent: None,
         };
         let mut incident = Incident::open(WallTime(0), &opened).unwrap();
         for number in 0..2_000 {

@@ -147,6 +147,7 @@ impl Ledger {
             }
             Entry::IncidentAcknowledged { incident, .. }
             | Entry::Decided { incident, .. }
+            | Entry::ExtentSeen { incident, .. }
             | Entry::ApprovalAsked { incident, .. }
             | Entry::ApprovalAnswered { incident, .. }
             | Entry::ReplicationSeen { incident, .. }

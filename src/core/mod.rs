@@ -7,8 +7,10 @@
 pub mod ballot;
 mod brain;
 mod commands;
+pub mod correlate;
 mod detect;
 pub mod event;
+mod extent;
 mod gate;
 pub mod given;
 pub mod incident;

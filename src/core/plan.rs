@@ -11,6 +11,7 @@ use petgraph::Direction;
 use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
+use super::correlate::correlation_budget;
 use crate::model::{
     Condition, HumanDuration, Is, Plan, PlanName, ProbeSettings, Reference, RunKind, ScenarioSettings, Settings, Step,
     StepGuard, StepName, Work,
@@ -195,6 +196,10 @@ pub struct RecoveryBudget {
     pub detection: Duration,
     /// The scenario's `confirm_for`.
     pub confirmation: Duration,
+    /// The grace of the lower layers, which runs beside the confirmation.
+    pub grace: Duration,
+    /// After both, at most: [`correlation_budget`].
+    pub correlation: Duration,
     /// Which plan.
     pub plan_name: PlanName,
     /// Its longest chain, as estimated.
@@ -213,8 +218,12 @@ pub fn recovery_budget(settings: &Settings, scenario: &ScenarioSettings) -> Opti
     let confirmation = scenario.confirm_for.get();
     let path = critical_path(plan, |step| step.estimate.get());
     let plan_with_safety = path.total.saturating_mul(settings.safety_percent) / 100;
-    let total = detection.saturating_add(confirmation).saturating_add(plan_with_safety);
-    Some(RecoveryBudget { detection, confirmation, plan_name: plan.name.clone(), plan: path, plan_with_safety, total })
+    let grace = scenario.lower_layers_first.as_ref().map(|lower| lower.grace.get()).unwrap_or_default();
+    let correlation = correlation_budget(settings, scenario);
+    let waits = confirmation.max(grace).saturating_add(correlation);
+    let total = detection.saturating_add(waits).saturating_add(plan_with_safety);
+    let plan_name = plan.name.clone();
+    Some(RecoveryBudget { detection, confirmation, grace, correlation, plan_name, plan: path, plan_with_safety, total })
 }
 
 /// `negated`: until the condition does not hold.
@@ -277,7 +286,7 @@ fn probe_budget(probe: &ProbeSettings, is: Is, negated: bool) -> Duration {
 ///
 /// Where a target hangs for one attempt and refuses the next, before the first has ended, the first is
 /// too late to count; with a timeout below the fast interval that cannot be.
-fn fall_budget(probe: &ProbeSettings) -> Duration {
+pub(super) fn fall_budget(probe: &ProbeSettings) -> Duration {
     /// So many are walked through; who asks for more bad answers than that gets a rougher bound.
     const WALKED: u32 = 1000;
     let (interval, fast, timeout) = (probe.interval.get(), probe.fast_interval.get(), probe.timeout.get());

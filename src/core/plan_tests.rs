@@ -102,6 +102,7 @@ fn probe(name: &str, interval: u64, fall: u32) -> ProbeSettings {
     ProbeSettings {
         name: name.into(),
         region: None,
+        zone: None,
         target: "here".into(),
         interval: HumanDuration::secs(interval),
         fast_interval: HumanDuration::secs(1),

@@ -38,11 +38,16 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    fn new(name: &'static str, holds: Option<HoldReason>) -> Self {
+    pub(super) fn new(name: &'static str, holds: Option<HoldReason>) -> Self {
         Self { name, holds, until: None }
     }
 
-    fn timed(name: &'static str, now: MonoTime, until: Option<MonoTime>, reason: impl FnOnce() -> HoldReason) -> Self {
+    pub(super) fn timed(
+        name: &'static str,
+        now: MonoTime,
+        until: Option<MonoTime>,
+        reason: impl FnOnce() -> HoldReason,
+    ) -> Self {
         let until = until.filter(|until| now < *until);
         Self { name, holds: until.map(|_| reason()), until }
     }
@@ -210,6 +215,7 @@ impl Brain {
             ..PAGED_LOOKS => HoldReason::Confirming { until },
             times => HoldReason::LooksInVain { times, until },
         }));
+        guards.extend(self.correlation_guards(now, index, scenario, incident));
         guards.extend(self.target_guards(now, scenario, incident));
         guards.extend(self.rate_guards(now, scenario));
         let denied = incident.and_then(|incident| incident.answered.as_ref()).filter(|answer| !answer.approved);

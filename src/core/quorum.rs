@@ -139,6 +139,7 @@ mod tests {
         let mut detector = Detector::new(ProbeSettings {
             name: "api".into(),
             region: None,
+            zone: None,
             target: "here".into(),
             interval: HumanDuration::secs(1),
             fast_interval: HumanDuration::secs(1),

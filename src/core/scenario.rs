@@ -89,6 +89,7 @@ impl Brain {
                 Truth::Unknown => {}
             }
             self.note_replication(now, scenario);
+            self.note_extent(now, scenario);
             self.act_on_decision(now, index, scenario);
         }
     }
@@ -196,6 +197,8 @@ impl Brain {
             return;
         }
         let outage_start = self.outage_start(&scenario.when, now.mono).unwrap_or(now.mono);
+        let extent = self.extent(&scenario.when, now.mono);
+        let reaches = extent.as_ref().map(|extent| format!("; {extent}")).unwrap_or_default();
         let entry = Entry::IncidentOpened {
             incident: self.ledger.next_incident(now.wall),
             scenario: scenario.name.clone(),
@@ -203,10 +206,11 @@ impl Brain {
             outage_start: now.wall_of(outage_start),
             votes: self.evidence(&scenario.when, now),
             replication: self.replication_evidence(scenario, now),
+            extent,
         };
         if self.commit(now, entry) {
             let incident = self.ledger.open_incident(&scenario.name).cloned();
-            let subject = format!("{} {}: {}", scenario.severity, scenario.name, scenario.when);
+            let subject = format!("{} {}: {}{reaches}", scenario.severity, scenario.name, scenario.when);
             self.notify(now, NoticeKind::IncidentOpened, Importance::Page, incident.as_ref(), subject);
         }
     }
@@ -260,9 +264,15 @@ impl Brain {
         let Some(incident) = self.ledger.open_incident(&scenario.name) else { return };
         let (decision, wake) = self.decide(now, index, scenario, incident);
         let (id, changed) = (incident.id.clone(), incident.decision.as_ref().map(key) != Some(key(&decision)));
+        let choice = match decision {
+            Decision::Hold(_) => None,
+            Decision::Alert | Decision::AskApproval { .. } | Decision::Act => {
+                changed.then(|| self.choice(now, index, incident)).flatten()
+            }
+        };
         let watch = &mut self.watches[index];
         watch.wake = watch.wake.into_iter().chain(wake).min();
-        if changed && !self.commit(now, Entry::Decided { incident: id.clone(), decision: decision.clone() }) {
+        if changed && !self.commit(now, Entry::Decided { incident: id.clone(), decision: decision.clone(), choice }) {
             return;
         }
         match decision {

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Decision, Epoch, Facts, Health, HumanDuration, IncidentId, Mode, PlanHash, PlanName, ProbeName, RegionName, RunId,
-    RunResult, ScenarioName, Severity, StepName, Truth, WallTime,
+    Choice, Decision, Epoch, Extent, Facts, Health, HumanDuration, IncidentId, Mode, PlanHash, PlanName, ProbeName,
+    RegionName, RunId, RunResult, ScenarioName, Severity, StepName, Truth, WallTime, ZoneName,
 };
 
 /// Everything at a glance.
@@ -68,6 +68,9 @@ pub struct ProbeView {
     pub name: ProbeName,
     /// Its target's region.
     pub region: Option<RegionName>,
+    /// Its target's zone.
+    #[serde(default)]
+    pub zone: Option<ZoneName>,
     /// Is it an anchor?
     pub anchor: bool,
     /// The verdict as health: Inconclusive is Unknown.
@@ -104,6 +107,12 @@ pub struct ScenarioView {
     pub truth: Truth,
     /// The open incident.
     pub incident: Option<IncidentId>,
+    /// How far its outage has reached.
+    #[serde(default)]
+    pub extent: Option<Extent>,
+    /// Why it is this one that may act, where others hold at the same time.
+    #[serde(default)]
+    pub choice: Option<Choice>,
     /// What policy says; `None` while the condition does not hold.
     pub decision: Option<Decision>,
     /// Each guard: why it does not act now, and what would make it act, and when.
@@ -153,6 +162,9 @@ pub struct IncidentView {
     pub severity: Severity,
     /// The first bad observation.
     pub outage_start: WallTime,
+    /// How far the outage reached at most.
+    #[serde(default)]
+    pub extent: Option<Extent>,
     /// When the condition began to hold.
     pub opened: WallTime,
     /// When it ended.

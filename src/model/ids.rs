@@ -72,6 +72,10 @@ name!(
     RegionName
 );
 name!(
+    /// A zone of a region: what fails together within it.
+    ZoneName
+);
+name!(
     /// A service that has exactly one writable copy, for example one database. At most one
     /// replica of a service is promoted in an epoch (S1).
     ServiceName

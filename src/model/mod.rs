@@ -6,6 +6,7 @@
 
 pub mod ballot;
 pub mod condition;
+pub mod extent;
 pub mod health;
 pub mod ids;
 pub mod notice;
@@ -21,6 +22,7 @@ pub mod vote;
 
 pub use ballot::{Ballot, BallotRequest, BallotVote};
 pub use condition::{Condition, Is, Subject, Truth, Weighted};
+pub use extent::{Choice, Extent, Preference, Reach};
 pub use health::{Cause, CauseKind, Facts, Figure, Health, Lag, Meaning, Observation, Role};
 pub use ids::*;
 pub use notice::{Importance, Notice, NoticeKind};
@@ -28,7 +30,7 @@ pub use plan::{ActionSpec, EffectKind, OnError, Plan, Repeat, Retry, Step, Work}
 pub use policy::{Decision, HoldReason, LossShown, Mode, OnNoAnswer, Severity, Trigger};
 pub use record::{Entry, Record, RunResult, StepEnd};
 pub use reference::{Given, Parameter, ParameterKind, Reference, WrongValue};
-pub use settings::{ProbeSettings, ReplicationPair, ScenarioSettings, Settings, WitnessSettings};
+pub use settings::{LowerLayers, ProbeSettings, ReplicationPair, ScenarioSettings, Settings, WitnessSettings};
 pub use step::{Applied, CallOutcome, Observed, Outputs, Phase, StepCall, Verified};
 pub use terms::{Ended, RunKind, StepGuard, Terms};
 pub use time::{HumanDuration, MonoTime, Now, WallTime};

@@ -6,7 +6,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ids::{ProbeName, RunId};
+use super::extent::{Preference, names};
+use super::ids::{ProbeName, RunId, ScenarioName};
 use super::time::{HumanDuration, WallTime};
 
 /// Who pulls the trigger. The order is from the freest to the most careful.
@@ -187,6 +188,29 @@ pub enum HoldReason {
         /// Until when.
         until: WallTime,
     },
+    /// A failover below ours may mend it by itself first.
+    LowerLayersFirst {
+        /// Which.
+        layer: String,
+        /// Until when it may.
+        until: WallTime,
+    },
+    /// Another scenario that holds explains better what is down.
+    ExplainedBy {
+        /// Which.
+        scenario: ScenarioName,
+        /// In which way better.
+        why: Preference,
+        /// What that one explains.
+        down: Vec<ProbeName>,
+    },
+    /// The outage may spread to what a broader scenario wants down.
+    Correlating {
+        /// The probe that is in doubt.
+        probe: ProbeName,
+        /// Until when it will have fallen or not.
+        until: WallTime,
+    },
     /// The scenario names no plan.
     NoPlan,
     /// The journal, the lease or the clock is in doubt.
@@ -217,6 +241,9 @@ impl HoldReason {
             Self::NoAnswer => "no_answer",
             Self::Denied { .. } => "denied",
             Self::Tilt { .. } => "tilt",
+            Self::LowerLayersFirst { .. } => "lower_layers_first",
+            Self::ExplainedBy { .. } => "explained_by",
+            Self::Correlating { .. } => "correlating",
             Self::NoPlan => "no_plan",
             Self::StateInDoubt { .. } => "state_in_doubt",
         }
@@ -231,6 +258,10 @@ impl HoldReason {
                 | Self::StartupGrace { .. }
                 | Self::RunActive { .. }
                 | Self::AlreadyRun { .. }
+                | Self::LowerLayersFirst { .. }
+                | Self::Correlating { .. }
+                // The other one acts, asks, or pages why it does not.
+                | Self::ExplainedBy { .. }
         )
     }
 }
@@ -259,6 +290,13 @@ impl fmt::Display for HoldReason {
             Self::NoAnswer => f.write_str("nobody answered, and on_no_answer is \"hold\""),
             Self::Denied { by } => write!(f, "denied by {by}"),
             Self::Tilt { until } => write!(f, "tilt until {until}: the clock jumped or the loop stalled"),
+            Self::LowerLayersFirst { layer, until } => write!(f, "{layer} may mend it by itself until {until}"),
+            Self::ExplainedBy { scenario, why, down } => {
+                write!(f, "explained by {scenario}, which {why} ({})", names(down))
+            }
+            Self::Correlating { probe, until } => {
+                write!(f, "correlating until {until}: {probe} is in doubt, and a broader scenario wants it down")
+            }
             Self::NoPlan => f.write_str("the scenario names no plan"),
             Self::StateInDoubt { what } => write!(f, "state in doubt: {what}"),
         }

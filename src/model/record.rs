@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::extent::{Choice, Extent};
 use super::ids::{Epoch, IncidentId, PlanHash, RunId, ScenarioName, ServiceName, StepName};
 use super::plan::Plan;
 use super::policy::{Decision, LossShown, Mode, Severity, Trigger};
@@ -66,6 +67,16 @@ pub enum Entry {
         /// What was known of the standbys' data: a restart does not forget it.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         replication: Vec<ReplicationEvidence>,
+        /// How far the outage reached then; `None` where nothing is down.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        extent: Option<Extent>,
+    },
+    /// The outage reaches further than was written down before.
+    ExtentSeen {
+        /// The incident.
+        incident: IncidentId,
+        /// How far.
+        extent: Extent,
     },
     /// The primary fell, or came back, while the incident was open: what is known of the standbys'
     /// data now, in place of what was known before.
@@ -88,6 +99,9 @@ pub enum Entry {
         incident: IncidentId,
         /// To what.
         decision: Decision,
+        /// Why this scenario, where others hold at the same time and it is the one that may act.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        choice: Option<Choice>,
     },
     /// A person was asked.
     ApprovalAsked {

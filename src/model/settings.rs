@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
 use super::health::{CauseKind, Meaning};
-use super::ids::{FailureDomain, PlanName, ProbeName, RegionName, ScenarioName, ServiceName, TargetHash, VantageId};
+use super::ids::{
+    FailureDomain, PlanName, ProbeName, RegionName, ScenarioName, ServiceName, TargetHash, VantageId, ZoneName,
+};
 use super::plan::Plan;
 use super::policy::{Mode, OnNoAnswer, Severity};
 use super::time::HumanDuration;
@@ -85,6 +87,9 @@ pub struct ProbeSettings {
     pub name: ProbeName,
     /// Where its target is.
     pub region: Option<RegionName>,
+    /// In which zone of it.
+    #[serde(default)]
+    pub zone: Option<ZoneName>,
     /// What is asked of whom: what was seen of one target says nothing of another, and a reload may
     /// keep the name.
     pub target: TargetHash,
@@ -127,6 +132,9 @@ pub struct ScenarioSettings {
     pub requires: Vec<Condition>,
     /// The condition must have held for this long.
     pub confirm_for: HumanDuration,
+    /// What is below it may mend the outage by itself first.
+    #[serde(default)]
+    pub lower_layers_first: Option<LowerLayers>,
     /// The recovery-time objective.
     pub rto: HumanDuration,
     /// The recovery-point objective; `None` where no data is moved.
@@ -135,6 +143,15 @@ pub struct ScenarioSettings {
     pub replication: Vec<ReplicationPair>,
     /// What is carried out; `None` alerts only.
     pub plan: Option<PlanName>,
+}
+
+/// A failover below ours that may mend the outage by itself: Multi-AZ, Sentinel, Patroni.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LowerLayers {
+    /// So long from the first bad observation on it may take.
+    pub grace: HumanDuration,
+    /// What it is, in the owner's words.
+    pub layer: String,
 }
 
 /// A standby and the primary that it follows.

@@ -242,7 +242,7 @@ fn reasons_that_take_turns_are_told_once_each() {
 }
 
 #[test]
-fn two_scenarios_at_once_the_most_severe_first_and_the_other_after_the_cool_down_only() {
+fn two_scenarios_at_once_one_acts_and_the_other_has_nothing_left_to_do() {
     let mut desk = Desk::settled(with(|s| {
         s.scenarios.push(scenario("database", down("db"), "database"));
         s.plans.push(small_plan("database", "promote", EffectKind::Promote));
@@ -254,6 +254,6 @@ fn two_scenarios_at_once_the_most_severe_first_and_the_other_after_the_cool_down
     assert_eq!(desk.decision_of("database"), "hold:run_active");
     desk.run_for(60);
     assert_eq!(desk.result(), Some(RunResult::Done));
-    assert_eq!(desk.decision_of("database"), "hold:cool_down");
+    assert_eq!(desk.decision_of("database"), "hold:explained_by");
     assert_eq!(desk.runs().len(), 1);
 }

@@ -1,11 +1,14 @@
 //! The brain in virtual time: one hand-written case per promise, reason and turn of a run.
 mod approval;
+mod correlation;
 mod desk;
+mod extent;
 mod holds;
 mod language;
 mod limits;
 mod look;
 mod loss;
+mod lower_layers;
 mod operators;
 mod reload;
 mod restart;

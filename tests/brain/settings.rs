@@ -12,6 +12,7 @@ pub fn probe(name: &str) -> ProbeSettings {
     ProbeSettings {
         name: name.into(),
         region: None,
+        zone: None,
         target: name.into(),
         interval: HumanDuration::secs(1),
         fast_interval: HumanDuration::secs(1),
@@ -108,6 +109,7 @@ pub fn scenario(name: &str, when: Condition, plan: &str) -> ScenarioSettings {
         unless: vec![],
         requires: vec![is("standby", Health::Up)],
         confirm_for: HumanDuration::secs(10),
+        lower_layers_first: None,
         rto: HumanDuration::secs(900),
         rpo: Some(HumanDuration::secs(60)),
         replication: vec![ReplicationPair { standby: "standby".into(), primary: Some("db".into()) }],

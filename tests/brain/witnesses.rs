@@ -128,6 +128,26 @@ fn a_quorum_of_others_stands_in_for_our_last_look() {
     assert_eq!(desk.result(), Some(RunResult::Done), "{:?}", desk.run().aborting);
 }
 
+/// Their votes count for a verdict still, but say nothing of the moment of the look.
+#[test]
+fn witnesses_that_fell_silent_do_not_stand_in_for_our_last_look() {
+    let mut desk = Desk::settled(with(|s| {
+        s.quorum = 2;
+        s.probes.iter_mut().for_each(|probe| probe.max_age = HumanDuration::secs(9));
+    }));
+    desk.outage();
+    for probe in PRIMARY {
+        desk.see(probe, blind());
+    }
+    desk.see("standby", lagging(Duration::ZERO));
+    let both = [("w1", "b", Health::Down), ("w2", "c", Health::Down)];
+    run_with(&mut desk, 8, &both);
+    desk.run_for(6);
+    assert_eq!((desk.result(), desk.changes().as_str()), (Some(RunResult::Aborted), ""));
+    run_with(&mut desk, 40, &both);
+    assert_eq!(desk.result(), Some(RunResult::Done));
+}
+
 #[test]
 fn one_other_does_not() {
     let mut desk = Desk::settled(quorum_of_two());

@@ -8,6 +8,7 @@ use failoverd::core::run_ledger::{RunLedger, StepState};
 use failoverd::core::{Command, Event};
 use failoverd::model::*;
 
+use crate::setup::{NARROW, PRIMARY};
 use crate::trace::{Violation, ensure};
 use crate::votes::Votes;
 
@@ -64,6 +65,8 @@ pub struct Checker {
     /// How old the starts and the ends of runs were at a time. The wall clock is asked once for each
     /// life: within a life no jump of it makes anything older or younger.
     ages: BTreeMap<RunId, (Age, Option<Age>)>,
+    /// How old the outages of the open incidents were at a time.
+    outages: BTreeMap<IncidentId, Age>,
     highest: Epoch,
     plans: BTreeMap<RunId, Plan>,
     parked: BTreeSet<RunId>,
@@ -84,6 +87,7 @@ impl Checker {
             doubt_paged: false,
             ending: false,
             ages: BTreeMap::new(),
+            outages: BTreeMap::new(),
             highest: Epoch::default(),
             plans: BTreeMap::new(),
             parked: BTreeSet::new(),
@@ -109,6 +113,8 @@ impl Checker {
         self.by_hand = false;
         let age = |run: &RunLedger| (Age::of(now, run.started), run.ended.map(|(_, at)| Age::of(now, at)));
         self.ages = self.shadow.runs.values().map(|run| (run.id.clone(), age(run))).collect();
+        let open = self.shadow.incidents.values().filter(|incident| incident.closed.is_none());
+        self.outages = open.map(|incident| (incident.id.clone(), Age::of(now, incident.outage_start))).collect();
         for scenario in &self.settings.scenarios {
             let Some(incident) = self.shadow.open_incident(&scenario.name) else { continue };
             let seen = incident.replication_seen.unwrap_or(incident.opened);
@@ -175,6 +181,9 @@ impl Checker {
         if let Entry::RunStarted { .. } = &record.entry {
             self.run_starts(now, &record.entry, truth)?;
         }
+        if let Entry::IncidentOpened { incident, outage_start, .. } = &record.entry {
+            self.outages.insert(incident.clone(), Age::of(now, *outage_start));
+        }
         match &record.entry {
             Entry::IncidentOpened { replication, .. } | Entry::ReplicationSeen { replication, .. } => {
                 replication.iter().try_for_each(|known| self.check_evidence(now, known))?;
@@ -209,13 +218,53 @@ impl Checker {
             return ensure(self.by_hand, "S4", || format!("{run} says by hand, and nobody asked for it"));
         }
         let settings = self.settings.scenario(scenario).ok_or(Violation::new("S4", "of no scenario"))?.clone();
-        let held = self.votes.held_for(weight(&settings.when), now.mono);
+        let held = self.votes.held_for(scenario, now.mono);
         ensure(held.is_some(), "S4", || format!("{run} started without a quorum of fresh votes"))?;
         let confirmed = held >= Some(settings.confirm_for.get());
         ensure(confirmed, "S4", || format!("{run} started after {held:?} of {}", settings.confirm_for))?;
+        self.check_correlation(now, run, &settings)?;
+        self.check_grace(now, run, incident.as_ref(), &settings)?;
         self.check_trigger(now, trigger, incident.as_ref(), *epoch, plan_hash, &settings, daemon)?;
         self.check_loss(now, run, trigger, &settings, truth)?;
         self.check_limits(now, run, service)
+    }
+
+    /// No narrow plan where another scenario explains more, or all of it more closely; nor while the
+    /// outage spreads.
+    fn check_correlation(&self, now: Now, run: &RunId, scenario: &ScenarioSettings) -> Result<(), Violation> {
+        let own = self.votes.explained(&self.settings, scenario, now.mono);
+        let wanted = scenario.when.wanted_down();
+        let others = self.settings.scenarios.iter().filter(|other| other.name != scenario.name);
+        for other in others.filter(|other| self.votes.held_for(&other.name, now.mono).is_some()) {
+            let theirs = self.votes.explained(&self.settings, other, now.mono);
+            let closer = theirs == own && other.when.wanted_down().len() < wanted.len();
+            ensure(!closer && !(theirs.len() > own.len() && theirs.is_superset(&own)), "correlation", || {
+                format!("{run} of {}, which explains {own:?}, and {} explains {theirs:?}", scenario.name, other.name)
+            })?;
+        }
+        let held = self.votes.held_for(&scenario.name, now.mono).unwrap_or_default();
+        let broader = self.settings.scenarios.iter().flat_map(|other| other.when.wanted_down());
+        for probe in broader.filter(|probe| !wanted.contains(probe)) {
+            let Some(since) = self.votes.doubted_since(&self.settings, &probe, now.mono) else { continue };
+            let is_down = Condition::Probe(Subject { probe: probe.clone(), is: Is::Down });
+            let falls = failoverd::core::plan::detection_budget(&self.settings, &is_down);
+            let waited = now.mono.since(since) >= falls || held >= scenario.confirm_for.get() + falls;
+            ensure(waited, "correlation", || format!("{run} of {}, and {probe} is in doubt", scenario.name))?;
+        }
+        Ok(())
+    }
+
+    /// The lower layers come first.
+    fn check_grace(
+        &self,
+        now: Now,
+        run: &RunId,
+        incident: Option<&IncidentId>,
+        scenario: &ScenarioSettings,
+    ) -> Result<(), Violation> {
+        let Some(lower) = &scenario.lower_layers_first else { return Ok(()) };
+        let age = incident.and_then(|incident| self.outages.get(incident)).map(|age| age.at(now.mono));
+        ensure(age >= Some(lower.grace.get()), "grace", || format!("{run} after {age:?} of {}", lower.grace))
     }
 
     #[allow(clippy::too_many_arguments, reason = "one record's fields, named")]
@@ -354,9 +403,10 @@ impl Checker {
         if !first || !alone || matches!(run.trigger, Trigger::Manual { .. }) {
             return Ok(());
         }
-        // The scenario may be another one by now; two of three is the least that either asks.
+        // The scenario may be another one by now; two of three is the least that the broad ones ask.
+        let least: (&[&str], usize) = if run.scenario.as_str() == NARROW { (&["db"], 1) } else { (&PRIMARY, 2) };
         let since = self.began.max(now.mono.minus(LOOK_VALID_FOR));
-        let looked = self.votes.looked_down(&self.settings, 2, since, now.mono);
+        let looked = self.votes.looked_down(&self.settings, least, since, now.mono);
         ensure(looked, "S4", || format!("{step} of {} without a last look that saw the primary down", run.id))
     }
 
@@ -409,12 +459,5 @@ impl Checker {
             && steps.clone().any(parked)
             && !steps.clone().any(could_go_on)
             && self.parked.contains(&run.id)
-    }
-}
-
-fn weight(when: &Condition) -> u32 {
-    match when {
-        Condition::AtLeast { weight, .. } => *weight,
-        _ => 1,
     }
 }

@@ -55,7 +55,7 @@ fn explain(seed: u64) -> String {
 }
 
 /// Everything that has to have happened at least once over all seeds.
-const MUST_HAPPEN: [&str; 61] = [
+const MUST_HAPPEN: [&str; 66] = [
     "answer after a crash",
     "change after a crash",
     "change fenced off",
@@ -88,6 +88,10 @@ const MUST_HAPPEN: [&str; 61] = [
     "doubt",
     "ended",
     "ending",
+    "extent grew",
+    "held: correlating",
+    "held: explained",
+    "held: lower layers",
     "last look in vain",
     "look: impossible",
     "look: lost",
@@ -108,6 +112,7 @@ const MUST_HAPPEN: [&str; 61] = [
     "run: approved",
     "run: automatic",
     "run: manual",
+    "run: narrow",
     "run: no answer",
     "silence",
     "stall",

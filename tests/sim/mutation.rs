@@ -3,7 +3,7 @@
 use failoverd::core::{Effect, Event};
 use failoverd::model::*;
 
-use crate::setup::{Case, Weather};
+use crate::setup::{Case, NARROW, Weather};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutation {
@@ -47,11 +47,17 @@ pub enum Mutation {
     NoLastLook,
     /// What is handed down to the next life says that nothing can be lost.
     ForgedEvidence,
+    /// The broad scenarios are taken for such as only alert, which hide none.
+    NoCorrelation,
+    /// The brain knows of no broader scenario, so that nothing is in doubt.
+    NoDoubtOfSpread,
+    /// Nothing below has time to mend it.
+    NoGrace,
 }
 
 impl Mutation {
     /// Each with the promises of which one has to be seen broken.
-    pub const ALL: [(Self, &[&str]); 20] = [
+    pub const ALL: [(Self, &[&str]); 23] = [
         (Self::LoseIntents, &["S2", "S12"]),
         (Self::CallBeforeIntent, &["S2"]),
         (Self::WorldIgnoresEpochs, &["S3"]),
@@ -72,6 +78,9 @@ impl Mutation {
         (Self::NoAnchors, &["S4"]),
         (Self::NoLastLook, &["S4"]),
         (Self::ForgedEvidence, &["S5"]),
+        (Self::NoCorrelation, &["correlation"]),
+        (Self::NoDoubtOfSpread, &["correlation"]),
+        (Self::NoGrace, &["grace"]),
     ];
 
     /// Can it show in this case at all? What cannot is not run.
@@ -93,6 +102,10 @@ impl Mutation {
             Self::ShortJournal => case.faults.crash > 0,
             Self::BlindRetry => case.faults.call > 0,
             Self::QuorumOfOne => case.settings.quorum > 1 && case.synchronous_until.is_none(),
+            Self::NoCorrelation => case.settings.scenario(&NARROW.into()).is_some() && !case.only_db,
+            // The others only seem to be bad, now and then.
+            Self::NoDoubtOfSpread => case.only_db && case.faults.observation > 100,
+            Self::NoGrace => case.settings.scenarios.iter().any(|scenario| scenario.lower_layers_first.is_some()),
             Self::Deaf => case.must_fail_over(),
             _ => true,
         }
@@ -110,6 +123,12 @@ impl Mutation {
             Self::NoCoolDown => settings.cool_down = HumanDuration::ZERO,
             Self::NoLimit => settings.failover_limit = 99,
             Self::NoAnchors => settings.anchors_at_least = 0,
+            Self::NoCorrelation => {
+                let broad = settings.scenarios.iter_mut().filter(|scenario| scenario.name.as_str() != NARROW);
+                broad.for_each(|scenario| scenario.mode = Mode::AlertOnly);
+            }
+            Self::NoDoubtOfSpread => settings.scenarios.retain(|scenario| scenario.name.as_str() == NARROW),
+            Self::NoGrace => settings.scenarios.iter_mut().for_each(|scenario| scenario.lower_layers_first = None),
             _ => {}
         }
         settings

@@ -49,7 +49,7 @@ impl Sim {
         let cut_off = self.case.cut_off.is_some_and(|(from, to)| (from..to).contains(&self.now));
         let up = match probe {
             ANCHOR | STANDBY => true,
-            _ => self.case.weather.is_up(self.now),
+            _ => self.case.is_up(probe, self.now),
         };
         if (cut_off && probe != STANDBY) || !up {
             return Observation::down(CauseKind::Timeout, "");
@@ -134,7 +134,7 @@ impl Sim {
             self.trace.count("partition of a witness");
         }
         for probe in PRIMARY.into_iter().chain([STANDBY]) {
-            let up = probe == STANDBY || (self.case.weather.is_up(self.now) && !partition);
+            let up = probe == STANDBY || (self.case.is_up(probe, self.now) && !partition);
             let now = mono(self.now);
             let state = &mut self.peers[index];
             let (bad, first_bad) = state.seen.entry(probe).or_default();

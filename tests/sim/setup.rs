@@ -9,6 +9,8 @@ pub const PRIMARY: [&str; 3] = ["api", "db", "cache"];
 pub const STANDBY: &str = "standby";
 pub const ANCHOR: &str = "anchor";
 pub const SCENARIO: &str = "regional";
+/// A scenario of the same service that wants only the database down.
+pub const NARROW: &str = "narrow";
 /// In milliseconds, as all times here.
 pub const INTERVAL: u64 = 2_000;
 /// Until here faults happen; then the world calms down.
@@ -69,6 +71,8 @@ pub struct Case {
     pub other: Settings,
     pub peers: Vec<Peer>,
     pub weather: Weather,
+    /// It is about the database alone.
+    pub only_db: bool,
     pub faults: Faults,
     /// Our own line is cut in between; the anchors are silent then too.
     pub cut_off: Option<(u64, u64)>,
@@ -89,6 +93,17 @@ pub struct Case {
 }
 
 impl Case {
+    /// Is a target of the primary region up?
+    pub fn is_up(&self, probe: &str, at: u64) -> bool {
+        (self.only_db && probe != "db") || self.weather.is_up(at)
+    }
+
+    /// The scenario that has to act in an outage.
+    pub fn meant(&self) -> &ScenarioSettings {
+        let name = if self.only_db { NARROW } else { SCENARIO };
+        self.settings.scenario(&name.into()).expect("a scenario")
+    }
+
     /// A quiet case, in which a real outage has to be acted upon (L1).
     pub fn must_fail_over(&self) -> bool {
         let f = &self.faults;
@@ -135,8 +150,9 @@ pub fn case(seed: u64) -> Case {
         let to = from + rng.between(5_000, 40_000);
         (rng.chance(per_mille) && !quiet).then_some((from, to))
     };
-    Case {
+    let mut case = Case {
         seed,
+        only_db: false,
         peers,
         weather,
         faults: if quiet { Faults::default() } else { faults(&mut rng) },
@@ -155,7 +171,29 @@ pub fn case(seed: u64) -> Case {
             _ => None,
         },
         ending: (rng.chance(120) && !quiet).then(|| rng.between(5_000, 110_000)),
+    };
+    let narrow = rng.chance(600).then(|| narrow(&mut rng, &case.settings.plans[0].name));
+    case.only_db = narrow.is_some() && rng.chance(300);
+    let grace = LowerLayers { grace: HumanDuration::secs(rng.between(8, 25)), layer: "Multi-AZ".into() };
+    let patient = [rng.chance(250), rng.chance(250)];
+    for settings in [&mut case.settings, &mut case.other] {
+        settings.scenarios[0].lower_layers_first = patient[0].then(|| grace.clone());
+        // The order is one of severity: the narrow one may come first or last.
+        let place = if rng.chance(500) { 0 } else { settings.scenarios.len() };
+        if let Some(mut narrow) = narrow.clone() {
+            narrow.lower_layers_first = patient[1].then(|| grace.clone());
+            settings.scenarios.insert(place, narrow);
+        }
     }
+    case
+}
+
+fn narrow(rng: &mut Rng, plan: &PlanName) -> ScenarioSettings {
+    let mut narrow = scenario(rng, NARROW, 1, plan);
+    if let Condition::AtLeast { of, .. } = &mut narrow.when {
+        of.retain(|part| part.condition.wanted_down() == ["db".into()]);
+    }
+    narrow
 }
 
 fn flaps(rng: &mut Rng) -> Vec<(u64, u64)> {
@@ -215,6 +253,7 @@ fn probe(rng: &mut Rng, name: &str) -> ProbeSettings {
     ProbeSettings {
         name: name.into(),
         region: None,
+        zone: None,
         target: name.into(),
         interval: HumanDuration::millis(INTERVAL),
         fast_interval: HumanDuration::secs(1),
@@ -239,6 +278,7 @@ fn scenario(rng: &mut Rng, name: &str, weight: u32, plan: &PlanName) -> Scenario
         unless: vec![],
         requires: vec![is(STANDBY, Health::Up)],
         confirm_for: HumanDuration::secs(rng.between(4, 9)),
+        lower_layers_first: None,
         rto: HumanDuration::secs(90),
         rpo: Some(HumanDuration::secs(10)),
         replication: vec![ReplicationPair { standby: STANDBY.into(), primary: Some("db".into()) }],

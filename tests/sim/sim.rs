@@ -11,7 +11,7 @@ use crate::check::{Checker, Truth};
 use crate::mutation::Mutation;
 use crate::peers::PeerState;
 use crate::rng::Rng;
-use crate::setup::{CHAOS, Case, Faults, INTERVAL, PRIMARY, SCENARIO};
+use crate::setup::{CHAOS, Case, Faults, INTERVAL, NARROW, PRIMARY};
 use crate::trace::{Trace, Violation, ensure};
 use crate::world::World;
 
@@ -415,10 +415,11 @@ impl Sim {
             return Ok(());
         }
         self.trace.count("quiet outage acted upon");
-        let scenario = self.case.settings.scenario(&SCENARIO.into()).unwrap();
-        let detection = failoverd::core::plan::detection_budget(&self.case.settings, &scenario.when);
+        let scenario = self.case.meant();
+        let needs = failoverd::core::plan::recovery_budget(&self.case.settings, scenario).unwrap();
         // One look more: the probes of the last look may hang until their timeout.
-        let budget = detection + scenario.confirm_for.get() + Duration::from_millis(2_500);
+        let waits = needs.confirmation.max(needs.grace) + needs.correlation;
+        let budget = needs.detection + waits + Duration::from_millis(2_500);
         let latest = from + budget.as_millis() as u64;
         ensure(self.first_intent.is_some_and(|at| at <= latest), "L1", || {
             format!(
@@ -430,6 +431,9 @@ impl Sim {
 
     fn count_record(&mut self, record: &Record) {
         let what = match &record.entry {
+            Entry::RunStarted { trigger: Trigger::Automatic, scenario, .. } if scenario.as_str() == NARROW => {
+                "run: narrow"
+            }
             Entry::RunStarted { trigger: Trigger::Automatic, .. } => "run: automatic",
             Entry::RunStarted { trigger: Trigger::Approved { .. }, .. } => "run: approved",
             Entry::RunStarted { trigger: Trigger::NoAnswer, .. } => "run: no answer",
@@ -437,6 +441,12 @@ impl Sim {
             Entry::RunEnded { result: RunResult::Done, .. } => "run done",
             Entry::RunEnded { result: RunResult::Aborted, .. } => "run aborted",
             Entry::RunAborting { compensate: false, .. } => "last look in vain",
+            Entry::Decided { decision: Decision::Hold(HoldReason::ExplainedBy { .. }), .. } => "held: explained",
+            Entry::Decided { decision: Decision::Hold(HoldReason::Correlating { .. }), .. } => "held: correlating",
+            Entry::Decided { decision: Decision::Hold(HoldReason::LowerLayersFirst { .. }), .. } => {
+                "held: lower layers"
+            }
+            Entry::ExtentSeen { .. } => "extent grew",
             Entry::StepParked { .. } => "step parked",
             Entry::ReplicationSeen { .. } => "replication seen anew",
             Entry::CompensationEnded { .. } => "step undone",

@@ -1,12 +1,10 @@
 //! What the observations that were handed to the brain say, worked out a second time and plainly:
 //! the simulator's own idea of votes, quorum and confirmation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use failoverd::model::*;
-
-use crate::setup::PRIMARY;
 
 #[derive(Clone, Debug, Default)]
 struct Own {
@@ -35,8 +33,8 @@ pub struct Votes {
     own: BTreeMap<ProbeName, Own>,
     theirs: BTreeMap<(ProbeName, VantageId), Theirs>,
     tilt_until: Option<MonoTime>,
-    /// Since when so many of the primary's probes have been down, by quorum.
-    held: BTreeMap<u32, MonoTime>,
+    /// Since when the condition of each scenario has held, by quorum.
+    held: BTreeMap<ScenarioName, MonoTime>,
     /// What our own attempts saw, by when they began.
     looks: BTreeMap<ProbeName, (MonoTime, Health)>,
     /// How far behind the standby said that it was.
@@ -159,34 +157,41 @@ impl Votes {
         answering.count() >= settings.anchors_at_least as usize
     }
 
-    fn count_down(&self, settings: &Settings, now: MonoTime) -> u32 {
-        PRIMARY.iter().filter(|probe| self.is_down(settings, probe, now)).count() as u32
+    /// What is down, by quorum, of what the scenario wants down.
+    pub fn explained(&self, settings: &Settings, scenario: &ScenarioSettings, now: MonoTime) -> BTreeSet<ProbeName> {
+        let wanted = scenario.when.wanted_down().into_iter();
+        wanted.filter(|probe| self.is_down(settings, probe.as_str(), now)).collect()
     }
 
-    /// To be called with each event: since when have two, and three, been down?
+    /// To be called with each event: since when has each scenario's condition held?
     pub fn keep_time(&mut self, settings: &Settings, now: MonoTime) {
         let anybody = self.own.values().any(|own| own.health == Some(Health::Down))
             || self.theirs.values().any(|vote| vote.health == Health::Down);
         if !anybody {
             return self.held.clear();
         }
-        let down = self.count_down(settings, now);
-        for weight in [2, 3] {
-            if down >= weight {
-                self.held.entry(weight).or_insert(now);
+        for scenario in &settings.scenarios {
+            if self.explained(settings, scenario, now).len() >= weight(&scenario.when) as usize {
+                self.held.entry(scenario.name.clone()).or_insert(now);
             } else {
-                self.held.remove(&weight);
+                self.held.remove(&scenario.name);
             }
         }
     }
 
-    /// For how long so many have been down without interruption; `None` where they are not.
-    pub fn held_for(&self, weight: u32, now: MonoTime) -> Option<Duration> {
-        self.held.get(&weight).map(|since| now.since(*since))
+    /// For how long its condition has held without interruption; `None` where it does not.
+    pub fn held_for(&self, scenario: &ScenarioName, now: MonoTime) -> Option<Duration> {
+        self.held.get(scenario).map(|since| now.since(*since))
+    }
+
+    /// Since when our own attempts at a probe that is not down have failed, without a good one.
+    pub fn doubted_since(&self, settings: &Settings, probe: &ProbeName, now: MonoTime) -> Option<MonoTime> {
+        let own = self.own.get(probe)?;
+        own.first_bad.filter(|_| !self.is_down(settings, probe.as_str(), now))
     }
 
     /// Did our own attempts since then, or a quorum of others where we could not look, see it down?
-    pub fn looked_down(&self, settings: &Settings, weight: u32, since: MonoTime, now: MonoTime) -> bool {
+    pub fn looked_down(&self, settings: &Settings, least: (&[&str], usize), since: MonoTime, now: MonoTime) -> bool {
         let confirmed = |probe: &str| {
             let name = ProbeName::from(probe);
             match self.looks.get(&name).filter(|(started, _)| *started >= since) {
@@ -205,7 +210,8 @@ impl Votes {
             domains.dedup();
             domains.len() >= settings.quorum as usize
         };
-        PRIMARY.into_iter().filter(|probe| confirmed(probe)).count() as u32 >= weight
+        let (probes, weight) = least;
+        probes.iter().filter(|probe| confirmed(probe)).count() >= weight
     }
 
     /// Since when everybody who says that the database is down has seen it so; `None` where it is not
@@ -262,5 +268,13 @@ impl Votes {
         // The journal keeps milliseconds.
         let near = |known: MonoTime| known.since(at).max(at.since(known)) <= Duration::from_millis(2);
         self.lags.iter().any(|(known, value)| near(*known) && *value == lag)
+    }
+}
+
+/// So many of what a scenario names have to be down.
+fn weight(when: &Condition) -> u32 {
+    match when {
+        Condition::AtLeast { weight, .. } => *weight,
+        _ => 1,
     }
 }

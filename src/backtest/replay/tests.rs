@@ -9,6 +9,7 @@ fn probe(name: &str) -> ProbeSettings {
     ProbeSettings {
         name: name.into(),
         region: None,
+        zone: None,
         target: name.into(),
         interval: HumanDuration::secs(2),
         fast_interval: HumanDuration::secs(2),
@@ -61,6 +62,7 @@ pub fn settings() -> Settings {
             unless: Vec::new(),
             requires: vec![is("backup", Is::Up)],
             confirm_for: HumanDuration::secs(10),
+            lower_layers_first: None,
             rto: HumanDuration::secs(300),
             rpo: Some(HumanDuration::secs(1)),
             replication: vec![ReplicationPair { standby: "backup".into(), primary: None }],

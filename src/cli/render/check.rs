@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::style::{Style, Tone, lines};
+use super::style::{Style, Tone, clean, lines};
 use super::time::span;
+use crate::core::correlate::correlation_budget;
 use crate::core::plan::{detection_budget, recovery_budget};
-use crate::model::{HumanDuration, Mode, PlanName, ScenarioName, Settings, Severity, StepName};
+use crate::model::{HumanDuration, LowerLayers, Mode, PlanName, ScenarioName, Settings, Severity, StepName};
 
 /// What a scenario needs at most, held against its objective.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -23,6 +24,11 @@ pub struct Objective {
     pub detection: HumanDuration,
     /// For which the condition must hold.
     pub confirm_for: HumanDuration,
+    /// A failover below it that may mend the outage first; its grace runs beside `confirm_for`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lower_layers_first: Option<LowerLayers>,
+    /// After both, at most: until it is clear that no broader scenario is meant.
+    pub correlation: HumanDuration,
     /// What is carried out; `None` where it alerts only.
     pub plan: Option<PlannedTime>,
     /// The objective.
@@ -50,6 +56,8 @@ pub fn objectives(settings: &Settings) -> Vec<Objective> {
         mode: scenario.mode.max(settings.mode),
         detection: detection_budget(settings, &scenario.when).into(),
         confirm_for: scenario.confirm_for,
+        lower_layers_first: scenario.lower_layers_first.clone(),
+        correlation: correlation_budget(settings, scenario).into(),
         plan: recovery_budget(settings, scenario).map(|budget| PlannedTime {
             name: budget.plan_name,
             critical_path: budget.plan.steps,
@@ -81,7 +89,7 @@ pub fn render_objectives(objectives: &[Objective], style: &Style) -> String {
             style.cell(Tone::Plain, objective.severity.to_string()),
             style.cell(Tone::Plain, objective.mode.to_string()),
             style.cell(Tone::Plain, detection(objective.detection.get())),
-            style.cell(Tone::Plain, span(objective.confirm_for.get())),
+            style.cell(Tone::Plain, waits(objective)),
             style.cell(Tone::Plain, time(plan.map(|plan| plan.budget))),
             style.cell(if tight { Tone::Warn } else { Tone::Good }, time(plan.map(|plan| plan.slack))),
             style.cell(Tone::Plain, span(objective.rto.get())),
@@ -89,6 +97,11 @@ pub fn render_objectives(objectives: &[Objective], style: &Style) -> String {
         ]);
     }
     let mut text = lines(&table);
+    for objective in objectives.iter().filter(|one| one.plan.is_some()) {
+        if let Some(line) = explained(objective) {
+            let _ = writeln!(text, "{}", style.paint(Tone::Dim, &line));
+        }
+    }
     let asked = objectives.iter().filter(|one| one.mode == Mode::Approve && one.plan.is_some());
     let least = asked.filter_map(|one| Some((one.plan.as_ref()?.slack.get(), &one.scenario))).min();
     if let Some((slack, scenario)) = least {
@@ -96,6 +109,30 @@ pub fn render_objectives(objectives: &[Objective], style: &Style) -> String {
         let _ = writeln!(text, "{}", style.paint(Tone::Dim, &line));
     }
     text
+}
+
+/// What stands between the condition and the plan, at most.
+fn waits(objective: &Objective) -> String {
+    let grace = objective.lower_layers_first.as_ref().map(|lower| lower.grace.get()).unwrap_or_default();
+    let beside = span(objective.confirm_for.get().max(grace));
+    match objective.correlation.get() {
+        Duration::ZERO => beside,
+        correlation => format!("{beside} + {}", span(correlation)),
+    }
+}
+
+/// Where that is more than `confirm_for`, what it is made of.
+fn explained(objective: &Objective) -> Option<String> {
+    let mut parts = Vec::new();
+    if let Some(lower) = &objective.lower_layers_first {
+        let (grace, confirm) = (span(lower.grace.get()), span(objective.confirm_for.get()));
+        parts.push(format!("{} may mend it by itself for {grace}, beside confirm_for {confirm}", clean(&lower.layer)));
+    }
+    if !objective.correlation.get().is_zero() {
+        let most = span(objective.correlation.get());
+        parts.push(format!("up to {most} more until it is clear that no broader scenario is meant"));
+    }
+    (!parts.is_empty()).then(|| format!("{}: {}.", objective.scenario, parts.join("; ")))
 }
 
 fn detection(time: Duration) -> String {
@@ -113,6 +150,8 @@ mod tests {
             mode,
             detection: HumanDuration::secs(7),
             confirm_for: HumanDuration::secs(30),
+            lower_layers_first: None,
+            correlation: HumanDuration::ZERO,
             plan: Some(PlannedTime {
                 name: "regional-failover".into(),
                 critical_path: vec!["promote".into(), "route".into()],
@@ -128,7 +167,11 @@ mod tests {
         let mut alerts = objective(Mode::AlertOnly, 0);
         alerts.plan = None;
         alerts.detection = Duration::MAX.into();
-        let all = [objective(Mode::Approve, 463), objective(Mode::Auto, 10), alerts];
+        let mut layered = objective(Mode::Auto, 100);
+        layered.scenario = "database-failure".into();
+        layered.lower_layers_first = Some(LowerLayers { grace: HumanDuration::secs(90), layer: "RDS Multi-AZ".into() });
+        layered.correlation = HumanDuration::secs(7);
+        let all = [layered, objective(Mode::Approve, 463), objective(Mode::Auto, 10), alerts];
         insta::assert_snapshot!(render_objectives(&all, &Style::default()));
         assert!(render_objectives(&[], &Style::default()).contains("nothing is watched for"));
     }

@@ -32,6 +32,12 @@ fn one(scenario: &ScenarioView, now: WallTime, style: &Style) -> String {
     if let Some(incident) = &scenario.incident {
         let _ = writeln!(text, "  incident   {incident}");
     }
+    if let Some(extent) = &scenario.extent {
+        let _ = writeln!(text, "  extent     {}", clean(&extent.to_string()));
+    }
+    if let Some(choice) = &scenario.choice {
+        let _ = writeln!(text, "  chosen     {}", clean(&choice.to_string()));
+    }
     if let Some(start) = scenario.outage_start {
         let _ = writeln!(text, "  outage     since {}", moment(now, start));
     }

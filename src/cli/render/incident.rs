@@ -6,14 +6,15 @@ use super::status::decision;
 use super::style::{Style, Tone, clean, lines};
 use super::time::{clock, moment, relative, span};
 use crate::core::view::IncidentView;
-use crate::model::WallTime;
+use crate::model::{Extent, WallTime};
 
 /// The incidents, the newest first.
 pub fn render_incidents(incidents: &[IncidentView], now: WallTime, style: &Style) -> String {
     if incidents.is_empty() {
         return "There was no incident yet.\n".into();
     }
-    let mut table = style.table(&["INCIDENT", "SEV", "SCENARIO", "OUTAGE SINCE", "STATE", "ACKNOWLEDGED", "RUN"]);
+    let mut table =
+        style.table(&["INCIDENT", "SEV", "SCENARIO", "EXTENT", "OUTAGE SINCE", "STATE", "ACKNOWLEDGED", "RUN"]);
     for incident in incidents {
         let (tone, state) = match incident.closed {
             Some(closed) => (Tone::Good, format!("closed after {}", span(closed.since(incident.outage_start)))),
@@ -23,6 +24,7 @@ pub fn render_incidents(incidents: &[IncidentView], now: WallTime, style: &Style
             style.cell(Tone::Head, incident.id.as_str()),
             style.cell(Tone::Plain, incident.severity.to_string()),
             style.cell(Tone::Plain, incident.scenario.as_str()),
+            style.cell(Tone::Plain, incident.extent.as_ref().map_or("-".into(), Extent::brief)),
             style.cell(Tone::Plain, moment(now, incident.outage_start)),
             style.cell(tone, state),
             style.cell(Tone::Plain, incident.acknowledged_by.as_deref().unwrap_or("-")),
@@ -47,6 +49,9 @@ pub fn render_incident(incident: &IncidentView, now: WallTime, style: &Style) ->
         incident.scenario
     );
     let _ = writeln!(text, "  outage       since {}", moment(now, incident.outage_start));
+    if let Some(extent) = &incident.extent {
+        let _ = writeln!(text, "  extent       {}", clean(&extent.to_string()));
+    }
     let _ = writeln!(text, "  opened       {}", moment(now, incident.opened));
     if let Some(closed) = incident.closed {
         let length = span(closed.since(incident.outage_start));

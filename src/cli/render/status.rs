@@ -142,6 +142,8 @@ fn hold_until(reason: &HoldReason) -> Option<WallTime> {
         | HoldReason::CoolDown { until }
         | HoldReason::LooksInVain { until, .. }
         | HoldReason::FailoverLimit { until }
+        | HoldReason::LowerLayersFirst { until, .. }
+        | HoldReason::Correlating { until, .. }
         | HoldReason::Tilt { until } => Some(*until),
         HoldReason::Inconclusive { .. }
         | HoldReason::Vetoed { .. }
@@ -155,6 +157,7 @@ fn hold_until(reason: &HoldReason) -> Option<WallTime> {
         | HoldReason::NoAnswer
         | HoldReason::Denied { .. }
         | HoldReason::NoPlan
+        | HoldReason::ExplainedBy { .. }
         | HoldReason::StateInDoubt { .. } => None,
     }
 }
@@ -166,11 +169,16 @@ fn hint(scenario: &ScenarioView, now: WallTime) -> Option<String> {
     let over = matches!(&scenario.decision, Some(Decision::Hold(HoldReason::AlreadyRun { .. })));
     let deadline = scenario.deadline.filter(|_| !over);
     let deadline = deadline.map(|at| format!(", RTO ends {}", relative(now, at))).unwrap_or_default();
+    let extent =
+        scenario.extent.as_ref().map(|extent| format!(", {} down", clean(&extent.brief()))).unwrap_or_default();
     Some(match &scenario.decision {
         Some(Decision::AskApproval { .. }) => {
-            format!("→ {incident}{deadline}: `failoverd approve {incident}` or `failoverd deny {incident}`")
+            format!("→ {incident}{extent}{deadline}: `failoverd approve {incident}` or `failoverd deny {incident}`")
         }
-        _ => format!("→ {incident}{deadline}: `failoverd incidents {incident}`, `failoverd explain {}`", scenario.name),
+        _ => format!(
+            "→ {incident}{extent}{deadline}: `failoverd incidents {incident}`, `failoverd explain {}`",
+            scenario.name
+        ),
     })
 }
 
@@ -179,7 +187,7 @@ fn probes(view: &StatusView, now: WallTime, style: &Style) -> String {
     for probe in &view.probes {
         table.add_row([
             style.cell(Tone::Head, format!("{}{}", probe.name, if probe.anchor { " (anchor)" } else { "" })),
-            style.cell(Tone::Plain, probe.region.as_ref().map_or("-", |region| region.as_str())),
+            style.cell(Tone::Plain, place(probe)),
             style.cell(tone(probe), health(probe)),
             style.cell(Tone::Plain, probe.since.map_or("-".into(), |at| whole(now.since(at)))),
             style.cell(Tone::Dim, probe.last_seen.map_or("never".into(), |at| relative(now, at))),
@@ -188,6 +196,14 @@ fn probes(view: &StatusView, now: WallTime, style: &Style) -> String {
         ]);
     }
     lines(&table)
+}
+
+/// Its region, and its zone where it has one.
+fn place(probe: &ProbeView) -> String {
+    let region = probe.region.as_ref().map(|region| region.as_str());
+    let zone = probe.zone.as_ref().map(|zone| zone.as_str());
+    let parts: Vec<&str> = region.into_iter().chain(zone).collect();
+    if parts.is_empty() { "-".into() } else { parts.join(", ") }
 }
 
 fn health(probe: &ProbeView) -> String {

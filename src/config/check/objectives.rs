@@ -1,8 +1,10 @@
 //! Can the recovery-time objective be met at all? Asked before any incident.
 
+use std::time::Duration;
+
 use crate::config::path::Path;
 use crate::config::report::Report;
-use crate::core::plan::recovery_budget;
+use crate::core::plan::{RecoveryBudget, recovery_budget};
 use crate::model::{HumanDuration, ScenarioSettings, Settings};
 
 /// Refuses each scenario that cannot meet its RTO, with every term of the sum.
@@ -34,19 +36,32 @@ pub fn check(settings: &Settings, report: &mut Report<'_>) {
             "rto_out_of_reach",
             &at.key("rto"),
             format!(
-                "the RTO of {} cannot be met: {} are needed, {} too many: detection {} + confirm_for {} + plan {} × {} = {} ({})",
+                "the RTO of {} cannot be met: {} are needed, {} too many: detection {} + {} + plan {} × {} = {} ({})",
                 scenario.rto,
                 HumanDuration(budget.total),
                 HumanDuration(budget.total.saturating_sub(rto)),
                 HumanDuration(budget.detection),
-                scenario.confirm_for,
+                waits(scenario, &budget),
                 HumanDuration(budget.plan.total),
                 f64::from(settings.safety_percent) / 100.0,
                 HumanDuration(budget.plan_with_safety),
                 steps.join(" → "),
             ),
-            "allow a longer `rto`; or shorten `confirm_for`, the probes' `interval` and `timeout`, or the `estimate` of a step that is known to be quicker; or let steps run at once",
+            "allow a longer `rto`; or shorten `confirm_for` or the `grace` of the lower layers, the probes' `interval` and `timeout`, or the `estimate` of a step that is known to be quicker; or let steps run at once",
         );
+    }
+}
+
+/// What stands between the condition and the plan.
+fn waits(scenario: &ScenarioSettings, budget: &RecoveryBudget) -> String {
+    let confirm = format!("confirm_for {}", scenario.confirm_for);
+    let beside = match &scenario.lower_layers_first {
+        Some(lower) => format!("the longer one of {confirm} and the grace of {} for {}", lower.grace, lower.layer),
+        None => confirm,
+    };
+    match budget.correlation {
+        Duration::ZERO => beside,
+        correlation => format!("{beside} + correlation {}", HumanDuration(correlation)),
     }
 }
 

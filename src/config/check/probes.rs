@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::common::{address, at_least_one, file_is_there, method, not_empty, not_zero, statuses};
-use super::{Names, dangling, secrets};
+use super::{Names, dangling, plain_value, secrets};
 use crate::config::LoadedProbe;
 use crate::config::path::Path;
 use crate::config::probe::{DnsProbe, HttpProbe, PostgresProbe, ProbeKind, RedisProbe, TcpProbe};
@@ -46,10 +46,14 @@ pub fn probes(file: &File, names: &Names, report: &mut Report<'_>) -> Vec<Loaded
         {
             dangling_region(report, &at.key("region"), region, names);
         }
+        if let Some(zone) = &probe.zone {
+            plain_value(report, &at.key("zone"), zone);
+        }
         let timing = own_timing(probe);
         check_timing(report, &at, &timing);
         let kind = kind(report, &at, probe);
         let mut settings = resolve(name, probe.region.as_deref(), kind.as_ref(), &timing, &file.defaults.probe);
+        settings.zone = probe.zone.as_deref().map(Into::into);
         settings.causes = causes(report, &at, probe, kind.as_ref());
         check_resolved(report, &at, &timing, &settings);
         if let Some(kind) = kind {
@@ -183,6 +187,7 @@ fn resolve(
     ProbeSettings {
         name: name.into(),
         region: region.map(RegionName::new),
+        zone: None,
         target: kind.map_or_else(|| "nothing".into(), ProbeKind::fingerprint),
         interval,
         fast_interval,

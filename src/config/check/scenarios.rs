@@ -7,7 +7,8 @@ use crate::config::path::Path;
 use crate::config::report::Report;
 use crate::config::shape::{ConditionConfig, File, Probe, Replication, Scenario};
 use crate::model::{
-    Condition, EffectKind, Given, Health, Mode, Plan, ReplicationPair, Role, ScenarioSettings, ServiceName, Severity,
+    Condition, EffectKind, Given, Health, LowerLayers, Mode, Plan, ReplicationPair, Role, ScenarioSettings,
+    ServiceName, Severity,
 };
 
 /// The scenarios that could be made, the most severe first.
@@ -45,6 +46,7 @@ fn scenario(
         plain_value(report, &at.key("service"), service);
     }
     not_zero(report, &at.key("rto"), Some(table.rto));
+    lower_layers_first(report, at, table);
     // Its own mode only: the daemon's may be another one at run time, and is looked at then.
     let mode = table.mode.unwrap_or(Mode::Auto);
     freer_than_daemon(report, at, table, file.daemon.mode);
@@ -74,6 +76,10 @@ fn scenario(
         unless,
         requires,
         confirm_for: table.confirm_for,
+        lower_layers_first: table
+            .lower_layers_first
+            .as_ref()
+            .map(|lower| LowerLayers { grace: lower.grace, layer: lower.layer.trim().to_owned() }),
         rto: table.rto,
         rpo: table.rpo,
         replication: table
@@ -111,6 +117,21 @@ fn freer_than_daemon(report: &mut Report<'_>, at: &Path, table: &Scenario, daemo
             &at.key("mode"),
             format!("the daemon's mode `{daemon}` is more careful than `{mode}`, and holds until `failoverd mode` sets another"),
             format!("leave it out, or write daemon.mode = \"{mode}\""),
+        );
+    }
+}
+
+fn lower_layers_first(report: &mut Report<'_>, at: &Path, table: &Scenario) {
+    let Some(lower) = &table.lower_layers_first else { return };
+    let at = at.key("lower_layers_first");
+    not_zero(report, &at.key("grace"), Some(lower.grace));
+    not_empty(report, &at.key("layer"), &lower.layer);
+    if table.plan.is_none() {
+        report.warn(
+            "grace_has_no_effect",
+            &at,
+            "without `plan` the scenario alerts only, and nothing waits for the grace",
+            "leave it out, or add `plan = …`",
         );
     }
 }

@@ -2,6 +2,7 @@ use super::*;
 use crate::model::{EffectKind, HumanDuration, Mode, OnError, Work};
 
 mod cloud;
+mod correlation;
 mod language;
 mod probes;
 mod switches;

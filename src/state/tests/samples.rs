@@ -99,11 +99,32 @@ pub(super) fn samples(text: &str, value: &Value, epoch: u64) -> Vec<Entry> {
                 down_since: Some(WallTime(3)),
                 synchronous: epoch.is_multiple_of(2),
             }],
+            extent: None,
         },
         Entry::IncidentAcknowledged { incident: incident(), by: by() },
-        Entry::Decided { incident: incident(), decision: Decision::Hold(HoldReason::Vetoed { condition: by() }) },
-        Entry::Decided { incident: incident(), decision: Decision::AskApproval { until: WallTime(5) } },
-        Entry::Decided { incident: incident(), decision: Decision::Act },
+        Entry::Decided {
+            incident: incident(),
+            decision: Decision::Hold(HoldReason::Vetoed { condition: by() }),
+            choice: None,
+        },
+        Entry::Decided { incident: incident(), decision: Decision::AskApproval { until: WallTime(5) }, choice: None },
+        Entry::Decided {
+            incident: incident(),
+            decision: Decision::Act,
+            choice: Some(Choice {
+                explains: vec![text.into()],
+                all: true,
+                over: vec![(text.into(), Preference::MoreSpecific)],
+            }),
+        },
+        Entry::ExtentSeen {
+            incident: incident(),
+            extent: Extent {
+                reach: Reach::Zone { zone: text.into(), region: Some(text.into()) },
+                down: vec![text.into()],
+                unclear: vec![text.into()],
+            },
+        },
         Entry::ApprovalAsked {
             incident: incident(),
             plan_hash: plan_hash.clone(),
@@ -152,7 +173,7 @@ pub(super) fn kinds_known(entry: &Entry) {
         Entry::DaemonStarted { .. } | Entry::ModeSet { .. } | Entry::Paused { .. } | Entry::Resumed { .. } => {}
         Entry::IncidentOpened { .. } | Entry::IncidentAcknowledged { .. } | Entry::Decided { .. } => {}
         Entry::ApprovalAsked { .. } | Entry::ApprovalAnswered { .. } | Entry::IncidentClosed { .. } => {}
-        Entry::ReplicationSeen { .. } => {}
+        Entry::ReplicationSeen { .. } | Entry::ExtentSeen { .. } => {}
         Entry::RunStarted { .. } | Entry::RunAborting { .. } | Entry::RunEnded { .. } => {}
         Entry::StepIntent { .. } | Entry::StepApplied { .. } | Entry::StepParked { .. } => {}
         Entry::StepUnparked { .. } | Entry::StepEnded { .. } => {}

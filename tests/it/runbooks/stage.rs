@@ -414,6 +414,9 @@ fn quicken(tree: &toml::Table, text: &mut String) {
     for (name, scenario) in tables("scenarios") {
         if scenario.contains_key("confirm_for") {
             let _ = writeln!(text, "[scenarios.{name}]\nconfirm_for = \"200ms\"");
+            if scenario.contains_key("lower_layers_first") {
+                let _ = writeln!(text, "lower_layers_first.grace = \"300ms\"");
+            }
         }
     }
     for (plan, table) in tables("plans") {

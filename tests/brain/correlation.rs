@@ -1,0 +1,251 @@
+//! Several scenarios hold at once: the most specific one that explains all of it acts, and no other.
+
+use failoverd::core::Command;
+use failoverd::model::*;
+
+use crate::desk::Desk;
+use crate::settings::*;
+
+const DATABASE: &str = "database";
+
+/// Scenarios of one service, the most severe first, each with a plan of its own.
+fn of(scenarios: &[(&str, Condition)]) -> Settings {
+    with(|s| {
+        s.scenarios = scenarios.iter().map(|(name, when)| scenario(name, when.clone(), name)).collect();
+        s.plans = scenarios.iter().map(|(name, _)| small_plan(name, name, EffectKind::Route)).collect();
+        s.probes.push(probe("queue"));
+        s.failover_limit = 9;
+    })
+}
+
+fn any(probes: &[&str]) -> Condition {
+    at_least(1, probes)
+}
+
+fn all(probes: &[&str]) -> Condition {
+    at_least(u32::try_from(probes.len()).unwrap(), probes)
+}
+
+fn fell(desk: &mut Desk, probes: &[&str]) {
+    probes.iter().for_each(|probe| desk.see(probe, bad()));
+}
+
+fn ran(desk: &Desk) -> Vec<&str> {
+    desk.runs().into_iter().map(|run| run.scenario.as_str()).collect()
+}
+
+fn reason(desk: &Desk, of: &str) -> HoldReason {
+    let views = desk.brain.status(desk.now).scenarios;
+    match views.into_iter().find(|view| view.name.as_str() == of).and_then(|view| view.decision) {
+        Some(Decision::Hold(reason)) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn explained_by(by: &str, why: Preference, down: &[&str]) -> HoldReason {
+    let down = down.iter().map(|probe| (*probe).into()).collect();
+    HoldReason::ExplainedBy { scenario: by.into(), why, down }
+}
+
+#[test]
+fn of_two_that_explain_all_the_more_specific_one_acts_and_says_why() {
+    let mut desk = Desk::settled(of(&[(REGIONAL, any(&["api", "db", "cache"])), (DATABASE, down("db"))]));
+    fell(&mut desk, &["db"]);
+    desk.run_for(120);
+    assert_eq!(ran(&desk), [DATABASE]);
+    assert_eq!(reason(&desk, REGIONAL), explained_by(DATABASE, Preference::MoreSpecific, &["db"]));
+    let choice = desk.durable.iter().find_map(|record| match &record.entry {
+        Entry::Decided { decision: Decision::Act, choice, .. } => choice.clone(),
+        _ => None,
+    });
+    let over = vec![(REGIONAL.into(), Preference::MoreSpecific)];
+    assert_eq!(choice, Some(Choice { explains: vec!["db".into()], all: true, over }));
+    let timeline: Vec<String> = desk.brain.incidents().into_iter().flat_map(|i| i.timeline).map(|t| t.text).collect();
+    assert!(timeline.iter().any(|line| line.contains("act: it explains all that is down (db); chosen over regional")));
+    assert!(timeline.iter().any(|line| line.contains("hold: explained by database")), "{timeline:#?}");
+    assert!(desk.notices_of(NoticeKind::Holding).iter().all(|notice| !notice.subject.contains("explained by")));
+}
+
+#[test]
+fn the_broad_one_acts_where_only_it_explains_all_and_the_narrow_one_never_does() {
+    let mut settings = of(&[(DATABASE, down("db")), (REGIONAL, all(&["api", "db", "cache"]))]);
+    settings.cool_down = HumanDuration::secs(60);
+    let mut desk = Desk::settled(settings);
+    fell(&mut desk, &["api", "db", "cache"]);
+    desk.run_for(15);
+    assert_eq!(ran(&desk), [REGIONAL]);
+    desk.run_for(300);
+    assert_eq!(ran(&desk), [REGIONAL], "not after the cool-down either");
+    assert_eq!(reason(&desk, DATABASE), explained_by(REGIONAL, Preference::ExplainsMore, &["api", "db", "cache"]));
+}
+
+#[test]
+fn a_broad_one_that_cannot_act_is_no_reason_for_the_narrow_one_to() {
+    let mut settings = of(&[(DATABASE, down("db")), (REGIONAL, all(&["api", "db", "cache"]))]);
+    settings.scenarios[1].requires = vec![is("queue", Health::Up)];
+    let mut desk = Desk::settled(settings);
+    fell(&mut desk, &["api", "db", "cache", "queue"]);
+    desk.run_for(300);
+    assert!(desk.runs().is_empty());
+    assert_eq!(desk.decision_of(DATABASE), "hold:explained_by");
+    assert_eq!(desk.decision_of(REGIONAL), "hold:standby_unhealthy");
+    assert!(desk.notices_of(NoticeKind::Holding).iter().any(|notice| notice.subject.contains(REGIONAL)));
+    desk.command(Command::Failover { scenario: DATABASE.into(), allow_data_loss: None }).unwrap();
+    desk.run_for(2);
+    assert_eq!(ran(&desk), [DATABASE], "a person may");
+}
+
+#[test]
+fn one_that_only_alerts_hides_none_that_may_act() {
+    let mut settings = of(&[(DATABASE, down("db")), (REGIONAL, all(&["api", "db", "cache"]))]);
+    settings.scenarios[1].mode = Mode::AlertOnly;
+    let mut desk = Desk::settled(settings.clone());
+    fell(&mut desk, &["api", "db", "cache"]);
+    desk.run_for(30);
+    assert_eq!(ran(&desk), [DATABASE]);
+    // A daemon that only alerts tells what it would do were it allowed to.
+    settings.scenarios[1].mode = Mode::Auto;
+    settings.mode = Mode::AlertOnly;
+    let mut desk = Desk::settled(settings);
+    fell(&mut desk, &["api", "db", "cache"]);
+    desk.run_for(30);
+    assert_eq!((desk.decision_of(DATABASE), desk.decision_of(REGIONAL)), ("hold:explained_by".into(), "alert".into()));
+}
+
+#[test]
+fn one_that_is_ruled_out_hides_none() {
+    let mut settings = of(&[(REGIONAL, any(&["api", "db", "cache"])), (DATABASE, down("db"))]);
+    settings.scenarios[1].unless = vec![down("queue")];
+    let mut desk = Desk::settled(settings);
+    fell(&mut desk, &["db", "queue"]);
+    desk.run_for(30);
+    assert_eq!(ran(&desk), [REGIONAL]);
+    assert_eq!(desk.decision_of(DATABASE), "hold:vetoed");
+}
+
+#[test]
+fn another_service_is_another_matter() {
+    let mut settings = of(&[(REGIONAL, all(&["api", "db", "cache"])), (DATABASE, down("db"))]);
+    settings.scenarios[1].service = "books".into();
+    let mut desk = Desk::settled(settings);
+    fell(&mut desk, &["api", "db", "cache"]);
+    desk.run_for(30);
+    assert_eq!(ran(&desk), [REGIONAL, DATABASE]);
+}
+
+#[test]
+fn where_none_explains_all_the_one_that_explains_most_acts() {
+    let settings = of(&[("left", all(&["api", "db"])), ("right", any(&["db", "cache", "queue"]))]);
+    let mut desk = Desk::settled(settings.clone());
+    fell(&mut desk, &["api", "db", "cache", "queue"]);
+    desk.run_for(30);
+    assert_eq!(ran(&desk), ["right"]);
+    assert_eq!(reason(&desk, "left"), explained_by("right", Preference::ExplainsMore, &["db", "cache", "queue"]));
+    // As much as the other: the more specific one.
+    let mut desk = Desk::settled(settings);
+    fell(&mut desk, &["api", "db", "cache"]);
+    desk.run_for(30);
+    assert_eq!(ran(&desk), ["left"]);
+    assert_eq!(reason(&desk, "right"), explained_by("left", Preference::MoreSpecific, &["api", "db"]));
+}
+
+#[test]
+fn two_faults_that_have_nothing_in_common_do_not_hide_each_other() {
+    let mut settings = of(&[("critical", any(&["api", "db"])), ("minor", any(&["cache", "queue"]))]);
+    settings.cool_down = HumanDuration::ZERO;
+    let mut desk = Desk::settled(settings);
+    fell(&mut desk, &["api", "cache", "queue"]);
+    desk.run_for(40);
+    assert_eq!(ran(&desk), ["critical", "minor"]);
+}
+
+#[test]
+fn in_a_region_that_is_down_they_are_one_outage_although_they_name_other_probes() {
+    let mut settings = of(&[(DATABASE, down("db")), (REGIONAL, all(&["api", "cache"]))]);
+    for probe in ["api", "db", "cache"] {
+        let place = settings.probes.iter().position(|known| known.name.as_str() == probe).unwrap();
+        settings.probes[place].region = Some("east".into());
+    }
+    settings.cool_down = HumanDuration::ZERO;
+    let mut desk = Desk::settled(settings.clone());
+    fell(&mut desk, &["api", "db", "cache"]);
+    desk.run_for(60);
+    assert_eq!(ran(&desk), [REGIONAL]);
+    assert_eq!(reason(&desk, DATABASE), explained_by(REGIONAL, Preference::ExplainsMore, &["api", "cache"]));
+    // Something else of the region is up: they are two.
+    settings.probes.iter_mut().for_each(|probe| probe.region = Some("east".into()));
+    let mut desk = Desk::settled(settings);
+    fell(&mut desk, &["api", "db", "cache"]);
+    desk.run_for(60);
+    assert_eq!(ran(&desk), [DATABASE, REGIONAL]);
+}
+
+#[test]
+fn a_narrow_one_waits_while_the_outage_spreads() {
+    let mut desk = Desk::settled(of(&[(DATABASE, down("db")), (REGIONAL, all(&["api", "db", "cache"]))]));
+    fell(&mut desk, &["db"]);
+    desk.run_for(11);
+    fell(&mut desk, &["api", "cache"]);
+    desk.run_for(2);
+    assert!(desk.runs().is_empty(), "confirmed by now, but the others are in doubt");
+    assert_eq!(desk.decision_of(DATABASE), "hold:correlating");
+    let told = desk.notices_of(NoticeKind::Holding);
+    assert!(told.is_empty(), "time alone ends it: {told:?}");
+    desk.run_for(30);
+    assert_eq!(ran(&desk), [REGIONAL]);
+}
+
+#[test]
+fn doubt_ends_with_an_answer() {
+    let mut desk = Desk::settled(of(&[(DATABASE, down("db")), (REGIONAL, all(&["api", "db", "cache"]))]));
+    fell(&mut desk, &["db"]);
+    desk.run_for(11);
+    fell(&mut desk, &["api"]);
+    desk.run_for(2);
+    assert_eq!(desk.decision_of(DATABASE), "hold:correlating");
+    desk.see("api", up());
+    desk.run_for(1);
+    assert_eq!(ran(&desk), [DATABASE]);
+}
+
+/// The budget that `check` prints: here 3 s and the timeout to fall, 10 s to confirm, and once more as
+/// long as the slowest of the others needs to fall.
+#[test]
+fn doubt_is_bounded_although_it_begins_again_and_again() {
+    let settings = of(&[(DATABASE, down("db")), (REGIONAL, all(&["api", "db", "cache"]))]);
+    let most = failoverd::core::plan::recovery_budget(&settings, &settings.scenarios[0]).unwrap();
+    assert_eq!((most.detection.as_secs(), most.confirmation.as_secs(), most.correlation.as_secs()), (4, 10, 4));
+    let broad = failoverd::core::plan::recovery_budget(&settings, &settings.scenarios[1]).unwrap();
+    assert_eq!(broad.correlation.as_secs(), 0);
+    let mut desk = Desk::settled(settings);
+    let began = desk.now.mono;
+    fell(&mut desk, &["db"]);
+    let mut second = 0;
+    while desk.runs().is_empty() {
+        desk.see("api", if second % 3 == 0 { up() } else { bad() });
+        desk.see("cache", if second % 3 == 1 { up() } else { bad() });
+        desk.run_for(1);
+        second += 1;
+        assert!(second < 60);
+    }
+    let took = desk.now.mono.since(began);
+    let budget = most.detection + most.confirmation + most.correlation;
+    assert!(took <= budget, "{took:?} of {budget:?}");
+    assert!(took > most.detection + most.confirmation, "it had to wait: {took:?}");
+    assert_eq!(ran(&desk), [DATABASE]);
+}
+
+#[test]
+fn what_was_not_seen_since_the_outage_began_is_in_doubt_too() {
+    let mut settings = of(&[(DATABASE, down("db")), (REGIONAL, all(&["api", "db", "cache"]))]);
+    settings.scenarios[0].confirm_for = HumanDuration::ZERO;
+    let mut desk = Desk::settled(settings);
+    fell(&mut desk, &["db"]);
+    desk.see("api", blind());
+    desk.run_for(3);
+    assert_eq!(desk.decision_of(DATABASE), "hold:correlating");
+    let HoldReason::Correlating { probe, .. } = reason(&desk, DATABASE) else { panic!() };
+    assert_eq!(probe.as_str(), "api");
+    desk.run_for(5);
+    assert_eq!(ran(&desk), [DATABASE], "and no longer than it would need to fall");
+}
