@@ -2,7 +2,10 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+
+/// Of a table of words.
+const WIDTH: u16 = 150;
 
 /// Measurements of one thing, in one unit.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +58,14 @@ impl Figures {
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
+        Self { title: title.to_owned(), table }
+    }
+
+    /// An empty one of words, which are wrapped.
+    pub fn words(title: &str, headings: &[&str]) -> Self {
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(headings);
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
         Self { title: title.to_owned(), table }
     }
 

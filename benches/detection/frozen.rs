@@ -6,8 +6,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use failoverd::model::Health;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::Line;
 use super::cores::{Core, pinned};
@@ -53,7 +51,8 @@ pub async fn bench() -> Result<Vec<Line>> {
         &["who", "false Down"],
     );
     let told = |downs: Option<usize>| downs.map_or_else(|| "not installed".to_owned(), |downs| downs.to_string());
-    for (who, downs) in [("failoverd", Some(ours)), ("haproxy", haproxy), ("plain tokio loops", Some(plain))] {
+    for (who, downs) in [("failoverd", Some(ours)), ("haproxy", haproxy), ("plain loops (tokio, reqwest)", Some(plain))]
+    {
         figures.row(&[who.to_owned(), told(downs)]);
     }
     let met = ours == 0;
@@ -99,30 +98,30 @@ pub fn run(ports: &[String]) -> ExitCode {
     };
     runtime.block_on(async {
         let many = ports.len() as u32;
-        let loops = ports.iter().zip(0..).filter_map(|(port, number)| {
+        let loops = ports.iter().zip(0..).map(|(port, number)| {
             let begin = tokio::time::Instant::now() + Duration::from_secs(1) * number / many;
-            Some(tokio::spawn(look(port.parse().ok()?, begin)))
+            tokio::spawn(look(format!("http://127.0.0.1:{port}/health"), begin))
         });
         futures::future::join_all(loops.collect::<Vec<_>>()).await;
     });
     ExitCode::SUCCESS
 }
 
-async fn look(port: u16, begin: tokio::time::Instant) {
+async fn look(url: String, begin: tokio::time::Instant) {
+    // A fresh connection each time.
+    let client = crate::fleet::http();
     let mut ticks = tokio::time::interval_at(begin, Duration::from_secs(1));
     let mut failures = 0;
     loop {
         ticks.tick().await;
-        let asked = tokio::time::timeout(Duration::from_secs(1), ask(port)).await;
-        failures = if matches!(asked, Ok(Ok(()))) { 0 } else { failures + 1 };
+        let asked = tokio::time::timeout(Duration::from_secs(1), client.get(&url).send()).await;
+        failures = if asked.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status().is_success())) {
+            0
+        } else {
+            failures + 1
+        };
         if failures == 3 {
-            println!("{port} is down");
+            println!("{url} is down");
         }
     }
-}
-
-async fn ask(port: u16) -> std::io::Result<()> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    stream.write_all(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").await?;
-    stream.read(&mut [0; 512]).await.map(drop)
 }

@@ -81,13 +81,14 @@ async fn measure() -> Result<()> {
     .await?;
     crowd.asked(3 * OURS.probes as u64).await?;
     let downs = || anyhow::Ok((ours.votes(Health::Down), theirs.as_ref().map(Haproxy::downs).transpose()?));
-    let (before, ran) = (downs()?, cpu(ours.daemon.pid())?);
+    let (before, blind, ran) = (downs()?, ours.votes(Health::Unknown), cpu(ours.daemon.pid())?);
     tokio::time::sleep(minutes()).await;
     let (after, ran) = (downs()?, cpu(ours.daemon.pid())? - ran);
+    let blind = ours.votes(Health::Unknown) - blind;
     let busy = ran / 1e4 / minutes().as_secs_f64();
     let ours = Rate::new(after.0 - before.0, OURS.probes);
     let theirs = after.1.zip(before.1).map(|(after, before)| Rate::new(after - before, THEIRS.probes));
-    show(&ours, theirs.as_ref(), busy)
+    show(&ours, theirs.as_ref(), blind, busy)
 }
 
 /// One of twenty in each direction, where it would be received: a packet that is refused where it is sent
@@ -147,7 +148,7 @@ impl Rate {
     }
 }
 
-fn show(ours: &Rate, theirs: Option<&Rate>, busy: f64) -> Result<()> {
+fn show(ours: &Rate, theirs: Option<&Rate>, blind: usize, busy: f64) -> Result<()> {
     let met = ours.each() <= AIM;
     let told = |rate: &Rate| format!("{:.3} ({} in {:.0} h)", rate.each(), rate.downs, rate.hours);
     let line = Line {
@@ -173,7 +174,7 @@ fn show(ours: &Rate, theirs: Option<&Rate>, busy: f64) -> Result<()> {
             format!("{:.3}", rate.below()),
         ]);
     }
-    let core = format!("failoverd used {busy:.0} % of its core: its own overload would be no loss of the network's.");
+    let core = format!("failoverd abstained {blind} times, and used {busy:.0} % of its core.");
     figures.print(&[aim(met, &format!("at most {AIM} for each target-hour")), core]);
     Ok(())
 }

@@ -14,6 +14,7 @@ mod outage;
 mod prober;
 mod quorum;
 mod sentinel;
+mod sights;
 mod vantages;
 
 use anyhow::Result;
@@ -58,7 +59,7 @@ pub async fn part(name: &str) -> Result<Vec<Line>> {
 
 /// The table.
 pub fn show(lines: &[Line]) {
-    let mut table = Figures::new("detection, side by side", &["figure", "reference", "failoverd", "aim", ""]);
+    let mut table = Figures::words("detection, side by side", &["figure", "reference", "failoverd", "aim", ""]);
     for line in lines {
         let met = match line.met {
             Some(true) => "met",

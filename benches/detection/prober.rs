@@ -7,12 +7,10 @@ use tempfile::TempDir;
 
 use super::cores::{Core, TASKSET, place};
 use super::crowd::Crowd;
+use super::sights::{SIGHT_LOG, sights};
 use crate::fleet::process::{Failoverd, Running};
 use crate::fleet::scratch_dir;
 use crate::rig;
-
-/// The log tells each change of a vote.
-pub const SIGHT_LOG: (&str, &str) = ("FAILOVERD_LOG", "failoverd::daemon::sight_log=debug,warn");
 
 /// What is probed how.
 #[derive(Clone, Copy, Debug)]
@@ -68,8 +66,7 @@ impl Prober {
 
     /// How often a vote has become this, so far.
     pub fn votes(&self, health: Health) -> usize {
-        let becomes = format!("\"vote\":\"{health}\"");
-        self.daemon.stderr().lines().filter(|line| line.contains(&becomes)).count()
+        sights(&self.daemon.stderr()).filter(|sight| sight.vote == health).count()
     }
 }
 

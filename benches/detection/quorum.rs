@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::Line;
 use super::sentinel::Sentinels;
 use super::vantages::Vantages;
-use crate::figures::{Figures, Series, aim, between, ms, random_within, ratio};
+use crate::figures::{Figures, Series, aim, between, ms, random_within};
 use crate::fleet::port;
 use crate::target::{Kind, Target};
 use std::time::Duration;
@@ -62,13 +62,7 @@ pub async fn bench(rounds: usize) -> Result<Vec<Line>> {
         "needed vote: the second of three, by each process's own log (+sdown of a sentinel).".into(),
         "verdict: the daemon's own, before it is written down (the first +odown).".into(),
     ]);
-    let by = |quorum: &Quorum| {
-        format!(
-            "{} × ({} after the vote)",
-            ratio(quorum.verdict.median(), quorum.vote.median()),
-            ms(quorum.after.median())
-        )
-    };
+    let by = |quorum: &Quorum| format!("{:.3} × ({} after the vote)", quorum.ratio.median(), ms(quorum.after.median()));
     Ok(vec![Line {
         figure: "quorum of 2 of 3 vantages, by the slowest needed vote".into(),
         reference: sentinel.map_or_else(|| "not installed".into(), |it| format!("Sentinel +odown {}", by(&it))),

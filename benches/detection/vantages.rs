@@ -6,24 +6,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use failoverd::control::client::Client;
 use failoverd::model::Health;
-use serde::Deserialize;
 use tempfile::TempDir;
 
-use super::prober::SIGHT_LOG;
+use super::sights::{SIGHT_LOG, sights};
 use crate::fleet::process::{Failoverd, Running};
 use crate::fleet::{START, eventually, port, scratch_dir};
 use crate::rig;
 
 /// Name and failure domain; the first is the daemon.
 const VANTAGES: [(&str, &str); 3] = [("bench", "us-west-2"), ("eu", "eu-central-1"), ("ap", "ap-east-1")];
-
-/// One line of a vantage's log.
-#[derive(Debug, Deserialize)]
-struct Sight {
-    vote: Health,
-    verdict: Health,
-    unix_us: i64,
-}
 
 /// They run.
 pub struct Vantages {
@@ -70,7 +61,7 @@ impl Vantages {
             let status = client.status().await?;
             ensure!(status.probes.iter().all(|probe| probe.health == Health::Up), "{:?}", status.probes);
             for process in &self.processes {
-                let last = sights(&process.stderr()).pop();
+                let last = sights(&process.stderr()).last();
                 ensure!(last.as_ref().is_some_and(|sight| sight.vote == Health::Up), "{last:?}");
             }
             Ok(())
@@ -84,21 +75,16 @@ impl Vantages {
         eventually(START, "three votes and a verdict", async || {
             let mut votes = Vec::new();
             for process in &self.processes {
-                let sights = sights(&process.stderr());
-                let down = sights.iter().find(|sight| sight.unix_us >= killed && sight.vote == Health::Down);
+                let down =
+                    sights(&process.stderr()).find(|sight| sight.unix_us >= killed && sight.vote == Health::Down);
                 votes.push(down.context("a vantage has not voted yet")?.unix_us);
             }
-            let said = sights(&self.processes[0].stderr());
-            let down = said.iter().find(|sight| sight.unix_us >= killed && sight.verdict == Health::Down);
+            let said = self.processes[0].stderr();
+            let down = sights(&said).find(|sight| sight.unix_us >= killed && sight.verdict == Health::Down);
             Ok((votes, down.context("there is no verdict yet")?.unix_us))
         })
         .await
     }
-}
-
-/// What a vantage thought when, as its log tells.
-fn sights(log: &str) -> Vec<Sight> {
-    log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 async fn certs(folder: &Path, arguments: &[&str]) -> Result<()> {
