@@ -22,7 +22,7 @@
 //! | `probes`, [`actions`], [`notify`], `state` | `model`, `ports`, `config`, `clients` |
 //! | [`backtest`] | `model`, `core`, `config`, `clients` |
 //! | `control` | `model`, `core` (views and commands) |
-//! | [`vantage`] | `model`, `core` (ballots), `config`, `control` (the accept loop) |
+//! | [`vantage`] | `model`, `core` (ballots), `config`, `clients` (what errors say), `control` (the accept loop) |
 //! | `cli` | all but `daemon`'s insides |
 //! | `daemon` | all |
 

@@ -17,6 +17,13 @@ pub trait Probe: Send + Sync {
     /// Looks once. The caller bounds it with the probe's timeout and drops the future at the
     /// deadline; an implementation holds nothing that a drop would leave behind.
     async fn attempt(&self) -> Observation;
+
+    /// Is an attempt cheap and all its own: bounded bytes, no task or thread beside it? Then it runs on
+    /// the thread that keeps the time, and costs no change of threads. Everything else runs beside it,
+    /// so that it delays nobody.
+    fn is_light(&self) -> bool {
+        false
+    }
 }
 
 /// Why an outside call may not be made now.

@@ -4,8 +4,7 @@
 //! is tried would make them, each with its own start, its timeout, and the fast pace while in doubt. The
 //! brain is the daemon's own, and so is everything that it decides.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::history::{History, Point, Series};
@@ -80,7 +79,7 @@ pub fn play(history: &History, settings: &Settings) -> Played {
                 brain,
                 lanes,
                 by_name: HashMap::new(),
-                queue: BinaryHeap::new(),
+                queue: BTreeMap::new(),
                 number: 0,
                 now: BEGIN,
                 from: history.from,
@@ -227,34 +226,12 @@ enum What {
     Answered(CallId, CallOutcome),
 }
 
-struct Item {
-    at: u64,
-    number: u64,
-    what: What,
-}
-
-impl PartialEq for Item {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-impl Eq for Item {}
-impl PartialOrd for Item {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Item {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
-}
-
 struct Replay<'a> {
     brain: Brain,
     lanes: Vec<Lane<'a>>,
     by_name: HashMap<ProbeName, usize>,
-    queue: BinaryHeap<Reverse<Item>>,
+    /// What comes, by its time; of one time in the order in which it was put here.
+    queue: BTreeMap<(u64, u64), What>,
     number: u64,
     now: u64,
     /// The wall time at [`BEGIN`], in milliseconds since 1970.
@@ -272,15 +249,15 @@ impl Replay<'_> {
         self.carry_out(effects);
         loop {
             let wake = self.brain.next_wake().map_or(u64::MAX, |at| at.0.max(self.now));
-            let next = self.queue.peek().map_or(u64::MAX, |item| item.0.at);
+            let next = self.queue.first_key_value().map_or(u64::MAX, |((at, _), _)| *at);
             if wake.min(next) > end {
                 break;
             }
             self.now = wake.min(next).max(self.now);
             if wake < next {
                 self.feed(Event::Tick);
-            } else if let Some(Reverse(item)) = self.queue.pop() {
-                self.happen(item);
+            } else if let Some(((at, _), what)) = self.queue.pop_first() {
+                self.happen(at, what);
             }
             if self.notes.played.incidents.len() > MOST_INCIDENTS {
                 let why = format!("more than {MOST_INCIDENTS} incidents by {}", self.time().wall);
@@ -297,15 +274,15 @@ impl Replay<'_> {
 
     fn push(&mut self, at: u64, what: What) {
         self.number += 1;
-        self.queue.push(Reverse(Item { at, number: self.number, what }));
+        self.queue.insert((at, self.number), what);
     }
 
-    fn happen(&mut self, item: Item) {
-        match item.what {
+    fn happen(&mut self, at: u64, what: What) {
+        match what {
             What::Turn(lane) => {
                 let one = &mut self.lanes[lane];
                 // The pace was changed meanwhile: it has another turn.
-                if one.due != item.at {
+                if one.due != at {
                     return;
                 }
                 one.due += if one.fast { one.fast_interval } else { one.interval };

@@ -13,6 +13,7 @@ use prometheus::{
     Opts, Registry, TextEncoder,
 };
 
+use super::attempts::Attempts;
 use crate::core::view::{ProbeView, ScenarioView, StatusView, StepStateView};
 use crate::model::{Decision, Health, Mode, Observation, ProbeName, RunResult, ScenarioName, Truth, WallTime};
 
@@ -56,9 +57,7 @@ struct Gauges {
 
 /// What happened.
 struct Counters {
-    attempts: IntCounterVec,
-    failures: IntCounterVec,
-    attempt_seconds: HistogramVec,
+    attempts: Attempts,
     runs: IntCounterVec,
     step_seconds: HistogramVec,
     journal_seconds: Histogram,
@@ -99,8 +98,6 @@ impl Maker<'_> {
     }
 }
 
-/// From a round trip within a region to a probe's usual timeout, and past it.
-const ATTEMPT_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 /// From a change that is seen at once to a promotion of a large database.
 const STEP_BUCKETS: [f64; 12] = [0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0];
 /// From an SSD's fsync to a disk that is about to fail.
@@ -155,7 +152,8 @@ impl Gauges {
             paused: make.gauge("paused", "Whether a person paused the daemon.")?,
             tilt: make.gauge("tilt", "Whether the daemon only looks, after a stall or a clock jump.")?,
             in_doubt: make.gauge("in_doubt", "Whether storage, lease or clock is in doubt.")?,
-            isolated: make.gauge("isolated", "Whether the anchors say that the daemon itself is cut off.")?,
+            isolated: make
+                .gauge("isolated", "Whether nobody answers who would tell that the daemon itself is not cut off.")?,
             health_switch: make.flags(
                 "health_switch",
                 "What a health switch answers: 1 for on, 0 for off, -1 where its setting cannot be read.",
@@ -258,14 +256,7 @@ impl Counters {
         let journal = HistogramOpts::new("failoverd_journal_append_seconds", "Time to make journal records durable.")
             .buckets(JOURNAL_BUCKETS.to_vec());
         Ok(Self {
-            attempts: make.counters("probe_attempts_total", "Attempts of a probe.", &["probe", "result"])?,
-            failures: make.counters("probe_failures_total", "Attempts that did not see Up.", &["probe", "cause"])?,
-            attempt_seconds: make.histograms(
-                "probe_duration_seconds",
-                "Duration of a probe's attempts, good or bad.",
-                &["probe"],
-                &ATTEMPT_BUCKETS,
-            )?,
+            attempts: make.keep(Attempts::new())?,
             runs: make.counters("runs_total", "Runs that ended.", &["scenario", "result"])?,
             step_seconds: make.histograms(
                 "step_duration_seconds",
@@ -366,12 +357,7 @@ impl Metrics {
 
     /// A probe's attempt ended.
     pub fn probe_attempt(&self, probe: &ProbeName, observation: &Observation, took: Duration) {
-        let counters = &self.0.counters;
-        counters.attempts.with_label_values(&[probe.as_str(), health_label(observation.health())]).inc();
-        counters.attempt_seconds.with_label_values(&[probe.as_str()]).observe(took.as_secs_f64());
-        if let Some(cause) = observation.cause() {
-            counters.failures.with_label_values(&[probe.as_str(), cause.kind.as_str()]).inc();
-        }
+        self.0.counters.attempts.count(probe, observation, took);
     }
 
     /// A run ended.

@@ -11,6 +11,7 @@
 
 pub mod accounts;
 pub mod api;
+mod attempts;
 pub mod client;
 pub mod health;
 pub mod health_switch;

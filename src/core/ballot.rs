@@ -82,6 +82,12 @@ impl Juror {
         Self { vantage, domain, within, asked: None, answered: None, boots: VecDeque::new() }
     }
 
+    /// Takes what a new configuration says of it. What is known of its former answers stays, so that a reload
+    /// lets no replay in.
+    pub fn adjust(&mut self, domain: FailureDomain, within: Duration) {
+        (self.domain, self.within) = (domain, within);
+    }
+
     /// A question goes out. An answer to an earlier one does not count any more.
     pub fn ask(&mut self, now: MonoTime, nonce: Nonce) {
         self.asked = Some((nonce, now));

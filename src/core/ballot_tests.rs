@@ -133,6 +133,19 @@ fn an_answer_counts_once_in_its_time_and_in_order() {
 }
 
 #[test]
+fn a_reload_moves_a_witness_and_lets_no_replay_in() {
+    let mut juror = juror();
+    assert!(judge(&mut juror, &ballot("n1", 7)).is_ok());
+    juror.adjust("eu-west-1".into(), WITHIN);
+    juror.ask(at(10_000), "n2".into());
+    assert_eq!(judge(&mut juror, &ballot("n2", 8)).err(), Some(Refused::WrongDomain));
+    let moved = |nonce: &str, sequence| Ballot { domain: "eu-west-1".into(), ..ballot(nonce, sequence) };
+    assert_eq!(judge(&mut juror, &moved("n2", 7)).err(), Some(Refused::Replayed));
+    juror.ask(at(10_000), "n3".into());
+    assert!(judge(&mut juror, &moved("n3", 8)).is_ok());
+}
+
+#[test]
 fn single_votes_that_do_not_count_are_told_and_the_others_do() {
     let mut wrong = ballot("n1", 1);
     wrong.votes = vec![

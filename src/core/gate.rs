@@ -189,7 +189,7 @@ impl Brain {
         let Some(&index) = self.index.get(probe) else { return false };
         let nobody = Detector::new(self.detectors[index].settings.clone());
         let question =
-            Question { now, need: self.settings.quorum, domain: &self.settings.domain, isolated: false, tilt: false };
+            Question { now, need: self.settings.quorum, domain: &self.settings.domain, isolated: None, tilt: false };
         // A witness beside us sees what we see: only another domain can stand in for us.
         let others: Vec<_> =
             self.peers[index].iter().filter(|peer| peer.domain != self.settings.domain).cloned().collect();

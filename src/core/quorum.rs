@@ -33,8 +33,9 @@ pub(super) struct Question<'a> {
     /// So many failure domains must agree.
     pub(super) need: u32,
     pub(super) domain: &'a FailureDomain,
-    /// Our own series may be our own isolation: the anchors have not answered since it began.
-    pub(super) isolated: bool,
+    /// Why our own series may be our own isolation: nobody has answered since it began who would tell
+    /// that it is not.
+    pub(super) isolated: Option<Inconclusive>,
     pub(super) tilt: bool,
 }
 
@@ -66,7 +67,7 @@ pub(super) fn verdict(question: &Question<'_>, own: &Detector, peers: &[PeerVote
         None => domains.push((domain, voice)),
     };
     if let Some(health) = own.health().filter(|_| own.is_fresh(question.now)) {
-        let health = if health == Health::Down && question.isolated { Health::Unknown } else { health };
+        let health = if health == Health::Down && question.isolated.is_some() { Health::Unknown } else { health };
         add(question.domain, Voice { health, first_bad: own.first_bad() });
     }
     for peer in peers.iter().filter(|peer| peer.is_fresh(question.now, own.settings.max_age)) {
@@ -102,8 +103,8 @@ fn count<'a>(question: &Question<'_>, own: &Detector, voices: impl Iterator<Item
     }
     Verdict::Inconclusive(if up + down >= need {
         Inconclusive::Split
-    } else if question.isolated && own.health() == Some(Health::Down) {
-        Inconclusive::Isolated
+    } else if let Some(why) = question.isolated.filter(|_| own.health() == Some(Health::Down)) {
+        why
     } else if up + down + unknown > 0 {
         Inconclusive::TooFewVotes
     } else if own.health().is_some() {
@@ -120,8 +121,9 @@ fn alone(question: &Question<'_>, own: &Detector) -> Verdict {
     }
     match (health, own.first_bad()) {
         (Health::Up, _) => Verdict::Up,
-        (Health::Down, _) if question.isolated => Verdict::Inconclusive(Inconclusive::Isolated),
-        (Health::Down, Some(outage_start)) => Verdict::Down { outage_start },
+        (Health::Down, Some(outage_start)) => {
+            question.isolated.map_or(Verdict::Down { outage_start }, Verdict::Inconclusive)
+        }
         (Health::Down, None) | (Health::Unknown, _) => Verdict::Inconclusive(Inconclusive::TooFewVotes),
     }
 }
@@ -170,6 +172,7 @@ mod tests {
     }
 
     fn ask(need: u32, isolated: bool, own: &Detector, peers: &[PeerVote]) -> Verdict {
+        let isolated = isolated.then_some(Inconclusive::Isolated);
         let question = Question { now: MonoTime(10), need, domain: &"a".into(), isolated, tilt: false };
         verdict(&question, own, peers)
     }

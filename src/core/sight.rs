@@ -6,8 +6,8 @@ use super::detect::{Change, Detector};
 use super::event::{Effect, PeerVoteOf};
 use super::quorum::{self, PeerVote, Question};
 use crate::model::{
-    BallotVote, FailureDomain, Health, HumanDuration, Importance, MonoTime, NoticeKind, Now, Observation, ProbeName,
-    VantageId, Verdict,
+    BallotVote, FailureDomain, Health, HumanDuration, Importance, Inconclusive, MonoTime, NoticeKind, Now, Observation,
+    ProbeName, VantageId, Verdict,
 };
 
 /// What is thought of one probe at one instant.
@@ -154,12 +154,13 @@ impl Brain {
     fn question(&self, index: usize, now: MonoTime) -> Question<'_> {
         let own = &self.detectors[index];
         let is_anchor = self.settings.anchors.contains(&own.settings.name);
+        let why = if self.settings.anchors.is_empty() { Inconclusive::NoWitness } else { Inconclusive::Isolated };
         let isolated = !is_anchor && own.first_bad().is_some_and(|since| self.is_isolated_since(since));
         Question {
             now,
             need: self.settings.quorum,
             domain: &self.settings.domain,
-            isolated,
+            isolated: isolated.then_some(why),
             tilt: self.tilt_until.is_some_and(|until| now < until),
         }
     }

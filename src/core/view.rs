@@ -26,7 +26,7 @@ pub struct StatusView {
     pub tilt_until: Option<WallTime>,
     /// What is in doubt: storage, lease, clock.
     pub in_doubt: Option<String>,
-    /// The anchors say that we are cut off.
+    /// Nobody answers who would tell that it is not us who are cut off.
     pub isolated: bool,
     /// The highest epoch granted.
     pub epoch: Epoch,
@@ -39,6 +39,13 @@ pub struct StatusView {
     /// What people still have to do for runs that have ended, the first due first.
     #[serde(default)]
     pub tasks: Vec<TaskView>,
+}
+
+impl StatusView {
+    /// Who would tell that it is not us who are cut off.
+    pub fn tellers(&self) -> &'static str {
+        if self.probes.iter().any(|probe| probe.anchor) { "the anchors" } else { "the witnesses" }
+    }
 }
 
 /// A task that is open although its run has ended.

@@ -129,7 +129,7 @@ impl Loop {
                 self.feed(Event::Outcome { call, outcome })?;
             }
             Heard::Votes(heard) => {
-                let counted = self.witnesses.count(heard, &self.clock, self.brain.settings(), &self.metrics);
+                let counted = self.witnesses.count(heard, &self.clock, self.brain.settings());
                 if let Some(event) = counted {
                     self.feed(event)?;
                 }

@@ -3,17 +3,18 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::notices::{Notices, Route};
 use super::switches;
 use crate::actions;
 use crate::clients::Clients;
 use crate::clients::health_switch::Switches;
-use crate::config::load::{LoadOptions, Loaded, LoadedProbe, load};
+use crate::config::load::{LoadOptions, Loaded, load};
 use crate::config::shape::{File, NotifyFrom};
 use crate::control::metrics::Metrics;
 use crate::control::peer::{Gate, Lists};
-use crate::model::{Mode, ProbeName, Settings};
+use crate::model::{Mode, ProbeName, Settings, TargetHash};
 use crate::notify;
 use crate::ports::Probe;
 use crate::probes::runner::{ProbeSpec, RunnerHandle};
@@ -114,7 +115,14 @@ pub(super) async fn load_again(options: &LoadOptions) -> Result<Loaded, String> 
 pub(super) struct ProbeBuilder {
     clients: ProbeClients,
     /// What is probed now; what is unchanged keeps its connection.
-    probes: HashMap<ProbeName, (LoadedProbe, Arc<dyn Probe>)>,
+    probes: HashMap<ProbeName, Built>,
+}
+
+/// A probe, and what it was built of.
+struct Built {
+    target: TargetHash,
+    timeout: Duration,
+    probe: Arc<dyn Probe>,
 }
 
 impl ProbeBuilder {
@@ -128,12 +136,13 @@ impl ProbeBuilder {
         let mut specs = Vec::new();
         let mut probes = HashMap::new();
         for (index, wanted) in loaded.probes.iter().enumerate() {
+            let (target, timeout) = (wanted.settings.target.clone(), wanted.settings.timeout.get());
             let probe = match self.probes.get(&wanted.name) {
-                Some((known, probe)) if known == wanted => Arc::clone(probe),
+                Some(built) if built.target == target && built.timeout == timeout => Arc::clone(&built.probe),
                 _ => {
                     let context = ProbeContext {
                         clients: self.clients.clone(),
-                        timeout: wanted.settings.timeout.get(),
+                        timeout,
                         nudge: Some(runner.nudge(&wanted.name)),
                     };
                     let built = probes::build(&wanted.kind, &context);
@@ -145,10 +154,10 @@ impl ProbeBuilder {
                 index,
                 interval: wanted.settings.interval.get(),
                 fast_interval: wanted.settings.fast_interval.get(),
-                timeout: wanted.settings.timeout.get(),
+                timeout,
                 probe: Arc::clone(&probe),
             });
-            probes.insert(wanted.name.clone(), (wanted.clone(), probe));
+            probes.insert(wanted.name.clone(), Built { target, timeout, probe });
         }
         self.probes = probes;
         Ok(specs)

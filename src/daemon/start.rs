@@ -167,6 +167,8 @@ async fn live(loaded: Loaded, options: RunOptions) -> Result<(), StartError> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), hash = %loaded.hash, "{}", the_loop.summary());
     the_loop.systemd.ready(&the_loop.summary());
     the_loop.warm();
+    // What the adapters were built from is of no use to them any more, and with thousands of probes it is large.
+    drop(loaded);
     let result = the_loop.run(ears).await;
     the_loop.systemd.stopping("ended");
     stop.cancel();
@@ -226,7 +228,7 @@ async fn set_up(
     let (probe_runner, runner) = ProbeRunner::new(reports_in, stop.clone());
     let specs = reloader.builder.specs(loaded, &runner).map_err(StartError::Configuration)?;
     let (votes_in, votes) = mpsc::channel(VOTES);
-    let mut witnesses = Witnesses::new(votes_in, stop.clone());
+    let mut witnesses = Witnesses::new(votes_in, metrics.clone(), stop.clone());
     witnesses.reload(file, &loaded.settings).map_err(|error| StartError::Configuration(error.to_string()))?;
     let (executor, finished) = Executor::new(clients, Arc::new(authority));
     let (status, status_seen) = watch::channel(Arc::new(brain.status(clock.now())));
@@ -260,7 +262,7 @@ async fn set_up(
     the_loop.carry_out(effects)?;
     the_loop.pulse.set_state_open(true);
     the_loop.runner.replace(specs);
-    tokio::spawn(probe_runner.run());
+    probe_runner.on_own_thread().map_err(system("cannot start the thread of the probes"))?;
     Ok((the_loop, Ears { finished, reports, votes, requests, signals }, socket))
 }
 

@@ -133,7 +133,8 @@ async fn live(loaded: &Loaded, load: LoadOptions, name: &VantageId) -> Result<()
     let mut signals =
         Signals::new().map_err(|source| StartError::System { what: "cannot listen to signals", source })?;
     runner.replace(specs);
-    tokio::spawn(probe_runner.run());
+    let no_thread = |source| StartError::System { what: "cannot start the thread of the probes", source };
+    probe_runner.on_own_thread().map_err(no_thread)?;
     let mut witness = Witness {
         name: name.clone(),
         brain,
@@ -169,12 +170,7 @@ async fn listen(
     let table = loaded.file.witnesses.get(name.as_str()).ok_or_else(|| wrong(&"it is not in the file"))?;
     let tls = loaded.file.vantage_tls.as_ref().ok_or_else(|| wrong(&"there is no [vantage_tls]"))?;
     let identity = Identity::load(tls).map_err(|error| wrong(&error))?;
-    if identity.vantage != *name || identity.domain.as_str() != table.domain {
-        return Err(wrong(&format!(
-            "vantage_tls.certificate_file: it is the certificate of {} in {}, and this is {name} in {}: make one with `failoverd certs issue {name} --domain {}`",
-            identity.vantage, identity.domain, table.domain, table.domain
-        )));
-    }
+    identity.is_of(name, &table.domain.as_str().into()).map_err(|error| wrong(&error))?;
     let port = url::Url::parse(&table.url).ok().and_then(|url| url.port_or_known_default()).unwrap_or(443);
     let address = table.listen.clone().unwrap_or_else(|| format!("[::]:{port}"));
     let listener = tokio::net::TcpListener::bind(&address).await.map_err(|source| StartError::Listen {

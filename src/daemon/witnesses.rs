@@ -27,15 +27,16 @@ pub(super) struct Witnesses {
     stop: CancellationToken,
     /// Ends the questions of the configuration that holds.
     asking: CancellationToken,
+    /// Each witness, and why it is not heard.
     jurors: BTreeMap<VantageId, (Juror, Option<Unheard>)>,
-    told: bool,
+    metrics: Metrics,
 }
 
 impl Witnesses {
     /// Asks nobody yet.
-    pub(super) fn new(heard: mpsc::Sender<Heard>, stop: CancellationToken) -> Self {
+    pub(super) fn new(heard: mpsc::Sender<Heard>, metrics: Metrics, stop: CancellationToken) -> Self {
         let asking = stop.child_token();
-        Self { heard, stop, asking, jurors: BTreeMap::new(), told: false }
+        Self { heard, stop, asking, jurors: BTreeMap::new(), metrics }
     }
 
     /// Asks the witnesses of this configuration instead of all others, with the certificates as they are on
@@ -47,45 +48,41 @@ impl Witnesses {
         let mut tasks = Vec::new();
         if let Some(tls) = file.vantage_tls.as_ref().filter(|_| !file.witnesses.is_empty()) {
             let identity = Identity::load(tls).map_err(|error| error.to_string())?;
-            if (&identity.vantage, &identity.domain) != (&settings.name, &settings.domain) {
-                return Err(format!(
-                    "vantage_tls.certificate_file: it is the certificate of {} in {}, and this is {} in {}: make one with `failoverd certs issue {} --domain {}`",
-                    identity.vantage, identity.domain, settings.name, settings.domain, settings.name, settings.domain
-                ));
-            }
+            identity.is_of(&settings.name, &settings.domain).map_err(|error| error.to_string())?;
             let client = Arc::new(ask::client(&identity).map_err(|error| error.to_string())?);
-            for witness in &settings.witnesses {
-                let Some(table) = file.witnesses.get(witness.name.as_str()) else { continue };
-                let url = Url::parse(&table.url).map_err(|_| format!("witnesses.{}.url: no address", witness.name))?;
+            for known in &settings.witnesses {
+                let Some(table) = file.witnesses.get(known.name.as_str()) else { continue };
+                let url = Url::parse(&table.url).map_err(|_| format!("witnesses.{}.url: no address", known.name))?;
                 let asker = settings.name.clone();
-                let witness = ask::Witness { name: witness.name.clone(), url, asker, wait: wait(settings) };
-                tasks.push((witness, Arc::clone(&client)));
+                let witness = ask::Witness { name: known.name.clone(), url, asker, wait: wait(settings) };
+                tasks.push((witness, known.domain.clone(), Arc::clone(&client)));
             }
         }
         self.asking.cancel();
         self.asking = self.stop.child_token();
         let mut known = std::mem::take(&mut self.jurors);
-        for (witness, client) in tasks {
-            let name = witness.name.clone();
-            let domain = settings.witnesses.iter().find(|known| known.name == name).map(|known| known.domain.clone());
-            let Some(domain) = domain else { continue };
-            let fresh = || (Juror::new(name.clone(), domain, witness.within()), None);
-            let juror = known.remove(&name).unwrap_or_else(fresh);
-            self.jurors.insert(name, juror);
+        for (witness, domain, client) in tasks {
+            let (name, within) = (witness.name.clone(), witness.within());
+            let not_yet = Some(Unheard::Silent("it was not asked yet".into()));
+            let fresh = || (Juror::new(name.clone(), domain.clone(), within), not_yet);
+            let (mut juror, trouble) = known.remove(&name).unwrap_or_else(fresh);
+            juror.adjust(domain, within);
+            self.jurors.insert(name, (juror, trouble));
             tokio::spawn(ask::keep_asking(witness, client, self.heard.clone(), self.asking.clone()));
         }
-        self.told = false;
+        self.show();
         Ok(())
     }
 
+    /// Shows who is heard.
+    fn show(&self) {
+        let all = self.jurors.iter().map(|(name, (_, trouble))| (name.to_string(), trouble.is_none()));
+        self.metrics.witnesses(all);
+    }
+
     /// What came of a question: an event where it counts.
-    pub(super) fn count(
-        &mut self,
-        heard: Heard,
-        clock: &Clock,
-        settings: &Settings,
-        metrics: &Metrics,
-    ) -> Option<Event> {
+    pub(super) fn count(&mut self, heard: Heard, clock: &Clock, settings: &Settings) -> Option<Event> {
+        let metrics = &self.metrics;
         let name = heard.witness.as_str();
         let (juror, trouble) = self.jurors.get_mut(&heard.witness)?;
         juror.ask(clock.mono(heard.asked), heard.nonce);
@@ -97,7 +94,7 @@ impl Witnesses {
                 metrics.ballot(name, "counted");
                 counted.refused.iter().for_each(|why| metrics.votes_refused(name, why.as_str()));
                 if before.is_some() {
-                    tracing::info!(witness = name, "the witness answers again");
+                    tracing::info!(witness = name, "the witness answers");
                 }
                 Some(counted.event)
             }
@@ -114,10 +111,8 @@ impl Witnesses {
                 None
             }
         };
-        if !self.told || before.is_some() != event.is_none() {
-            self.told = true;
-            let all = self.jurors.iter().map(|(name, (_, trouble))| (name.to_string(), trouble.is_none()));
-            metrics.witnesses(all);
+        if before.is_some() != event.is_none() {
+            self.show();
         }
         event
     }

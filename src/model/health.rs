@@ -209,10 +209,6 @@ cause_kinds! {
     PluginUnknown = "plugin_unknown",
     /// The provider tells of an event.
     ProviderEvent = "provider_event",
-    /// Too many of the attempts in the window failed.
-    ErrorRatio = "error_ratio",
-    /// Too many of the answers in the window were slow.
-    SlowWindow = "slow_window",
     /// Our side: we may not ask (permissions).
     LocalPermission = "local_permission",
     /// Our side: we have asked too often.
@@ -223,7 +219,7 @@ cause_kinds! {
     LocalResolver = "local_resolver",
     /// Our side: a secret could not be read.
     LocalCredentials = "local_credentials",
-    /// Our side: the anchors do not answer either.
+    /// Our side: nobody answers who would tell that it is not us who are cut off.
     Isolated = "isolated",
     /// Our side: the loop stood still while the attempt ran.
     Stalled = "stalled",

@@ -99,6 +99,8 @@ pub enum Inconclusive {
     Split,
     /// The anchors do not answer: we may be the ones who are cut off.
     Isolated,
+    /// There are no anchors, and no witness answers: we may be the ones who are cut off.
+    NoWitness,
     /// The clock jumped or the loop stood still; the votes were dropped.
     Tilt,
 }
@@ -111,6 +113,7 @@ impl fmt::Display for Inconclusive {
             Self::TooFewVotes => "too few votes",
             Self::Split => "votes disagree",
             Self::Isolated => "anchors unreachable",
+            Self::NoWitness => "no witness answers",
             Self::Tilt => "tilt: clock jumped or loop stalled",
         })
     }

@@ -1,6 +1,5 @@
 //! The cookies of one attempt: kept for the host that set them, bounded, and gone with the attempt.
 
-use hyper::header::{HeaderMap, SET_COOKIE};
 use url::Url;
 
 /// So many are kept; a server that sets more goes without the rest.
@@ -23,9 +22,9 @@ struct Cookie {
 impl Cookies {
     /// Those that an answer sets. `Domain` and `Path` are read over: what is kept for one host alone
     /// goes to nobody who should not see it.
-    pub(super) fn take(&mut self, url: &Url, headers: &HeaderMap) {
+    pub(super) fn take(&mut self, url: &Url, set: &[String]) {
         let Some(host) = url.host_str() else { return };
-        for text in headers.get_all(SET_COOKIE).iter().filter_map(|value| value.to_str().ok()) {
+        for text in set {
             let mut parts = text.split(';').map(str::trim);
             let Some((name, value)) = parts.next().and_then(|pair| pair.split_once('=')) else { continue };
             let (name, value) = (name.trim(), value.trim());
@@ -64,11 +63,7 @@ mod tests {
     use super::*;
 
     fn set(cookies: &mut Cookies, url: &str, lines: &[String]) {
-        let mut headers = HeaderMap::new();
-        for line in lines {
-            headers.append(SET_COOKIE, line.parse().unwrap());
-        }
-        cookies.take(&url.parse().unwrap(), &headers);
+        cookies.take(&url.parse().unwrap(), lines);
     }
 
     fn sent(cookies: &Cookies, url: &str) -> Option<String> {

@@ -1,9 +1,11 @@
 //! An HTTP request: status, body, JSON, latency, certificate.
 //!
-//! The connection is dialled and kept as all probes do ([`super::dial`], [`super::kept`]), but for
-//! a method that may change something: that goes over a fresh one, since a request that is lost on
-//! a stale connection could not be sent again. How a request goes over it: [`super::wire`].
+//! The connection is dialled as by all probes ([`super::dial`]) and waits between two attempts
+//! ([`super::parked`]), but for a method that may change something: that goes over a fresh one, since a
+//! request that is lost on a stale connection could not be sent again. How a request goes over it:
+//! [`super::wire`].
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -12,8 +14,8 @@ use hyper::header::HeaderName;
 
 use super::classify::Fault;
 use super::http_expect::{Expect, Identity, Wanted};
-use super::kept::{Keeper, Kept};
-use super::wire::{Answer, Call, Sender, Wire, parse_method, parse_url, sensitive};
+use super::parked::Parked;
+use super::wire::{Answer, Call, Connection, Keep, Request, Wire, parse_method, parse_url, sensitive};
 use super::{ProbeBuildError, ProbeContext, read_secret};
 use crate::config::SecretText;
 use crate::config::probe::HttpProbe;
@@ -23,17 +25,25 @@ use crate::ports::Probe;
 
 /// See [`HttpProbe`].
 pub struct Http {
-    url: SecretText,
-    method: Method,
-    headers: Vec<(HeaderName, SecretText)>,
+    asking: Asking,
     expect: Expect,
     wire: Wire,
-    keeper: Keeper<Sender>,
+    /// Where the method is safe, and connections are to be used again.
+    parked: Option<Parked<Connection>>,
+    fresh_every: u32,
+}
+
+/// What is sent.
+enum Asking {
+    /// Always the same.
+    Fixed(Arc<Asked>),
+    /// With secrets, which are read again for each attempt.
+    Anew { url: SecretText, method: Method, headers: Vec<(HeaderName, SecretText)>, keep: Keep },
 }
 
 /// What an attempt sends, and whether it says who we are.
 struct Asked {
-    call: Call,
+    request: Request,
     identity: Identity,
 }
 
@@ -43,14 +53,19 @@ impl Http {
     /// # Errors
     /// Names the parameter that cannot be used.
     pub fn new(config: &HttpProbe, context: &ProbeContext) -> Result<Self, ProbeBuildError> {
-        if let SecretText::Plain(text) = &config.url {
-            parse_url(text).map_err(|reason| ProbeBuildError::new("url", reason))?;
-        }
         let method = parse_method(&config.method)?;
         let mut headers = Vec::with_capacity(config.headers.len());
         for (name, value) in &config.headers {
             headers.push((header_name(name)?, value.clone()));
         }
+        let keep = if method.is_safe() && config.fresh_every > 1 { Keep::Yes } else { Keep::No };
+        let asking = match &config.url {
+            SecretText::Plain(text) => {
+                parse_url(text).map_err(|reason| ProbeBuildError::new("url", reason))?;
+                Asking::fixed(text, &method, &headers, keep)
+            }
+            SecretText::Reference(_) => None,
+        };
         let wanted = Wanted {
             status: &config.status,
             contains: config.contains.as_deref(),
@@ -59,61 +74,82 @@ impl Http {
             max_latency: config.max_latency,
         };
         Ok(Self {
-            url: config.url.clone(),
-            method,
-            headers,
+            asking: asking.unwrap_or_else(|| Asking::Anew { url: config.url.clone(), method, headers, keep }),
             expect: Expect::new(&wanted)?,
             wire: Wire::new(context, config.ca_file.as_deref())?,
-            keeper: Keeper::new(context.nudge.clone()),
+            parked: (keep == Keep::Yes).then(|| Parked::new(context.nudge.clone())),
+            fresh_every: config.fresh_every,
         })
     }
 
-    /// Reads the secrets.
-    async fn asked(&self) -> Result<Asked, Fault> {
-        let (mut call, told) = Call::new(self.method.clone(), &read_secret(&self.url).await?)?;
-        let mut told = told || matches!(self.url, SecretText::Reference(_));
-        for (name, value) in &self.headers {
-            told = told || matches!(value, SecretText::Reference(_)) || is_secret_key(name.as_str());
-            let value = sensitive(&read_secret(value).await?).ok_or_else(|| cannot_be_sent(name))?;
-            call.headers.insert(name.clone(), value);
-        }
-        Ok(Asked { call, identity: if told { Identity::Told } else { Identity::Untold } })
-    }
-
     /// The answer, and when the target began to be waited for.
-    async fn answer(&self, call: &Call) -> Result<(Answer, Instant), Fault> {
+    async fn answer(&self, request: &Request) -> Result<(Answer, Instant), Fault> {
         let mut started = Instant::now();
-        if let Some(mut kept) = self.keeper.take() {
-            match call.over(&mut kept.client).await {
+        if let Some(mut kept) = self.parked.as_ref().and_then(Parked::take) {
+            match request.over(&mut kept).await {
                 // Cut since the last attempt: the server may stand again, so we look afresh.
                 Err(fault) if fault.is_cut() => started = Instant::now(),
-                looked => return self.keep(kept, looked).map(|answer| (answer, started)),
+                Err(fault) => return Err(fault),
+                Ok(answer) => return Ok((self.keep(kept, answer), started)),
             }
         }
-        let (sender, driver) = self.wire.connect(&call.url, &mut started).await?;
-        let mut kept = self.keeper.adopt(sender, driver);
-        let looked = call.over(&mut kept.client).await;
-        self.keep(kept, looked).map(|answer| (answer, started))
+        let mut fresh = self.wire.connect(&request.place, &mut started).await?;
+        let answer = request.over(&mut fresh).await?;
+        Ok((self.keep(fresh, answer), started))
     }
 
     /// How long a right answer took.
     async fn latency(&self) -> Result<Duration, Fault> {
-        let Asked { call, identity } = self.asked().await?;
-        let (answer, started) = self.answer(&call).await?;
+        let Asked { request, identity } = &*self.asking.asked().await?;
+        let (answer, started) = self.answer(request).await?;
         let latency = started.elapsed();
-        self.expect.check(&answer, latency, identity)?;
+        self.expect.check(&answer, latency, *identity)?;
         Ok(latency)
     }
 
-    fn keep(&self, kept: Kept<Sender>, looked: Result<Answer, Fault>) -> Result<Answer, Fault> {
-        let answer = looked?;
-        // What may have an effect is not sent twice, and so not where it may be lost. A body that
-        // goes on stands in the way of the next answer.
-        if self.method.is_safe() && answer.whole {
-            self.keeper.give_back(kept);
+    /// Lets the connection wait for the next attempt, unless it is old or the server is done with it.
+    fn keep(&self, connection: Connection, answer: Answer) -> Answer {
+        if let Some(parked) = &self.parked
+            && answer.reusable
+            && connection.served() < self.fresh_every
+        {
+            parked.park(connection);
         }
-        Ok(answer)
+        answer
     }
+}
+
+impl Asking {
+    /// Where nothing of it is a secret, and all of it can be sent.
+    fn fixed(url: &str, method: &Method, headers: &[(HeaderName, SecretText)], keep: Keep) -> Option<Self> {
+        let (mut call, mut told) = Call::new(method.clone(), url).ok()?;
+        for (name, value) in headers {
+            let SecretText::Plain(value) = value else { return None };
+            told |= is_secret_key(name.as_str());
+            call.headers.insert(name.clone(), sensitive(value)?);
+        }
+        Some(Self::Fixed(Arc::new(Asked { request: call.request(keep), identity: identity(told) })))
+    }
+
+    /// Reads the secrets.
+    async fn asked(&self) -> Result<Arc<Asked>, Fault> {
+        let (url, method, headers, keep) = match self {
+            Self::Fixed(asked) => return Ok(Arc::clone(asked)),
+            Self::Anew { url, method, headers, keep } => (url, method, headers, *keep),
+        };
+        let (mut call, told) = Call::new(method.clone(), &read_secret(url).await?)?;
+        let mut told = told || matches!(url, SecretText::Reference(_));
+        for (name, value) in headers {
+            told = told || matches!(value, SecretText::Reference(_)) || is_secret_key(name.as_str());
+            let value = sensitive(&read_secret(value).await?).ok_or_else(|| cannot_be_sent(name))?;
+            call.headers.insert(name.clone(), value);
+        }
+        Ok(Arc::new(Asked { request: call.request(keep), identity: identity(told) }))
+    }
+}
+
+fn identity(told: bool) -> Identity {
+    if told { Identity::Told } else { Identity::Untold }
 }
 
 /// The name of a header, as in the file.
@@ -134,5 +170,9 @@ impl Probe for Http {
             Ok(latency) => Observation::up(latency),
             Err(fault) => fault.into(),
         }
+    }
+
+    fn is_light(&self) -> bool {
+        true
     }
 }

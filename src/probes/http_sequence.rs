@@ -8,14 +8,13 @@ use hyper::Method;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, COOKIE, HeaderName, HeaderValue};
 use serde_json::Value;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::classify::Fault;
 use super::cookies::Cookies;
 use super::http::{cannot_be_sent, header_name};
 use super::http_expect::{Expect, Identity, Wanted};
 use super::stage::{at_step, step_of};
-use super::wire::{Answer, Call, Wire, parse_method, parse_url, sensitive};
+use super::wire::{Answer, Call, Keep, Wire, parse_method, parse_url, sensitive};
 use super::{ProbeBuildError, ProbeContext, read_secret};
 use crate::clients::Redactor;
 use crate::config::SecretText;
@@ -140,11 +139,11 @@ impl Step {
     async fn carry_out(&self, wire: &Wire, carried: &mut Carried) -> Result<Duration, Fault> {
         let (call, identity) = self.call(carried).await?;
         let mut started = Instant::now();
-        let (mut sender, driver) = wire.connect(&call.url, &mut started).await?;
-        let _driver = AbortOnDropHandle::new(tokio::spawn(driver));
-        let answer = call.over(&mut sender).await?;
+        let request = call.request(Keep::No);
+        let mut connection = wire.connect(&request.place, &mut started).await?;
+        let answer = request.over(&mut connection).await?;
         let took = started.elapsed();
-        carried.cookies.take(&call.url, &answer.headers);
+        carried.cookies.take(&call.url, &answer.cookies);
         // Before anything is said of the answer, what is secret in it has to be known.
         let taken = self.take_from(&answer, carried);
         self.expect.check(&answer, took, identity).map_err(|fault| throttled(fault, answer.status))?;

@@ -1,7 +1,9 @@
 //! Runs all probes of this process on one scheduler.
 //!
-//! One loop, one heap of next starts; an attempt is a task of its own only while it runs. Each has
-//! one deadline for the whole of it, so that a hanging target delays no other probe.
+//! One loop on a thread of its own ([`ProbeRunner::on_own_thread`]), one schedule of next starts; an attempt is a
+//! task only while it runs. Each has one deadline for the whole of it, so that a hanging target
+//! delays no other probe. Attempts that are light ([`Probe::is_light`]) run on that same thread: what a
+//! probe costs is mostly changes of threads and wake-ups. The others run on the daemon's.
 //!
 //! - **Overlap.** With a timeout above the interval, attempts of one probe overlap, at most four,
 //!   and a fifth where it was asked for ([`RunnerHandle::probe_now`]): it must not wait for them.
@@ -15,12 +17,15 @@
 //!   then without a [`RunnerEvent::Stalled`], which tells of single stalls. The price: on a host
 //!   that starves us all the time, a target that hangs is never called Down (one that refuses
 //!   is). A start that was missed is not made up for.
+//! - **Good news waits.** A good answer that nobody waits for is told within 10 ms, together with
+//!   others; everything else at once.
 //! - **Nobody reads.** Reports wait in a bounded queue; the oldest give way, and are counted.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -40,6 +45,9 @@ const JITTER: Duration = Duration::from_millis(20);
 
 /// Lateness from here on is a stall.
 const STALL: Duration = Duration::from_millis(250);
+
+/// Good news waits for so long at most.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// Reports that nobody has read yet, at least; eight per probe where that is more.
 const BACKLOG: usize = 1024;
@@ -203,6 +211,7 @@ struct InFlight {
     /// [`ProbeRunner::late`] when it started.
     late: Duration,
     spawned: Instant,
+    why: Why,
     abort: AbortHandle,
 }
 
@@ -217,6 +226,12 @@ pub struct ProbeRunner {
     running: JoinSet<Finished>,
     in_flight: HashMap<Id, InFlight>,
     backlog: VecDeque<RunnerEvent>,
+    /// Until when what is in the backlog is told; `None` where nothing is in it.
+    tell_at: Option<Instant>,
+    /// Nobody has read what was told.
+    full: bool,
+    /// Where attempts run that are not light; `None`: here.
+    beside: Option<Handle>,
     /// All lateness so far.
     late: Duration,
     stats: RunnerStats,
@@ -234,6 +249,7 @@ enum Why {
 enum Woken {
     Cancelled,
     Finished(Result<(Id, Finished), JoinError>),
+    Room,
     Other,
 }
 
@@ -250,10 +266,25 @@ impl ProbeRunner {
             running: JoinSet::new(),
             in_flight: HashMap::new(),
             backlog: VecDeque::new(),
+            tell_at: None,
+            full: false,
+            beside: None,
             late: Duration::ZERO,
             stats: RunnerStats::default(),
         };
         (runner, handle)
+    }
+
+    /// Runs it on a thread of its own, as [`ProbeRunner::run`] does; attempts that are not light run on
+    /// the runtime that this is called from.
+    ///
+    /// # Errors
+    /// Where the system gives no thread.
+    pub fn on_own_thread(mut self) -> std::io::Result<()> {
+        self.beside = Some(Handle::current());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new().name("prober".into());
+        thread.spawn(move || runtime.block_on(self.run())).map(drop)
     }
 
     /// Runs until it is cancelled or nobody can hear it any more; then gives up all attempts.
@@ -261,7 +292,8 @@ impl ProbeRunner {
         let mut now = Instant::now();
         loop {
             let beat = now + BEAT;
-            let wake = self.schedule.next_wake().map_or(beat, |due| due.min(beat)).max(now);
+            let tell_at = self.tell_at.filter(|_| !self.full);
+            let wake = self.schedule.next_wake().into_iter().chain(tell_at).fold(beat, Instant::min).max(now);
             let woken = self.wait(wake).await;
             now = Instant::now();
             // Before anything that ended is judged.
@@ -274,13 +306,19 @@ impl ProbeRunner {
                         self.finish(next);
                     }
                 }
+                Woken::Room => {
+                    self.full = false;
+                    self.tell_at = Some(now);
+                }
                 Woken::Other => {}
             }
             self.follow_requests(now);
             while let Some(name) = self.schedule.pop_due(now) {
                 self.start(&name, Why::Due, now);
             }
-            self.send();
+            if self.tell_at.is_some_and(|at| at <= now) && !self.full {
+                self.send();
+            }
             self.stats.probes = self.schedule.len();
             self.stats.in_flight = self.in_flight.len();
             *lock(&self.shared.stats) = self.stats;
@@ -300,7 +338,7 @@ impl ProbeRunner {
             Some(finished) = self.running.join_next_with_id() => Woken::Finished(finished),
             () = self.shared.wake.notified() => Woken::Other,
             // Resolves when there is room again, or nobody left to hear.
-            _ = self.events.reserve(), if !self.backlog.is_empty() => Woken::Other,
+            _ = self.events.reserve(), if self.full => Woken::Room,
             () = tokio::time::sleep_until(wake.into()) => Woken::Other,
         }
     }
@@ -312,7 +350,7 @@ impl ProbeRunner {
         if late > STALL {
             self.stats.stalls += 1;
             tracing::warn!(lasted = %HumanDuration(late), "the daemon stood still; probes that were under way abstain");
-            self.push(RunnerEvent::Stalled { lasted: late });
+            self.push(RunnerEvent::Stalled { lasted: late }, Instant::now());
         }
     }
 
@@ -359,15 +397,19 @@ impl ProbeRunner {
         let (probe, timeout) = (Arc::clone(&slot.spec.probe), slot.spec.timeout);
         self.schedule.started(name, now);
         self.stats.started += 1;
-        let abort = {
+        let attempt = {
             let probe = Arc::clone(&probe);
-            self.running.spawn(async move {
+            async move {
                 let started = Instant::now();
                 let observation = super::attempt(&*probe, timeout).await;
                 (started, Instant::now(), observation)
-            })
+            }
         };
-        let attempt = InFlight { name: name.clone(), probe, timeout, late: self.late, spawned: now, abort };
+        let abort = match self.beside.as_ref().filter(|_| !probe.is_light()) {
+            Some(beside) => self.running.spawn_on(attempt, beside),
+            None => self.running.spawn(attempt),
+        };
+        let attempt = InFlight { name: name.clone(), probe, timeout, late: self.late, spawned: now, why, abort };
         self.in_flight.insert(attempt.abort.id(), attempt);
     }
 
@@ -380,7 +422,7 @@ impl ProbeRunner {
         let Some(attempt) = self.in_flight.remove(&id) else { return };
         let Some(slot) = self.schedule.get_mut(&attempt.name) else { return };
         slot.in_flight = slot.in_flight.saturating_sub(1);
-        let index = slot.spec.index;
+        let (index, calm) = (slot.spec.index, slot.is_calm() && attempt.why == Why::Due);
         let (started, finished, mut observation) = match finished {
             Ok((_, finished)) => finished,
             // Panics are caught inside; this is one in a destructor.
@@ -401,10 +443,17 @@ impl ProbeRunner {
                 format!("we stood still for {} while it ran", HumanDuration(late)),
             );
         }
-        self.push(RunnerEvent::Report(ProbeReport { probe: attempt.name, index, started, finished, observation }));
+        let good = observation.health() == Health::Up && observation.cause().is_none();
+        let wait = if calm && good { GATHER } else { Duration::ZERO };
+        self.push(
+            RunnerEvent::Report(ProbeReport { probe: attempt.name, index, started, finished, observation }),
+            finished + wait,
+        );
     }
 
-    fn push(&mut self, event: RunnerEvent) {
+    /// To be told at `at`, at the latest.
+    fn push(&mut self, event: RunnerEvent, at: Instant) {
+        self.tell_at = Some(self.tell_at.map_or(at, |known| known.min(at)));
         if self.backlog.len() >= BACKLOG.max(8 * self.schedule.len()) {
             self.backlog.pop_front();
             self.stats.dropped += 1;
@@ -413,10 +462,12 @@ impl ProbeRunner {
     }
 
     fn send(&mut self) {
+        self.tell_at = None;
         while let Some(event) = self.backlog.pop_front() {
             if let Err(error) = self.events.try_send(event) {
                 if let mpsc::error::TrySendError::Full(event) = error {
                     self.backlog.push_front(event);
+                    self.full = true;
                 }
                 return;
             }

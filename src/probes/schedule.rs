@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use super::runner::{Pace, ProbeSpec};
 use crate::model::ProbeName;
 
-/// Starts within the same slice of so long are made together: one wake-up for all of them.
-pub(super) const SLICE: Duration = Duration::from_millis(5);
+/// Usual starts within the same slice of so long are made together: one wake-up for all of them, which
+/// costs more than what it begins. Fast ones are on time: somebody waits for them.
+pub(super) const SLICE: Duration = Duration::from_millis(10);
 
 /// No interval is shorter, whatever is configured: a busy loop helps nobody.
 const SHORTEST: Duration = Duration::from_millis(10);
@@ -36,18 +37,28 @@ pub(super) struct Slot {
     pace: Pace,
 }
 
+impl Slot {
+    /// Does nobody wait for its next answer?
+    pub(super) fn is_calm(&self) -> bool {
+        self.pace == Pace::Normal
+    }
+}
+
 /// All of them.
 pub(super) struct Schedule {
     base: Instant,
     slots: HashMap<ProbeName, Slot>,
-    /// Entries that do not match their slot's `due` are stale, and skipped when they come up.
-    heap: BinaryHeap<Reverse<(Instant, ProbeName)>>,
+    normal: Heap,
+    fast: Heap,
 }
+
+/// Entries that do not match their slot's `due` are stale, and skipped when they come up.
+type Heap = BinaryHeap<Reverse<(Instant, ProbeName)>>;
 
 impl Schedule {
     /// An empty one, whose lattices begin at `base`.
     pub(super) fn new(base: Instant) -> Self {
-        Self { base, slots: HashMap::new(), heap: BinaryHeap::new() }
+        Self { base, slots: HashMap::new(), normal: BinaryHeap::new(), fast: BinaryHeap::new() }
     }
 
     /// The number of probes.
@@ -64,7 +75,8 @@ impl Schedule {
     /// and its pace.
     pub(super) fn replace(&mut self, probes: Vec<ProbeSpec>, now: Instant) {
         let mut old = std::mem::take(&mut self.slots);
-        self.heap.clear();
+        self.normal.clear();
+        self.fast.clear();
         for spec in probes {
             let kept = old
                 .remove(&spec.name)
@@ -84,8 +96,9 @@ impl Schedule {
                     pace: Pace::Normal,
                 },
             };
-            self.heap.push(Reverse((slot.due, slot.spec.name.clone())));
-            self.slots.insert(slot.spec.name.clone(), slot);
+            let name = slot.spec.name.clone();
+            self.enter(slot.pace, slot.due, name.clone());
+            self.slots.insert(name, slot);
         }
     }
 
@@ -104,28 +117,33 @@ impl Schedule {
         if let Some(slot) = self.slots.get_mut(name) {
             slot.pace = pace;
             slot.due = due;
-            self.heap.push(Reverse((due, name.clone())));
+            self.enter(pace, due, name.clone());
         }
     }
 
-    /// When to wake up for the next start: the end of its slice.
+    /// When to wake up for the next start: at the end of its slice, or at once where somebody waits.
     pub(super) fn next_wake(&mut self) -> Option<Instant> {
         self.drop_stale();
-        let Reverse((due, _)) = self.heap.peek()?;
-        let since = due.saturating_duration_since(self.base).as_nanos();
-        let slice = SLICE.as_nanos();
-        let up = u64::try_from(since.div_ceil(slice).saturating_mul(slice)).unwrap_or(u64::MAX);
-        Some(self.base + Duration::from_nanos(up))
+        let normal = self.normal.peek().map(|Reverse((due, _))| {
+            let since = due.saturating_duration_since(self.base).as_nanos();
+            let slice = SLICE.as_nanos();
+            let up = u64::try_from(since.div_ceil(slice).saturating_mul(slice)).unwrap_or(u64::MAX);
+            self.base + Duration::from_nanos(up)
+        });
+        let fast = self.fast.peek().map(|Reverse((due, _))| *due);
+        normal.into_iter().chain(fast).min()
     }
 
     /// The next probe that is due, with its following start already on the schedule. Starts that
     /// were missed (a stall) are not made up for.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<ProbeName> {
         self.drop_stale();
-        if self.heap.peek().is_none_or(|Reverse((due, _))| *due > now) {
+        let is_due = |heap: &Heap| heap.peek().is_some_and(|Reverse((due, _))| *due <= now);
+        let heap = if is_due(&self.fast) { &mut self.fast } else { &mut self.normal };
+        if !is_due(heap) {
             return None;
         }
-        let Reverse((_, name)) = self.heap.pop()?;
+        let Reverse((_, name)) = heap.pop()?;
         let slot = self.slots.get_mut(&name)?;
         let step = match slot.pace {
             Pace::Normal => slot.spec.interval,
@@ -133,7 +151,8 @@ impl Schedule {
         }
         .clamp(SHORTEST, LONGEST);
         slot.due = after(slot.due, step, now);
-        self.heap.push(Reverse((slot.due, name.clone())));
+        let (pace, due) = (slot.pace, slot.due);
+        self.enter(pace, due, name.clone());
         Some(name)
     }
 
@@ -145,12 +164,22 @@ impl Schedule {
         }
     }
 
+    fn enter(&mut self, pace: Pace, due: Instant, name: ProbeName) {
+        let heap = match pace {
+            Pace::Normal => &mut self.normal,
+            Pace::Fast => &mut self.fast,
+        };
+        heap.push(Reverse((due, name)));
+    }
+
     fn drop_stale(&mut self) {
-        while let Some(Reverse((due, name))) = self.heap.peek() {
-            if self.slots.get(name).is_some_and(|slot| slot.due == *due) {
-                return;
+        for (pace, heap) in [(Pace::Normal, &mut self.normal), (Pace::Fast, &mut self.fast)] {
+            while let Some(Reverse((due, name))) = heap.peek() {
+                if self.slots.get(name).is_some_and(|slot| slot.due == *due && slot.pace == pace) {
+                    break;
+                }
+                heap.pop();
             }
-            self.heap.pop();
         }
     }
 
@@ -295,6 +324,22 @@ mod tests {
             }
         }
         assert!((995..=1005).contains(&starts), "{starts}");
-        assert!(wakes <= 200, "{wakes}");
+        assert!(wakes <= 101, "{wakes}");
+    }
+
+    #[test]
+    fn a_start_that_somebody_waits_for_is_no_slice_late() {
+        let base = Instant::now();
+        let mut schedule = Schedule::new(base);
+        schedule.replace(vec![spec("a", 1000, 23), spec("b", 1000, 23)], base);
+        schedule.started(&"a".into(), base + ms(1));
+        schedule.set_pace(&"a".into(), Pace::Fast, base + ms(2));
+        let due = schedule.slots[&"a".into()].due;
+        assert!(due <= base + ms(24), "{:?}", due - base);
+        assert_eq!(
+            schedule.next_wake().map(|wake| wake.min(due)),
+            Some(due.min(base + phase(&"b".into(), ms(1000)) + SLICE))
+        );
+        assert_eq!(schedule.pop_due(due), Some("a".into()));
     }
 }

@@ -44,6 +44,10 @@ impl Probe for Tcp {
             Err(fault) => fault.into(),
         }
     }
+
+    fn is_light(&self) -> bool {
+        true
+    }
 }
 
 /// `host:port`, `192.0.2.1:80`, `[2001:db8::1]:80`.

@@ -4,27 +4,30 @@
 //! connection into a black hole would be used again. No proxy, whatever the environment says: a
 //! probe tells of the target and not of what stands before it. Redirects are answers like any
 //! other, and nothing is decompressed, since nothing compressed is asked for.
+//!
+//! Not hyper's client: it keeps a task, two channels and 8 KiB for each connection, which is most of
+//! what ten thousand probes would cost. What comes is taken apart in [`super::message`].
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::Method;
+use hyper::body::Bytes;
 use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderMap, HeaderValue, USER_AGENT};
-use hyper::{Method, Request, Response};
-use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 use url::Url;
 
-use super::classify::{Fault, find_or};
+use super::classify::{Fault, io_fault};
 use super::dial::dial_any;
+use super::message::{self, Body, Head, Progress, Wrong};
 use super::names::Names;
+use super::parked::OnSocket;
 use super::secure::{secure, server_name};
 use super::stage::{Stage, waiting_for};
 use super::{ProbeBuildError, ProbeContext};
@@ -33,9 +36,36 @@ use crate::model::CauseKind;
 
 /// So much of a body is read and matched.
 pub const BODY_LIMIT: usize = 1 << 20;
+/// So many bytes are read at one go; most answers of a health endpoint fit.
+const READ: usize = 4 << 10;
+/// So many interim answers (100, 103) are passed over.
+const MOST_INTERIM: u32 = 8;
 
-/// The client's half of a connection.
-pub(super) type Sender = SendRequest<Full<Bytes>>;
+/// A connection to a server, and how many requests it has served.
+pub(super) struct Connection {
+    stream: Either<TcpStream, Box<TlsStream<TcpStream>>>,
+    served: u32,
+}
+
+impl Connection {
+    /// So many requests were answered over it.
+    pub(super) fn served(&self) -> u32 {
+        self.served
+    }
+}
+
+impl OnSocket for Connection {
+    fn socket(&self) -> &TcpStream {
+        match &self.stream {
+            Either::Left(plain) => plain,
+            Either::Right(tls) => tls.get_ref().0,
+        }
+    }
+
+    fn may_speak_unasked(&self) -> bool {
+        matches!(self.stream, Either::Right(_))
+    }
+}
 
 /// Opens connections.
 pub(super) struct Wire {
@@ -50,36 +80,39 @@ impl Wire {
         Ok(Self { names: Arc::clone(&context.clients.names), tls })
     }
 
-    /// A fresh connection and what moves its bytes; `started` becomes the time at which the target
-    /// began to be waited for.
-    pub(super) async fn connect(
-        &self,
-        url: &Url,
-        started: &mut Instant,
-    ) -> Result<(Sender, BoxFuture<'static, ()>), Fault> {
-        let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(80));
-        let addresses = self.names.lookup_port(host, port).await?;
+    /// A fresh connection; `started` becomes the time at which the target began to be waited for.
+    pub(super) async fn connect(&self, place: &Place, started: &mut Instant) -> Result<Connection, Fault> {
+        let addresses = self.names.lookup_port(&place.host, place.port).await?;
         // What our own resolver took is not the target's slowness.
         *started = Instant::now();
         let stream = waiting_for(Stage::Connect, dial_any(&addresses)).await?;
-        if url.scheme() != "https" {
-            return adopt(stream).await;
+        if !place.tls {
+            return Ok(Connection { stream: Either::Left(stream), served: 0 });
         }
-        let name = server_name(host).ok_or_else(|| Fault::theirs(CauseKind::Tls, "the host is not a server name"))?;
-        adopt(secure(&self.tls, name, stream).await?).await
+        let not_a_name = || Fault::theirs(CauseKind::Tls, "the host is not a server name");
+        let name = server_name(&place.host).ok_or_else(not_a_name)?;
+        let stream = secure(&self.tls, name, stream).await?;
+        Ok(Connection { stream: Either::Right(Box::new(stream)), served: 0 })
     }
 }
 
-async fn adopt<S>(stream: S) -> Result<(Sender, BoxFuture<'static, ()>), Fault>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| fault_of(&error))?;
-    // How it ended is seen by the request that it ended.
-    Ok((sender, connection.map(|_ended| ()).boxed()))
+/// Where a request goes.
+pub(super) struct Place {
+    host: Box<str>,
+    port: u16,
+    tls: bool,
 }
 
-/// What is sent, and where to.
+/// Is the connection to be used again?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// Another request may follow.
+    Yes,
+    /// It is the only one, and the server is told so.
+    No,
+}
+
+/// What is asked: put together, and not sent yet.
 pub(super) struct Call {
     pub(super) url: Url,
     pub(super) method: Method,
@@ -96,57 +129,133 @@ impl Call {
         let unusable = |reason: String| Fault::ours(CauseKind::LocalCredentials, reason);
         let mut url = parse_url(address).map_err(|reason| unusable(format!("the url {reason}")))?;
         let mut headers = HeaderMap::with_capacity(8);
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("failoverd/", env!("CARGO_PKG_VERSION"))));
-        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        // First, as RFC 9110, section 7.2, would like it.
         let host = url[url::Position::BeforeHost..url::Position::AfterPort].to_owned();
         headers.insert(HOST, sensitive(&host).ok_or_else(|| unusable("the host of the url cannot be sent".into()))?);
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("failoverd/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         let user = take_user(&mut url);
         let told = user.is_some();
         headers.extend(user.and_then(|basic| sensitive(&basic)).map(|basic| (AUTHORIZATION, basic)));
         Ok((Self { url, method, headers, body: Bytes::new() }, told))
     }
 
-    /// Sends it, and reads what comes back.
-    pub(super) async fn over(&self, sender: &mut Sender) -> Result<Answer, Fault> {
+    /// As it goes over the wire.
+    pub(super) fn request(&self, keep: Keep) -> Request {
+        // A `Url` has percent-encoded whatever no request line can hold, and a `HeaderValue` no line end.
         let target = &self.url[url::Position::BeforePath..url::Position::AfterQuery];
-        let body = Full::new(self.body.clone());
-        let mut request = Request::builder().method(self.method.clone()).uri(target).body(body).map_err(|_| {
-            // Its own words would repeat the path.
-            Fault::ours(CauseKind::LocalCredentials, "the path of the url cannot be sent")
-        })?;
-        request.headers_mut().clone_from(&self.headers);
-        sender.ready().await.map_err(|error| fault_of(&error))?;
-        let response = sender.send_request(request).await.map_err(|error| fault_of(&error))?;
-        read(response).await
+        let mut bytes = Vec::with_capacity(256 + self.body.len());
+        bytes.extend_from_slice(format!("{} {target} HTTP/1.1\r\n", self.method).as_bytes());
+        let mut line = |name: &str, value: &[u8]| {
+            for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+                bytes.extend_from_slice(part);
+            }
+        };
+        for (name, value) in &self.headers {
+            line(name.as_str(), value.as_bytes());
+        }
+        let takes_body = matches!(self.method, Method::POST | Method::PUT | Method::PATCH);
+        if !self.body.is_empty() || takes_body {
+            line("content-length", self.body.len().to_string().as_bytes());
+        }
+        if keep == Keep::No {
+            line("connection", b"close");
+        }
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(&self.body);
+        let place = Place {
+            host: self.url.host_str().unwrap_or_default().into(),
+            port: self.url.port_or_known_default().unwrap_or(80),
+            tls: self.url.scheme() == "https",
+        };
+        Request { place, method: self.method.clone(), bytes: bytes.into_boxed_slice() }
     }
+}
+
+/// What is sent, and where to.
+pub(super) struct Request {
+    /// Where to.
+    pub(super) place: Place,
+    method: Method,
+    bytes: Box<[u8]>,
+}
+
+impl Request {
+    /// Sends it, and reads what comes back.
+    ///
+    /// # Errors
+    /// The target's, where the connection is cut or what comes is no answer.
+    pub(super) async fn over(&self, connection: &mut Connection) -> Result<Answer, Fault> {
+        let stream = &mut connection.stream;
+        stream.write_all(&self.bytes).await.map_err(|error| io_fault(&error))?;
+        stream.flush().await.map_err(|error| io_fault(&error))?;
+        let mut input = Vec::with_capacity(READ);
+        let head = self.head(connection, &mut input).await?;
+        let mut body = Body::new(head.framing, BODY_LIMIT);
+        let whole = loop {
+            match body.take(&mut input).map_err(protocol)? {
+                Progress::Whole => break true,
+                Progress::Full => break false,
+                Progress::More => {}
+            }
+            if more(connection, &mut input).await? == 0 {
+                if body.may_end_here() {
+                    break true;
+                }
+                return Err(Fault::theirs(CauseKind::ConnectionReset, "the connection was cut within the answer"));
+            }
+        };
+        connection.served += 1;
+        let reusable = whole && head.persistent && input.is_empty();
+        Ok(Answer { status: head.status, cookies: head.cookies, body: body.bytes, whole, reusable })
+    }
+
+    async fn head(&self, connection: &mut Connection, input: &mut Vec<u8>) -> Result<Head, Fault> {
+        let mut interim = 0;
+        let mut new = 0;
+        loop {
+            if let Some(head) = message::head(&self.method, input, new).map_err(protocol)? {
+                input.drain(..head.length);
+                if !head.is_interim() {
+                    return Ok(head);
+                }
+                interim += 1;
+                new = 0;
+                if interim > MOST_INTERIM {
+                    return Err(Fault::theirs(CauseKind::Protocol, "interim answers without end"));
+                }
+                continue;
+            }
+            new = input.len();
+            if more(connection, input).await? == 0 {
+                return Err(Fault::theirs(CauseKind::ConnectionReset, "the connection was cut before the answer"));
+            }
+        }
+    }
+}
+
+/// Reads on; 0 where the connection was closed.
+async fn more(connection: &mut Connection, input: &mut Vec<u8>) -> Result<usize, Fault> {
+    input.reserve(READ);
+    connection.stream.read_buf(input).await.map_err(|error| io_fault(&error))
+}
+
+fn protocol(Wrong(text): Wrong) -> Fault {
+    Fault::theirs(CauseKind::Protocol, text)
 }
 
 /// What came back.
 pub(super) struct Answer {
     /// The status code.
     pub status: u16,
-    /// The headers.
-    pub headers: HeaderMap,
+    /// The values of `set-cookie`.
+    pub cookies: Vec<String>,
     /// At most [`BODY_LIMIT`] bytes.
     pub body: Vec<u8>,
     /// The body ended within the limit.
     pub whole: bool,
-}
-
-async fn read(response: Response<Incoming>) -> Result<Answer, Fault> {
-    let (parts, mut incoming) = response.into_parts();
-    let mut answer = Answer { status: parts.status.as_u16(), headers: parts.headers, body: Vec::new(), whole: false };
-    while let Some(frame) = incoming.frame().await {
-        let Ok(chunk) = frame.map_err(|error| fault_of(&error))?.into_data() else { continue };
-        let room = BODY_LIMIT - answer.body.len();
-        if chunk.len() > room {
-            answer.body.extend_from_slice(&chunk[..room]);
-            return Ok(answer);
-        }
-        answer.body.extend_from_slice(&chunk);
-    }
-    answer.whole = true;
-    Ok(answer)
+    /// Another request may go over the same connection.
+    pub reusable: bool,
 }
 
 /// Cuts user and password out of a URL, as the value of the header that carries them.
@@ -168,10 +277,6 @@ pub(super) fn sensitive(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
     Some(value)
-}
-
-fn fault_of(error: &hyper::Error) -> Fault {
-    find_or(error, "the request failed")
 }
 
 /// The reason never repeats the text: it may hold a token.

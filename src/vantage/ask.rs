@@ -11,6 +11,7 @@ use url::Url;
 
 use super::identity::{Identity, IdentityError};
 use super::wire::{LONGEST, PATH, SIGNATURE, open, random};
+use crate::clients::failure::causes;
 use crate::core::Refused;
 use crate::model::{Ballot, BallotRequest, Nonce, VantageId};
 
@@ -134,7 +135,7 @@ async fn ask(
     url.set_path(PATH);
     let question = client.post(url).json(&request).send();
     let exchange = async {
-        let silent = |error: reqwest::Error| Unheard::Silent(causes(&error));
+        let silent = |error: reqwest::Error| Unheard::Silent(causes(&error.without_url()));
         let mut response = question.await.map_err(silent)?;
         if !response.status().is_success() {
             return Err(Unheard::Silent(format!("the status is {}", response.status().as_u16())));
@@ -153,15 +154,4 @@ async fn ask(
     };
     let late = |_| Unheard::Silent("no answer in time".into());
     tokio::time::timeout(witness.within(), exchange).await.map_err(late)?
-}
-
-/// An error with its causes in one line; `reqwest` hides the telling part in the last one.
-fn causes(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = std::error::Error::source(error);
-    while let Some(cause) = next {
-        text = cause.to_string();
-        next = cause.source();
-    }
-    text
 }

@@ -129,6 +129,21 @@ impl Identity {
         Ok(Arc::new(config))
     }
 
+    /// Is it the certificate of this vantage, in this domain?
+    ///
+    /// # Errors
+    /// Whose it is, and how to make the right one.
+    pub fn is_of(&self, vantage: &VantageId, domain: &FailureDomain) -> Result<(), IdentityError> {
+        if (&self.vantage, &self.domain) == (vantage, domain) {
+            return Ok(());
+        }
+        let reason = format!(
+            "it is the certificate of {} in {}, and this is {vantage} in {domain}: make one with `failoverd certs issue {vantage} --domain {domain}`",
+            self.vantage, self.domain
+        );
+        Err(IdentityError::new("certificate_file", reason))
+    }
+
     /// Its certificate, DER.
     #[cfg(test)]
     pub(super) fn certificate(&self) -> &[u8] {

@@ -68,11 +68,11 @@ fn daemon(old: Option<&StatusView>, new: &StatusView, lines: &mut Vec<String>) {
     let paused = |view: &StatusView| view.paused_by.as_ref().map(|by| format!("PAUSED by {by}"));
     let doubt = |view: &StatusView| view.in_doubt.as_ref().map(|what| format!("IN DOUBT: {what}"));
     let tilt = |view: &StatusView| view.tilt_until.is_some().then(|| "TILT: only looking".to_owned());
-    let isolated = |view: &StatusView| view.isolated.then(|| "ISOLATED: the anchors do not answer".to_owned());
+    let isolated = |view: &StatusView| view.isolated.then(|| format!("ISOLATED: {} do not answer", view.tellers()));
     switch(old.and_then(paused), paused(new), "resumed");
     switch(old.and_then(doubt), doubt(new), "no longer in doubt");
     switch(old.and_then(tilt), tilt(new), "the tilt is over");
-    switch(old.and_then(isolated), isolated(new), "the anchors answer again");
+    switch(old.and_then(isolated), isolated(new), &format!("{} answer again", new.tellers()));
 }
 
 fn changed_scenario(before: Option<&ScenarioView>, now: &ScenarioView, view: &StatusView, lines: &mut Vec<String>) {

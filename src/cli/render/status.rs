@@ -61,7 +61,8 @@ fn warnings(view: &StatusView, now: WallTime) -> Vec<String> {
         all.push(format!("IN DOUBT: {what}. Nothing new is started."));
     }
     if view.isolated {
-        all.push("ISOLATED: the anchors do not answer, so it may be us who are cut off. Nothing is concluded.".into());
+        let who = view.tellers();
+        all.push(format!("ISOLATED: {who} do not answer, so it may be us who are cut off. Nothing is concluded."));
     }
     if let Some(until) = view.tilt_until {
         all.push(format!("TILT: the clock jumped or the loop stalled; only looking until {}.", moment(now, until)));

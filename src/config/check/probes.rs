@@ -275,6 +275,7 @@ fn check_http(report: &mut Report<'_>, at: &Path, http: &HttpProbe, settings: &P
     for pointer in http.json.keys() {
         json_pointer(report, &at.key("json").key(pointer), pointer, true);
     }
+    at_least_one(report, &at.key("fresh_every"), Some(http.fresh_every));
     if let Some(latency) = http.max_latency
         && latency >= settings.timeout
     {

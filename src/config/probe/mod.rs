@@ -162,10 +162,24 @@ pub struct HttpProbe {
     /// A PEM file of certificate authorities to trust instead of the system's.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
+    /// So many requests go over one connection (default 10; 1: each over a fresh one). A kept connection
+    /// costs the target less and tells at once when it is cut, but hides a listener that is dead, a
+    /// changed address and an expired certificate; so one in so many looks is fresh.
+    #[serde(default = "ten", skip_serializing_if = "is_ten")]
+    pub fresh_every: u32,
 }
 
 fn get() -> String {
     "GET".into()
+}
+
+fn ten() -> u32 {
+    10
+}
+
+// The fingerprint of a target must not change by a default that came later.
+fn is_ten(value: &u32) -> bool {
+    *value == 10
 }
 
 /// A TCP connection: Up when it is accepted.

@@ -20,7 +20,7 @@ async fn a_right_answer_is_up_and_the_connection_is_kept_for_a_while() {
     let server = Server::answering(answer("200 OK", r#"{"status":"ok","n":[1,2]}"#)).await;
     let probe = get(
         &server,
-        json!({ "contains": "status", "matches": "^\\{.*\\}$", "json": { "/status": "ok", "/n/1": 2.0 }, "max_latency": "10s" }),
+        json!({ "contains": "status", "matches": "^\\{.*\\}$", "json": { "/status": "ok", "/n/1": 2.0 }, "max_latency": "10s", "fresh_every": 5 }),
     );
     for _ in 0..5 {
         let seen = attempt(&*probe, LONG).await;
@@ -31,6 +31,55 @@ async fn a_right_answer_is_up_and_the_connection_is_kept_for_a_while() {
         assert_eq!(attempt(&*probe, LONG).await.health(), Health::Up);
     }
     assert_eq!(server.connections(), 2, "after five attempts the connection is a new one");
+}
+
+#[tokio::test]
+async fn one_request_a_connection_says_so_and_a_kept_one_serves_ten() {
+    let (asked, mut requests) = tokio::sync::mpsc::unbounded_channel();
+    let server = Server::start(move |_, mut stream| {
+        let asked = asked.clone();
+        async move {
+            while let Some(request) = read_request(&mut stream).await {
+                let _ = asked.send(request);
+                let _ = stream.write_all(&answer("200 OK", "ok")).await;
+            }
+        }
+    })
+    .await;
+    let fresh = get(&server, json!({ "fresh_every": 1 }));
+    for _ in 0..3 {
+        assert_eq!(attempt(&*fresh, LONG).await.health(), Health::Up);
+        assert!(requests.recv().await.unwrap().contains("connection: close\r\n"));
+    }
+    assert_eq!(server.connections(), 3);
+    let kept = get(&server, json!({}));
+    for _ in 0..20 {
+        assert_eq!(attempt(&*kept, LONG).await.health(), Health::Up);
+        assert!(!requests.recv().await.unwrap().contains("connection:"));
+    }
+    assert_eq!(server.connections(), 5);
+}
+
+#[tokio::test]
+async fn chunks_and_interim_answers_are_read_and_what_comes_too_much_ends_the_connection() {
+    let chunked = "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\n\r\n";
+    let server = Server::answering(chunked).await;
+    let probe = get(&server, json!({ "contains": "fine" }));
+    for _ in 0..3 {
+        let seen = attempt(&*probe, LONG).await;
+        assert_eq!(seen.health(), Health::Up, "{seen:?}");
+    }
+    assert_eq!(server.connections(), 1);
+    // A second answer that nobody asked for must not be taken for the next one's.
+    let twice = [answer("200 OK", "ok"), answer("500 No", "")].concat();
+    let server = Server::answering(twice).await;
+    let probe = get(&server, json!({}));
+    for _ in 0..2 {
+        assert_eq!(attempt(&*probe, LONG).await.health(), Health::Up);
+    }
+    assert_eq!(server.connections(), 2);
+    let endless = Server::answering("HTTP/1.1 100 Continue\r\n\r\n".repeat(20)).await;
+    assert_saw(&attempt(&*get(&endless, json!({})), LONG).await, Health::Down, CauseKind::Protocol);
 }
 
 #[tokio::test]
