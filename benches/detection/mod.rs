@@ -53,8 +53,8 @@ impl Line {
 pub async fn part(name: &str) -> Result<Vec<Line>> {
     cores::allow_files();
     match name {
-        "cpu" => cost::kept(rounds(5)).await,
-        "fresh" => cost::fresh(rounds(5)).await,
+        "cpu" => cost::kept(rounds(3)).await,
+        "fresh" => cost::fresh(rounds(3)).await,
         "memory" => memory::bench().await,
         "kill" => outage::kill(rounds(24)).await,
         "hang" => outage::hang(rounds(24)).await,
