@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help build test lint demo bench clean
+.PHONY: help build test lint demo bench bench-detect clean
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 # One feature set for clippy and tests, so that dependencies are built once.
@@ -15,7 +15,7 @@ define phase
 endef
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## The optimized binary: target/release/failoverd
 	@cargo build --locked --release --bin failoverd
@@ -48,6 +48,10 @@ bench: ## Latency, overhead and footprint, each beside a reference of the same r
 	@tests/fleet/install.sh benches
 	@tests/fleet/kubernetes.sh >/dev/null
 	@cargo bench --locked
+
+bench-detect: ## How well outages are seen, beside HAProxy, blackbox_exporter and Sentinel (as root)
+	@tests/fleet/install.sh benches
+	@cargo bench --locked --bench daemon -- detection
 
 clean: ## Remove what was built (not the caches in ~/.cache/failoverd)
 	@cargo clean

@@ -14,12 +14,14 @@ use rustix::process::Signal;
 use crate::figures::{Figures, Series, aim, between, micros, ms, random_within, ratio};
 use crate::fleet::child::{Proc, command};
 use crate::fleet::{START, port, scratch_dir};
-use crate::reference::{Reference, Told};
+use crate::reference::{Reference, Timing, Told};
 use crate::rig::Rig;
 use crate::target::{Kind, Target};
 
 const INTERVAL: Duration = Duration::from_millis(200);
 const FALL: u32 = 3;
+const TIMING: Timing =
+    Timing { interval: INTERVAL, fast: INTERVAL, timeout: Duration::from_millis(150), who: "haproxy" };
 /// What may come on top of the minimum, in milliseconds.
 const AIM: f64 = 20.0;
 
@@ -50,7 +52,7 @@ pub async fn bench(rounds: usize) -> Result<()> {
     let watcher = watch(&rig, told.clone()).await?;
     let servers =
         [("tcp", Kind::Tcp, tcp_reference), ("http", Kind::Http, http_reference), ("redis", Kind::Tcp, redis_port)];
-    let reference = Reference::start(&servers, INTERVAL, &told).await?;
+    let reference = Reference::start(&servers, TIMING, &told).await?;
     let mut lines = Lines::new();
     for _ in 0..rounds {
         rig.all_up().await?;

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+
+/// Of a table of words.
+const WIDTH: u16 = 150;
 
 /// Measurements of one thing, in one unit.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +61,14 @@ impl Figures {
         Self { title: title.to_owned(), table }
     }
 
+    /// An empty one of words, which are wrapped.
+    pub fn words(title: &str, headings: &[&str]) -> Self {
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(headings);
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
+        Self { title: title.to_owned(), table }
+    }
+
     /// Adds a line.
     pub fn row(&mut self, cells: &[String]) {
         self.table.add_row(cells);
@@ -105,10 +116,14 @@ pub fn random_within(span: Duration) -> Duration {
     span.mul_f64((random >> 11) as f64 / (1u64 << 53) as f64)
 }
 
-/// What else the machine does: figures of a busy one are compared by their ratios only.
+/// The machine, and what else it does: figures of a busy one are compared by their ratios only.
 pub fn machine() -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or("unknown").to_owned();
     let processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    format!("{processors} processors, load {load}")
+    let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model =
+        about.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, model)| model);
+    let (model, kernel) = (model.unwrap_or("of an unknown model"), rustix::system::uname());
+    format!("{processors} × {model}, Linux {}, load {load}", kernel.release().to_string_lossy())
 }

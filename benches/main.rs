@@ -1,14 +1,15 @@
 //! `make bench`: how quick, how small. Each figure stands beside a reference that was measured in
 //! the same run on the same machine, so that the ratio means something where the machine is busy.
 //!
-//! `cargo bench --bench daemon -- detect` runs one of them; `FAILOVERD_BENCH_ROUNDS` sets how often
-//! each figure is taken. Nothing here fails by a figure: timed assertions belong in no test.
+//! `cargo bench --bench daemon -- detect` runs one of them, `-- detection` all that `make bench-detect` shows;
+//! `FAILOVERD_BENCH_ROUNDS` sets how often each figure is taken. Nothing here fails by a figure: timed assertions belong in no test.
 
 #[path = "../tests/fleet/mod.rs"]
 mod fleet;
 
 mod act;
 mod detect;
+mod detection;
 mod endpoint;
 mod executor;
 mod figures;
@@ -22,15 +23,22 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use crate::detection::{Line, PARTS};
+
+/// What runs without a name.
 const BENCHES: [&str; 5] = ["detect", "act", "executor", "regional", "footprint"];
+/// All parts of `make bench-detect`.
+const DETECTION: &str = "detection";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    if arguments.first().is_some_and(|first| first == target::FLAG) {
-        return target::serve(&arguments[1..]);
+    if let Some(code) = arguments.split_first().and_then(|(first, rest)| play(first, rest)) {
+        return code;
     }
-    if let Some(unknown) = arguments.iter().find(|wanted| !BENCHES.contains(&wanted.as_str())) {
-        eprintln!("bench: there is no {unknown}; there are {}", BENCHES.join(", "));
+    let known = |wanted: &str| wanted == DETECTION || BENCHES.contains(&wanted) || PARTS.contains(&wanted);
+    if let Some(unknown) = arguments.iter().find(|wanted| !known(wanted)) {
+        let (benches, parts) = (BENCHES.join(", "), PARTS.join(", "));
+        eprintln!("bench: there is no {unknown}; there are {benches}, and {DETECTION} with its parts {parts}");
         return ExitCode::from(2);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -49,7 +57,35 @@ fn main() -> ExitCode {
             failed = true;
         }
     }
+    let wanted = |part: &str| arguments.iter().any(|argument| argument == DETECTION || argument == part);
+    let mut lines = Vec::new();
+    for part in PARTS.into_iter().filter(|part| wanted(part)) {
+        match runtime.block_on(detection::part(part)) {
+            Ok(measured) => lines.extend(measured),
+            Err(error) => {
+                eprintln!("bench {part}: could not be run: {error:#}");
+                lines.push(Line::not_run(part));
+                failed = true;
+            }
+        }
+    }
+    if !lines.is_empty() {
+        detection::show(&lines);
+    }
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// What this program is when a bench starts it once more, as somebody to measure with.
+fn play(part: &str, rest: &[String]) -> Option<ExitCode> {
+    match part {
+        target::FLAG => Some(target::serve(rest)),
+        detection::crowd::FLAG => Some(detection::crowd::serve(rest)),
+        detection::cost::FLOOR_FLAG => Some(detection::cost::floor(rest)),
+        detection::blackbox::FLAG => Some(detection::blackbox::scrape(rest)),
+        detection::frozen::FLAG => Some(detection::frozen::run(rest)),
+        detection::loss::FLAG => Some(detection::loss::inside()),
+        _ => None,
+    }
 }
 
 async fn run(bench: &str) -> Result<()> {

@@ -16,7 +16,8 @@ use crate::fleet::child::{Proc, command};
 use crate::fleet::{START, eventually, scratch_dir};
 use crate::target::Kind;
 
-const HAPROXY: &str = "/usr/sbin/haproxy";
+/// Where Debian has it.
+pub const HAPROXY: &str = "/usr/sbin/haproxy";
 
 /// What is down by whom, and since when he says so (microseconds).
 #[derive(Clone, Default)]
@@ -48,39 +49,52 @@ impl Told {
 /// What is checked: its name, how, and where.
 pub type Server = (&'static str, Kind, u16);
 
+/// How it is checked; the third failure in a row makes it down.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// From start to start.
+    pub interval: Duration,
+    /// The same after a failure.
+    pub fast: Duration,
+    /// For the connection, and once more for the answer.
+    pub timeout: Duration,
+    /// What such a HAProxy is called in the tables.
+    pub who: &'static str,
+}
+
 /// The reference.
 pub enum Reference {
     /// HAProxy's health checks.
-    Haproxy { _proxy: Proc, log: JoinHandle<()>, _dir: TempDir },
+    Haproxy { who: &'static str, _proxy: Proc, log: JoinHandle<()>, _dir: TempDir },
     /// An interval, a connection, a counter.
     Loops(Vec<JoinHandle<()>>),
 }
 
 impl Reference {
-    /// Checks each server every `interval`; the third failure in a row makes it down.
-    pub async fn start(servers: &[Server], interval: Duration, told: &Told) -> Result<Self> {
+    /// Begins to check these servers.
+    pub async fn start(servers: &[Server], timing: Timing, told: &Told) -> Result<Self> {
         if Path::new(HAPROXY).exists() {
-            return Self::haproxy(servers, interval, told).await;
+            return Self::haproxy(servers, timing, told).await;
         }
-        let check = |(name, _, port): &Server| tokio::spawn(plain_loop(name, *port, interval, told.clone()));
+        let check = |(name, _, port): &Server| tokio::spawn(plain_loop(name, *port, timing, told.clone()));
         Ok(Self::Loops(servers.iter().map(check).collect()))
     }
 
     /// What it is called in the tables.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Haproxy { .. } => "haproxy",
+            Self::Haproxy { who, .. } => who,
             Self::Loops(_) => "plain loop",
         }
     }
 
     /// Its words are taken from its log, which it sends the moment that a state changes; the stats
     /// socket would have to be polled.
-    async fn haproxy(servers: &[Server], interval: Duration, told: &Told) -> Result<Self> {
+    async fn haproxy(servers: &[Server], timing: Timing, told: &Told) -> Result<Self> {
         let socket = UdpSocket::bind("127.0.0.1:0").await?;
         let dir = scratch_dir("haproxy")?;
         let file = dir.path().join("haproxy.cfg");
-        std::fs::write(&file, configuration(servers, interval, socket.local_addr()?.port(), dir.path())?)?;
+        std::fs::write(&file, configuration(servers, timing, socket.local_addr()?.port(), dir.path())?)?;
         let mut proxy = command(HAPROXY);
         proxy.arg("-db").arg("-f").arg(&file);
         let proxy = Proc::start("haproxy", proxy, &dir.path().join("log"))?;
@@ -92,12 +106,12 @@ impl Reference {
                 for name in &names {
                     let says = |state: &str| line.contains(&format!("Server {name}/{name} is {state}"));
                     if says("DOWN") || says("UP") {
-                        told.note("haproxy", name, says("DOWN"));
+                        told.note(timing.who, name, says("DOWN"));
                     }
                 }
             }
         });
-        Ok(Self::Haproxy { _proxy: proxy, log, _dir: dir })
+        Ok(Self::Haproxy { who: timing.who, _proxy: proxy, log, _dir: dir })
     }
 }
 
@@ -110,12 +124,12 @@ impl Drop for Reference {
     }
 }
 
-fn configuration(servers: &[Server], interval: Duration, log: u16, dir: &Path) -> Result<String> {
-    let inter = interval.as_millis();
+fn configuration(servers: &[Server], timing: Timing, log: u16, dir: &Path) -> Result<String> {
+    let [inter, fast, timeout] = [timing.interval, timing.fast, timing.timeout].map(|time| time.as_millis());
     let mut text = format!(
         "global\n  log 127.0.0.1:{log} local0\n\
-         defaults\n  log global\n  mode tcp\n  timeout connect 150ms\n  timeout check 150ms\n  timeout client 1s\n  \
-         timeout server 1s\n  default-server inter {inter}ms fall 3 rise 1\n\
+         defaults\n  log global\n  mode tcp\n  timeout connect {timeout}ms\n  timeout check {timeout}ms\n  timeout client 1s\n  \
+         timeout server 1s\n  default-server inter {inter}ms fastinter {fast}ms fall 3 rise 1\n\
          frontend idle\n  bind unix@{}/idle\n",
         dir.display()
     );
@@ -129,12 +143,12 @@ fn configuration(servers: &[Server], interval: Duration, log: u16, dir: &Path) -
     Ok(text)
 }
 
-async fn plain_loop(name: &'static str, port: u16, interval: Duration, told: Told) {
-    let mut ticks = tokio::time::interval(interval);
+async fn plain_loop(name: &'static str, port: u16, timing: Timing, told: Told) {
+    let mut ticks = tokio::time::interval(timing.interval);
     let mut failures = 0;
     loop {
         ticks.tick().await;
-        let connected = tokio::time::timeout(Duration::from_millis(150), TcpStream::connect(("127.0.0.1", port))).await;
+        let connected = tokio::time::timeout(timing.timeout, TcpStream::connect(("127.0.0.1", port))).await;
         failures = if matches!(connected, Ok(Ok(_))) { 0 } else { failures + 1 };
         if failures == 0 || failures == 3 {
             told.note("plain loop", name, failures > 0);

@@ -122,6 +122,18 @@ impl Target {
         Ok(at)
     }
 
+    /// SIGSTOP: its connections stand, and nobody answers; tells when.
+    pub fn hang(&mut self) -> Result<i64> {
+        let at = micros();
+        self.server.as_mut().context("the target is dead already")?.signal(Signal::STOP)?;
+        Ok(at)
+    }
+
+    /// SIGCONT.
+    pub fn go_on(&mut self) -> Result<()> {
+        self.server.as_mut().context("the target is dead already")?.signal(Signal::CONT)
+    }
+
     /// When each port was asked last in this life.
     pub fn last_asked(&self) -> Result<BTreeMap<u16, i64>> {
         let mut last = BTreeMap::new();

@@ -36,3 +36,4 @@ pub use ballot::{Juror, Refused};
 pub use brain::Brain;
 pub use event::{Answer, Command, Effect, Event, PeerVoteOf, Refusal};
 pub use given::ActionCheck;
+pub use sight::Sight;

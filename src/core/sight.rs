@@ -10,7 +10,22 @@ use crate::model::{
     ProbeName, VantageId, Verdict,
 };
 
+/// What is thought of one probe at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// Our own vote, after rise and fall; `None` before the first.
+    pub vote: Option<Health>,
+    /// What the quorum says; Inconclusive is Unknown.
+    pub verdict: Health,
+}
+
 impl Brain {
+    /// What is thought of this probe now; `None` where there is no such probe.
+    pub fn sight(&self, now: Now, probe: &ProbeName) -> Option<Sight> {
+        let index = *self.index.get(probe)?;
+        Some(Sight { vote: self.detectors[index].health(), verdict: self.verdict(index, now.mono).health() })
+    }
+
     pub(super) fn observed(&mut self, probe: &ProbeName, started: MonoTime, observation: Observation) -> bool {
         // A report of a probe that a reload took away.
         let Some(&index) = self.index.get(probe) else { return false };

@@ -13,6 +13,7 @@ use super::last_words::LastWords;
 use super::notices::Notices;
 use super::notify_socket::Systemd;
 use super::reload::{self, Reloader};
+use super::sight_log::SightLog;
 use super::signals::{Signals, Wish};
 use super::witnesses::Witnesses;
 use crate::control::health::Pulse;
@@ -57,6 +58,7 @@ pub(super) struct Loop {
     pub(super) systemd: Systemd,
     pub(super) reloader: Reloader,
     pub(super) witnesses: Witnesses,
+    pub(super) sight_log: SightLog,
     pub(super) shutdown_grace: Duration,
     pub(super) published: Instant,
     /// Something has changed since then.
@@ -282,7 +284,9 @@ impl Loop {
 
     /// Hands an event to the brain and carries out what it wants.
     pub(super) fn feed(&mut self, event: Event) -> Result<Option<Reply>, JournalError> {
-        let effects = self.brain.handle(self.clock.now(), event);
+        let (now, about) = (self.clock.now(), SightLog::about(&event));
+        let effects = self.brain.handle(now, event);
+        self.sight_log.note(about, &self.brain, now);
         if effects.is_empty() {
             return Ok(None);
         }

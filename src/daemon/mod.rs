@@ -13,6 +13,7 @@ mod looping;
 mod notices;
 pub mod notify_socket;
 mod reload;
+mod sight_log;
 mod signals;
 mod start;
 mod switches;

@@ -16,6 +16,7 @@ use super::looping::{Ears, Loop};
 use super::notices::{Notices, Route};
 use super::notify_socket::Systemd;
 use super::reload::{Fixed, ProbeBuilder, Reloader, lists, routes};
+use super::sight_log::SightLog;
 use super::signals::Signals;
 use super::switches;
 use super::witnesses::Witnesses;
@@ -251,6 +252,7 @@ async fn set_up(
         systemd: Systemd::from_env(),
         reloader,
         witnesses,
+        sight_log: SightLog::default(),
         shutdown_grace: file.daemon.shutdown_grace.get(),
         published: Instant::now(),
         untold: false,

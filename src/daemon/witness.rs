@@ -12,6 +12,7 @@ use super::clock::Clock;
 use super::logging;
 use super::notify_socket::Systemd;
 use super::reload::{ProbeBuilder, load_again};
+use super::sight_log::SightLog;
 use super::signals::{Signals, Wish};
 use super::start::{StartError, serve_health};
 use crate::clients::Clients;
@@ -69,6 +70,7 @@ struct Witness {
     changes: watch::Sender<u64>,
     /// What the votes were at the last change.
     said: Vec<BallotVote>,
+    sight_log: SightLog,
     systemd: Systemd,
     refreshed: Instant,
 }
@@ -145,6 +147,7 @@ async fn live(loaded: &Loaded, load: LoadOptions, name: &VantageId) -> Result<()
         status,
         changes,
         said: Vec::new(),
+        sight_log: SightLog::default(),
         systemd: Systemd::from_env(),
         refreshed: Instant::now(),
     };
@@ -244,8 +247,10 @@ impl Witness {
     }
 
     fn feed(&mut self, event: Event) {
-        let now = self.clock.now();
-        for effect in self.brain.handle(now, event) {
+        let (now, about) = (self.clock.now(), SightLog::about(&event));
+        let effects = self.brain.handle(now, event);
+        self.sight_log.note(about, &self.brain, now);
+        for effect in effects {
             match effect {
                 Effect::Pace { probe, fast } => {
                     self.runner.set_pace(&probe, if fast { Pace::Fast } else { Pace::Normal });

@@ -44,6 +44,20 @@ fn our_own_vote_is_not_a_quorum_of_two() {
 }
 
 #[test]
+fn our_vote_and_the_verdict_are_told_apart() {
+    let mut desk = Desk::settled(quorum_of_two());
+    run_with(&mut desk, 10, &[("w1", "b", Health::Up)]);
+    let sight = |desk: &Desk| desk.brain.sight(desk.now, &"api".into()).map(|sight| (sight.vote, sight.verdict));
+    assert_eq!(sight(&desk), Some((Some(Health::Up), Health::Up)));
+    desk.outage();
+    run_with(&mut desk, 5, &[("w1", "b", Health::Up)]);
+    assert_eq!(sight(&desk), Some((Some(Health::Down), Health::Unknown)));
+    run_with(&mut desk, 2, &[("w1", "b", Health::Down)]);
+    assert_eq!(sight(&desk), Some((Some(Health::Down), Health::Down)));
+    assert_eq!(desk.brain.sight(desk.now, &"nobody".into()), None);
+}
+
+#[test]
 fn a_witness_in_our_own_domain_adds_nothing() {
     let mut desk = Desk::settled(quorum_of_two());
     desk.outage();

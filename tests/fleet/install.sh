@@ -31,7 +31,15 @@ declare -A needs=(
   [/usr/share/doc/python3-venv]=python3-venv
 )
 # Units of these packages would otherwise hold the well-known ports.
-declare -A units=([postgresql-15]=postgresql [redis-server]=redis-server [bind9]=named [prometheus]=prometheus [haproxy]=haproxy)
+declare -A units=([postgresql-15]=postgresql [redis-server]=redis-server [bind9]=named [prometheus]=prometheus
+  [haproxy]=haproxy [prometheus-blackbox-exporter]=prometheus-blackbox-exporter [redis-sentinel]=redis-sentinel [nftables]=nftables)
+# What the benches compare with, and how they lose packets -> the Debian package that has it.
+declare -A references=(
+  [haproxy]=haproxy
+  [prometheus-blackbox-exporter]=prometheus-blackbox-exporter
+  [redis-sentinel]=redis-sentinel
+  [nft]=nftables
+)
 
 say() { printf 'install: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
@@ -97,7 +105,11 @@ install_packages() {
 
 # The benches say so themselves where one of these is missing, and compare with something plainer.
 install_references() {
-  have haproxy || { say "installing haproxy" && (apt_install haproxy); } || say "going on without haproxy"
+  local thing
+  for thing in "${!references[@]}"; do
+    have "$thing" || { say "installing ${references[$thing]}" && (apt_install "${references[$thing]}"); } \
+      || say "going on without ${references[$thing]}"
+  done
 }
 
 install_venv() {

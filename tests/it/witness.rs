@@ -134,6 +134,7 @@ impl Eyes {
             .dir(self.home(name))
             .env("API", format!("http://127.0.0.1:{}/health", eye.port()))
             .env("FAILOVERD__METRICS__LISTEN", format!("127.0.0.1:{metrics}"))
+            .env("FAILOVERD_LOG", "failoverd::daemon::sight_log=debug,info")
             .start()?;
         Ok(Vantage { process, eye, metrics })
     }
@@ -222,6 +223,10 @@ async fn two_of_three_vantages_bring_a_region_down() -> Result<()> {
         .await?;
     let incident = client.incidents().await?.pop().context("no incident")?;
     ensure!(incident.closed.is_none(), "the outage goes on");
+    // Each vantage's log tells when it changed its mind, the daemon's also when the quorum did.
+    let (daemon, witness) = (eyes.daemon()?.process.stderr(), eyes.witnesses[0].process.stderr());
+    ensure!(daemon.contains(r#""vote":"down","verdict":"down","unix_us":"#), "{daemon}");
+    ensure!(witness.contains(r#""vote":"down""#), "{witness}");
     eyes.metric("failoverd_witness_up{witness=\"ap\"} 0").await
 }
 
