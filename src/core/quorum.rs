@@ -35,6 +35,8 @@ pub(super) struct Question<'a> {
     pub(super) domain: &'a FailureDomain,
     /// Our own series may be our own isolation: the anchors have not answered since it began.
     pub(super) isolated: bool,
+    /// Where there are no anchors, the witnesses have not.
+    pub(super) by_witnesses: bool,
     pub(super) tilt: bool,
 }
 
@@ -103,7 +105,7 @@ fn count<'a>(question: &Question<'_>, own: &Detector, voices: impl Iterator<Item
     Verdict::Inconclusive(if up + down >= need {
         Inconclusive::Split
     } else if question.isolated && own.health() == Some(Health::Down) {
-        Inconclusive::Isolated
+        cut_off(question)
     } else if up + down + unknown > 0 {
         Inconclusive::TooFewVotes
     } else if own.health().is_some() {
@@ -113,6 +115,11 @@ fn count<'a>(question: &Question<'_>, own: &Detector, voices: impl Iterator<Item
     })
 }
 
+/// Who does not answer, so that it may be us?
+fn cut_off(question: &Question<'_>) -> Inconclusive {
+    if question.by_witnesses { Inconclusive::Unheard } else { Inconclusive::Isolated }
+}
+
 fn alone(question: &Question<'_>, own: &Detector) -> Verdict {
     let Some(health) = own.health() else { return Verdict::Inconclusive(Inconclusive::NotYet) };
     if !own.is_fresh(question.now) {
@@ -120,7 +127,7 @@ fn alone(question: &Question<'_>, own: &Detector) -> Verdict {
     }
     match (health, own.first_bad()) {
         (Health::Up, _) => Verdict::Up,
-        (Health::Down, _) if question.isolated => Verdict::Inconclusive(Inconclusive::Isolated),
+        (Health::Down, _) if question.isolated => Verdict::Inconclusive(cut_off(question)),
         (Health::Down, Some(outage_start)) => Verdict::Down { outage_start },
         (Health::Down, None) | (Health::Unknown, _) => Verdict::Inconclusive(Inconclusive::TooFewVotes),
     }
@@ -170,7 +177,8 @@ mod tests {
     }
 
     fn ask(need: u32, isolated: bool, own: &Detector, peers: &[PeerVote]) -> Verdict {
-        let question = Question { now: MonoTime(10), need, domain: &"a".into(), isolated, tilt: false };
+        let question =
+            Question { now: MonoTime(10), need, domain: &"a".into(), isolated, by_witnesses: false, tilt: false };
         verdict(&question, own, peers)
     }
 

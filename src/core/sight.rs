@@ -136,7 +136,7 @@ impl Brain {
         quorum::is_degraded(&self.question(index, now), &self.detectors[index], &self.peers[index])
     }
 
-    fn question(&self, index: usize, now: MonoTime) -> Question<'_> {
+    pub(super) fn question(&self, index: usize, now: MonoTime) -> Question<'_> {
         let own = &self.detectors[index];
         let is_anchor = self.settings.anchors.contains(&own.settings.name);
         let isolated = !is_anchor && own.first_bad().is_some_and(|since| self.is_isolated_since(since));
@@ -145,6 +145,7 @@ impl Brain {
             need: self.settings.quorum,
             domain: &self.settings.domain,
             isolated,
+            by_witnesses: self.settings.anchors.is_empty() && !self.settings.witnesses.is_empty(),
             tilt: self.tilt_until.is_some_and(|until| now < until),
         }
     }

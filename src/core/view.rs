@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Decision, Epoch, Facts, Health, HumanDuration, IncidentId, Mode, PlanHash, PlanName, ProbeName, RegionName, RunId,
-    RunResult, ScenarioName, Severity, StepName, Truth, WallTime,
+    Decision, Epoch, Facts, FailureDomain, Health, HumanDuration, IncidentId, Mode, PlanHash, PlanName, ProbeName,
+    RegionName, RunId, RunResult, ScenarioName, Severity, StepName, Truth, VantageId, WallTime,
 };
 
 /// Everything at a glance.
@@ -30,6 +30,9 @@ pub struct StatusView {
     pub isolated: bool,
     /// The highest epoch granted.
     pub epoch: Epoch,
+    /// The vantages, our own first.
+    #[serde(default)]
+    pub vantages: Vec<VantageView>,
     /// The probes, in the order of the configuration.
     pub probes: Vec<ProbeView>,
     /// The scenarios, the most severe first.
@@ -39,6 +42,27 @@ pub struct StatusView {
     /// What people still have to do for runs that have ended, the first due first.
     #[serde(default)]
     pub tasks: Vec<TaskView>,
+}
+
+/// One vantage, and what it says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VantageView {
+    /// Its name.
+    pub name: VantageId,
+    /// What fails together with it.
+    pub domain: FailureDomain,
+    /// Is it this daemon?
+    pub own: bool,
+    /// When it last said anything; `None`: never in this life of the daemon.
+    pub heard: Option<WallTime>,
+    /// None of its votes would count any more.
+    pub silent: bool,
+    /// How many of its fresh votes say up.
+    pub up: usize,
+    /// How many say down.
+    pub down: usize,
+    /// How many say that it could not look.
+    pub unknown: usize,
 }
 
 /// A task that is open although its run has ended.
@@ -80,6 +104,9 @@ pub struct ProbeView {
     pub facts: Option<Facts>,
     /// Is it probed at the fast interval?
     pub fast: bool,
+    /// It flaps, and is held back until then if it changes no more.
+    #[serde(default)]
+    pub flapping_until: Option<WallTime>,
 }
 
 /// One scenario.

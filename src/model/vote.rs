@@ -99,6 +99,8 @@ pub enum Inconclusive {
     Split,
     /// The anchors do not answer: we may be the ones who are cut off.
     Isolated,
+    /// Nothing but the witnesses tells whether it is we who are cut off, and none of them answers.
+    Unheard,
     /// The clock jumped or the loop stood still; the votes were dropped.
     Tilt,
 }
@@ -111,6 +113,7 @@ impl fmt::Display for Inconclusive {
             Self::TooFewVotes => "too few votes",
             Self::Split => "votes disagree",
             Self::Isolated => "anchors unreachable",
+            Self::Unheard => "no witness answers",
             Self::Tilt => "tilt: clock jumped or loop stalled",
         })
     }

@@ -1,6 +1,8 @@
 //! The brain in virtual time: one hand-written case per promise, reason and turn of a run.
 mod approval;
 mod desk;
+mod fallback;
+mod flapping;
 mod holds;
 mod language;
 mod limits;
@@ -8,6 +10,7 @@ mod look;
 mod loss;
 mod operators;
 mod reload;
+mod replicas;
 mod restart;
 mod settings;
 mod sight;

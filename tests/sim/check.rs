@@ -106,6 +106,7 @@ impl Checker {
 
     pub fn begins(&mut self, now: Now) {
         self.began = now.mono;
+        self.votes.started = now.mono;
         self.by_hand = false;
         let age = |run: &RunLedger| (Age::of(now, run.started), run.ended.map(|(_, at)| Age::of(now, at)));
         self.ages = self.shadow.runs.values().map(|run| (run.id.clone(), age(run))).collect();
@@ -209,7 +210,9 @@ impl Checker {
             return ensure(self.by_hand, "S4", || format!("{run} says by hand, and nobody asked for it"));
         }
         let settings = self.settings.scenario(scenario).ok_or(Violation::new("S4", "of no scenario"))?.clone();
-        let held = self.votes.held_for(weight(&settings.when), now.mono);
+        // S4: a person's word stands in for the vantages that fell with the region, and for no others.
+        let by_person = matches!(trigger, Trigger::Approved { without_quorum: Some(_), .. });
+        let held = self.votes.held_for(weight(&settings.when), by_person, now.mono);
         ensure(held.is_some(), "S4", || format!("{run} started without a quorum of fresh votes"))?;
         let confirmed = held >= Some(settings.confirm_for.get());
         ensure(confirmed, "S4", || format!("{run} started after {held:?} of {}", settings.confirm_for))?;

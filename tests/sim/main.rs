@@ -55,7 +55,8 @@ fn explain(seed: u64) -> String {
 }
 
 /// Everything that has to have happened at least once over all seeds.
-const MUST_HAPPEN: [&str; 61] = [
+const MUST_HAPPEN: [&str; 63] = [
+    "a witness that fell with its region",
     "answer after a crash",
     "change after a crash",
     "change fenced off",
@@ -106,6 +107,7 @@ const MUST_HAPPEN: [&str; 61] = [
     "run aborted",
     "run done",
     "run: approved",
+    "run: approved without a quorum",
     "run: automatic",
     "run: manual",
     "run: no answer",

@@ -431,6 +431,9 @@ impl Sim {
     fn count_record(&mut self, record: &Record) {
         let what = match &record.entry {
             Entry::RunStarted { trigger: Trigger::Automatic, .. } => "run: automatic",
+            Entry::RunStarted { trigger: Trigger::Approved { without_quorum: Some(_), .. }, .. } => {
+                "run: approved without a quorum"
+            }
             Entry::RunStarted { trigger: Trigger::Approved { .. }, .. } => "run: approved",
             Entry::RunStarted { trigger: Trigger::NoAnswer, .. } => "run: no answer",
             Entry::RunStarted { trigger: Trigger::Manual { .. }, .. } => "run: manual",

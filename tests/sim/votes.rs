@@ -35,8 +35,12 @@ pub struct Votes {
     own: BTreeMap<ProbeName, Own>,
     theirs: BTreeMap<(ProbeName, VantageId), Theirs>,
     tilt_until: Option<MonoTime>,
+    /// When this life began.
+    pub started: MonoTime,
     /// Since when so many of the primary's probes have been down, by quorum.
     held: BTreeMap<u32, MonoTime>,
+    /// The same, or by what is left where the only witness may have fallen with them.
+    held_by_those_left: BTreeMap<u32, MonoTime>,
     /// What our own attempts saw, by when they began.
     looks: BTreeMap<ProbeName, (MonoTime, Health)>,
     /// How far behind the standby said that it was.
@@ -125,6 +129,7 @@ impl Votes {
         }
         self.theirs.clear();
         self.held.clear();
+        self.held_by_those_left.clear();
         self.tilt_until = Some(until);
     }
 
@@ -153,14 +158,39 @@ impl Votes {
         !self.in_tilt(now) && agree(Health::Down) >= need && agree(Health::Up) < need
     }
 
+    /// Ours and everybody's that is heard says that the probe is down, and whoever is silent stands where it
+    /// does.
+    fn is_presumed_down(&self, settings: &Settings, probe: &str, now: MonoTime) -> bool {
+        let name = ProbeName::from(probe);
+        let Some(asked) = settings.probe(&name).filter(|_| !self.in_tilt(now) && !settings.anchors.is_empty()) else {
+            return false;
+        };
+        let max_age = asked.max_age.get();
+        let own = self.own.get(&name).filter(|own| own.health == Some(Health::Down));
+        let looks = own.is_some_and(|own| {
+            now.since(own.supported) <= max_age && self.anchors_answer(settings, own.first_bad.unwrap_or(now))
+        });
+        let silent = |witness: &WitnessSettings| {
+            let votes = self.theirs.iter().filter(|((_, vantage), _)| *vantage == witness.name);
+            let last = votes.map(|(_, vote)| vote.seen).max().unwrap_or(self.started);
+            now.since(last) > max_age
+        };
+        let fell =
+            |witness: &WitnessSettings| asked.region.as_ref().is_some_and(|r| r.as_str() == witness.domain.as_str());
+        looks
+            && settings.quorum == 2
+            && settings.witnesses.len() == 1
+            && settings.witnesses.iter().all(|w| silent(w) && fell(w))
+    }
+
+    fn fell(&self, settings: &Settings, probe: &str, now: MonoTime) -> bool {
+        self.is_down(settings, probe, now) || self.is_presumed_down(settings, probe, now)
+    }
+
     fn anchors_answer(&self, settings: &Settings, since: MonoTime) -> bool {
         let answering = settings.anchors.iter().filter_map(|anchor| self.own.get(anchor));
         let answering = answering.filter(|own| own.health == Some(Health::Up) && own.last_up >= Some(since));
         answering.count() >= settings.anchors_at_least as usize
-    }
-
-    fn count_down(&self, settings: &Settings, now: MonoTime) -> u32 {
-        PRIMARY.iter().filter(|probe| self.is_down(settings, probe, now)).count() as u32
     }
 
     /// To be called with each event: since when have two, and three, been down?
@@ -168,21 +198,28 @@ impl Votes {
         let anybody = self.own.values().any(|own| own.health == Some(Health::Down))
             || self.theirs.values().any(|vote| vote.health == Health::Down);
         if !anybody {
+            self.held_by_those_left.clear();
             return self.held.clear();
         }
-        let down = self.count_down(settings, now);
-        for weight in [2, 3] {
-            if down >= weight {
-                self.held.entry(weight).or_insert(now);
-            } else {
-                self.held.remove(&weight);
+        let count = |is_down: &dyn Fn(&str) -> bool| PRIMARY.iter().filter(|probe| is_down(probe)).count() as u32;
+        let by_quorum = count(&|probe| self.is_down(settings, probe, now));
+        let by_those_left = count(&|probe| self.fell(settings, probe, now));
+        for (held, down) in [(&mut self.held, by_quorum), (&mut self.held_by_those_left, by_those_left)] {
+            for weight in [2, 3] {
+                if down >= weight {
+                    held.entry(weight).or_insert(now);
+                } else {
+                    held.remove(&weight);
+                }
             }
         }
     }
 
     /// For how long so many have been down without interruption; `None` where they are not.
-    pub fn held_for(&self, weight: u32, now: MonoTime) -> Option<Duration> {
-        self.held.get(&weight).map(|since| now.since(*since))
+    /// `by_person`: by what is left of a quorum.
+    pub fn held_for(&self, weight: u32, by_person: bool, now: MonoTime) -> Option<Duration> {
+        let held = if by_person { &self.held_by_those_left } else { &self.held };
+        held.get(&weight).map(|since| now.since(*since))
     }
 
     /// Did our own attempts since then, or a quorum of others where we could not look, see it down?
@@ -211,7 +248,7 @@ impl Votes {
     /// Since when everybody who says that the database is down has seen it so; `None` where it is not
     /// down.
     pub fn database_fell(&self, settings: &Settings, now: MonoTime) -> Option<MonoTime> {
-        if !self.is_down(settings, "db", now) {
+        if !self.fell(settings, "db", now) {
             return None;
         }
         let db = self.own.get(&"db".into());

@@ -2,6 +2,7 @@ use super::*;
 use crate::model::{EffectKind, HumanDuration, Mode, OnError, Work};
 
 mod cloud;
+mod damping;
 mod language;
 mod probes;
 mod switches;
