@@ -55,7 +55,7 @@ fn explain(seed: u64) -> String {
 }
 
 /// Everything that has to have happened at least once over all seeds.
-const MUST_HAPPEN: [&str; 63] = [
+const MUST_HAPPEN: [&str; 65] = [
     "a witness that fell with its region",
     "answer after a crash",
     "change after a crash",
@@ -89,6 +89,8 @@ const MUST_HAPPEN: [&str; 63] = [
     "doubt",
     "ended",
     "ending",
+    "held for flapping",
+    "held for want of a quorum",
     "last look in vain",
     "look: impossible",
     "look: lost",

@@ -163,6 +163,16 @@ pub fn case(seed: u64) -> Case {
     if rng.chance(250) && !case.settings.anchors.is_empty() {
         two_regions(&mut case);
     }
+    if rng.chance(300) {
+        let damping = FlapDamping {
+            half_life: HumanDuration::secs(60),
+            suppress: 2_500,
+            reuse: 1_000,
+            max_suppress: HumanDuration::secs(120),
+            steady_for: HumanDuration::secs(10),
+        };
+        (case.settings.flap_damping, case.other.flap_damping) = (Some(damping), Some(damping));
+    }
     case
 }
 

@@ -229,7 +229,7 @@ fn tone(probe: &ProbeView) -> Tone {
 
 fn detail(probe: &ProbeView, now: WallTime) -> String {
     let facts = probe.facts.as_ref().map(facts).unwrap_or_default();
-    let flaps = probe.flapping_until.map(|until| format!("FLAPS, held back until {}", relative(now, until)));
+    let flaps = probe.flapping_until.map(|until| format!("FLAPS, taken for steady {}", relative(now, until)));
     [flaps.as_deref().unwrap_or_default(), probe.why.as_str(), facts.as_str()]
         .into_iter()
         .filter(|part| !part.is_empty())

@@ -12,7 +12,7 @@ fn told(policy: &str, rto: &str) -> Vec<String> {
         Ok(loaded) => loaded.warnings,
         Err(faults) => faults,
     };
-    let others = ["single_route", "no_route"];
+    let others = ["one_route", "no_route"];
     faults.iter().map(|fault| fault.code.to_string()).filter(|code| !others.contains(&code.as_str())).collect()
 }
 
