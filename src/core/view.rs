@@ -55,7 +55,7 @@ pub struct VantageView {
     pub own: bool,
     /// When it last said anything; `None`: never in this life of the daemon.
     pub heard: Option<WallTime>,
-    /// None of its votes would count any more.
+    /// It has said nothing for so long that votes of it have expired.
     pub silent: bool,
     /// How many of its fresh votes say up.
     pub up: usize,

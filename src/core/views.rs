@@ -60,8 +60,10 @@ impl Brain {
 
     fn vantage_views(&self, now: Now) -> Vec<VantageView> {
         let mut views = vec![self.own_vantage(now)];
-        let longest = self.detectors.iter().map(|detector| detector.settings.max_age.get()).max();
-        let silent = self.silent(longest.unwrap_or_default(), now.mono);
+        // No witness votes on our anchors.
+        let voted = self.settings.probes.iter().filter(|probe| !self.settings.anchors.contains(&probe.name));
+        let shortest = voted.map(|probe| probe.max_age.get()).min().unwrap_or_default();
+        let silent = self.silent(shortest, now.mono);
         views.extend(self.settings.witnesses.iter().map(|witness| {
             let of = self.peers.iter().zip(&self.detectors).flat_map(|(votes, own)| {
                 let fresh = votes.iter().filter(|vote| vote.is_fresh(now.mono, own.settings.max_age));
