@@ -51,6 +51,7 @@ fn settings() -> Settings {
         rto: HumanDuration::secs(900),
         rpo: Some(HumanDuration::secs(60)),
         replication: vec![ReplicationPair { standby: "probe-19".into(), primary: Some("probe-0".into()) }],
+        ask_replicas: true,
         plan: None,
     };
     Settings {
@@ -59,6 +60,8 @@ fn settings() -> Settings {
         mode: Mode::Auto,
         quorum: 1,
         witnesses: Vec::new(),
+        on_silent_witnesses: Default::default(),
+        flap_damping: None,
         startup_grace: HumanDuration::ZERO,
         cool_down: HumanDuration::secs(1800),
         failover_limit: 3,

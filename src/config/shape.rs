@@ -2,6 +2,7 @@
 
 mod outputs;
 mod plans;
+mod policy;
 mod witnesses;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ pub use plans::{
     Approval, FenceNeed, Gather, ParameterTable, PlanTable, RunPlan, Scope, Step, Task, VerifyAction, VerifyProbe,
     WhenConfig, WhenParameter, WhenStep,
 };
+pub use policy::{FlapDampingTable, Policy, Quorum};
 pub use witnesses::{VantageTls, Witness};
 
 use crate::model::{CauseKind, HumanDuration, Meaning, Mode, OnNoAnswer, Retry, Severity};
@@ -311,45 +313,6 @@ fn one() -> u32 {
     1
 }
 
-/// How many vantages must agree.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Quorum {
-    /// Vantages of distinct failure domains (default 1: this daemon alone).
-    #[serde(default = "one")]
-    pub vantages: u32,
-}
-
-impl Default for Quorum {
-    fn default() -> Self {
-        Self { vantages: 1 }
-    }
-}
-
-/// The bounds that hold for every scenario. All have defaults in the embedded configuration.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Policy {
-    /// Nothing is started for this long after the start.
-    #[serde(default)]
-    pub startup_grace: Option<HumanDuration>,
-    /// Nothing is started for this long after a run of the same service ended.
-    #[serde(default)]
-    pub cool_down: Option<HumanDuration>,
-    /// At most so many runs …
-    #[serde(default)]
-    pub failover_limit: Option<u32>,
-    /// … within this window.
-    #[serde(default)]
-    pub failover_window: Option<HumanDuration>,
-    /// How long to look only, after the clock jumped or the loop stood still.
-    #[serde(default)]
-    pub tilt_for: Option<HumanDuration>,
-    /// `decide_by = deadline − budget × safety`; at least 1.0.
-    #[serde(default)]
-    pub safety: Option<f64>,
-}
-
 /// A scenario.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -386,6 +349,10 @@ pub struct Scenario {
     /// Where the predicted loss is read from.
     #[serde(default)]
     pub replication: Vec<Replication>,
+    /// Does a standby of `replication` that still hears from its primary veto that it is down (default
+    /// true)? Not where a standby follows another standby.
+    #[serde(default)]
+    pub ask_replicas: Option<bool>,
     /// What is carried out; without it the scenario alerts only.
     #[serde(default)]
     pub plan: Option<String>,

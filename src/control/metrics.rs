@@ -31,6 +31,7 @@ struct Inner {
 struct Gauges {
     probe_health: IntGaugeVec,
     probe_degraded: IntGaugeVec,
+    probe_flapping: IntGaugeVec,
     probe_latency: GaugeVec,
     lag_seconds: GaugeVec,
     lag_bytes: GaugeVec,
@@ -117,6 +118,11 @@ impl Gauges {
                 "1 while a probe's target is up, but not well.",
                 &["probe", "region"],
             )?,
+            probe_flapping: make.flags(
+                "probe_flapping",
+                "1 while a probe changes its health again and again, and is held back for it.",
+                &["probe", "region"],
+            )?,
             probe_latency: make.gauges("probe_latency_seconds", "Latency of the newest good attempt.", &["probe"])?,
             lag_seconds: make.gauges("replication_lag_seconds", "Replication lag that a standby tells.", &["probe"])?,
             lag_bytes: make.gauges("replication_lag_bytes", "Bytes that a standby has not applied.", &["probe"])?,
@@ -169,6 +175,7 @@ impl Gauges {
     fn clear(&self) {
         self.probe_health.reset();
         self.probe_degraded.reset();
+        self.probe_flapping.reset();
         self.condition.reset();
         self.incident_open.reset();
         self.decision.reset();
@@ -195,6 +202,7 @@ impl Gauges {
             self.probe_health.with_label_values(&labels).set(i64::from(probe.health == health));
         }
         self.probe_degraded.with_label_values(&[name, region]).set(i64::from(probe.degraded));
+        self.probe_flapping.with_label_values(&[name, region]).set(i64::from(probe.flapping_until.is_some()));
         if let Some(latency) = probe.latency_ms {
             self.probe_latency.with_label_values(&[name]).set(latency / 1000.0);
         }

@@ -30,6 +30,7 @@ fn probe(name: &str, region: &str, health: Health, why: &str) -> ProbeView {
         latency_ms: (health == Health::Up).then_some(12.4),
         facts: None,
         fast: health == Health::Down,
+        flapping_until: None,
     }
 }
 
@@ -50,6 +51,7 @@ pub(crate) fn quiet() -> StatusView {
         in_doubt: None,
         isolated: false,
         epoch: Epoch(4),
+        vantages: Vec::new(),
         probes: vec![probe("api", "us-east-1", Health::Up, ""), standby],
         scenarios: vec![scenario()],
         run: None,

@@ -237,6 +237,7 @@ impl Brain {
             rto: plan.rto.unwrap_or_else(|| HumanDuration(estimate())),
             rpo: None,
             replication: Vec::new(),
+            ask_replicas: false,
             plan: Some(plan.name.clone()),
         }
     }
@@ -256,7 +257,7 @@ impl Brain {
         }
         let incident = self.ledger.open_incident(&scenario.name).cloned();
         let mut guards = self.standing_guards(now, scenario);
-        guards.extend(self.target_guards(now, scenario, incident.as_ref()));
+        guards.extend(self.target_guards(now, scenario, incident.as_ref(), true));
         let allowed = allow_data_loss.map(|loss| (loss, self.loss_shown(scenario, now.mono)));
         let loss = self.data_loss(scenario, now.mono, allowed);
         let reason =

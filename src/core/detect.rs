@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::flap::Flap;
 use crate::model::{Cause, Facts, Health, Lag, MonoTime, Observation, ProbeSettings, Vote};
 
 /// How many lag samples are kept: at 2 s from start to start, twenty minutes.
@@ -63,6 +64,11 @@ pub(super) struct Detector {
     lags: VecDeque<(MonoTime, Lag)>,
     /// The one that counts while the primary is down: those measured since push it out of `lags`.
     kept_lag: Option<(MonoTime, Lag)>,
+    /// A replica that streams: when it was asked last, and when it last heard from its primary, at the
+    /// earliest.
+    pub(super) primary_heard: Option<(MonoTime, MonoTime)>,
+    /// How often the verdict on it changed lately.
+    pub(super) flap: Flap,
     /// What the runner was told last.
     pub(super) pace: Pace,
     /// When commits were last seen to wait for a standby, or not to.
@@ -93,6 +99,8 @@ impl Detector {
             facts: None,
             lags: VecDeque::new(),
             kept_lag: None,
+            primary_heard: None,
+            flap: Flap::default(),
             pace: Pace::Usual,
             synchronous: None,
             unwell: 0,
@@ -203,6 +211,9 @@ impl Detector {
                 self.lags.pop_front();
             }
         }
+        // It answered after it was asked, so that this is the earliest that it can have been.
+        let age = facts.last_message.filter(|_| facts.streaming == Some(true));
+        self.primary_heard = age.map(|age| (started, started.minus(age)));
         if let Some(synchronous) = facts.synchronous {
             self.synchronous = Some((started, synchronous));
         }

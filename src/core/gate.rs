@@ -9,7 +9,7 @@ use super::quorum::{self, Question};
 use super::run::{Doing, Driver};
 use crate::model::{
     Condition, Entry, Health, Importance, Is, MonoTime, NoticeKind, Now, ProbeName, RunId, ScenarioName, Subject,
-    Truth, Verdict,
+    Trigger, Truth, Verdict,
 };
 
 /// A look that is older than this when the first change is due is repeated: a pause, an approval or
@@ -113,8 +113,11 @@ impl Brain {
                 }
                 false
             }
-            Gate::Looking(look) => match self.judge(look, now.mono) {
+            Gate::Looking(look) => match self.judge(look, &driver.run, now.mono) {
                 Truth::True => {
+                    if let Some(reason) = self.vetoed_at_gate(now, &driver.run) {
+                        return self.abort_at_gate(now, driver, &reason);
+                    }
                     driver.gate = Gate::Passed { at: now.mono, when: look.when.clone() };
                     self.tell_it_goes_on(now, &driver.run);
                     false
@@ -126,6 +129,12 @@ impl Brain {
                 Truth::Unknown => false,
             },
         }
+    }
+
+    /// A replica may have heard from the primary since the run began.
+    fn vetoed_at_gate(&self, now: Now, run: &RunId) -> Option<String> {
+        let scenario = self.settings.scenario(&self.ledger.runs[run].scenario)?;
+        self.replica_veto(now, scenario).map(|reason| reason.to_string())
     }
 
     /// After looks in vain the beginning of a run pages nobody; that this one goes on does.
@@ -167,15 +176,21 @@ impl Brain {
         at.min(decide).max(now.mono + wait)
     }
 
-    fn judge(&self, look: &Look, now: MonoTime) -> Truth {
+    fn judge(&self, look: &Look, run: &RunId, now: MonoTime) -> Truth {
+        // Where a person stood in for the quorum, what was shown to them must hold still.
+        let is_alone = matches!(self.ledger.runs[run].trigger, Trigger::Approved { without_quorum: Some(_), .. });
+        let holds = |probe: &ProbeName| self.index.get(probe).is_some_and(|index| self.fell(*index, now).is_some());
         look.when.evaluate(&mut |subject: &Subject| {
             if subject.is != Is::Down {
-                return self.truth(&Condition::Probe(subject.clone()), now);
+                let condition = Condition::Probe(subject.clone());
+                return if is_alone { self.truth_by_those_left(&condition, now) } else { self.truth(&condition, now) };
             }
             match look.seen.get(&subject.probe) {
                 Some(Health::Up) => Truth::False,
                 // Down for us, but are the anchors there? Else it is we who are cut off.
-                Some(Health::Down) if !self.is_isolated_since(look.since) => Truth::True,
+                Some(Health::Down) if !self.is_isolated_since(look.since) && (!is_alone || holds(&subject.probe)) => {
+                    Truth::True
+                }
                 // We cannot look ourselves; a quorum of the others, who can, is enough (S4).
                 Some(Health::Down | Health::Unknown) | None if now >= look.until => {
                     if self.others_say_down(look, &subject.probe, now) { Truth::True } else { Truth::Unknown }

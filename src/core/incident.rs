@@ -143,11 +143,12 @@ impl Incident {
                 self.extent = Some(extent.clone());
                 format!("extent: {extent}")
             }
-            Entry::ApprovalAsked { plan_hash, epoch, until, .. } => {
+            Entry::ApprovalAsked { plan_hash, epoch, until, without_quorum, .. } => {
                 self.asked = Some(Asked { plan_hash: plan_hash.clone(), epoch: *epoch, until: *until });
                 // An answer to an earlier question is none to this one.
                 self.answered = None;
-                format!("approval asked for plan {} until {until}", plan_hash.short())
+                let why = without_quorum.as_ref().map(|why| format!(", without a quorum: {why}")).unwrap_or_default();
+                format!("approval asked for plan {} until {until}{why}", plan_hash.short())
             }
             Entry::ApprovalAnswered { by, approved, plan_hash, epoch, allow_data_loss, loss_shown, .. } => {
                 self.answered = Some(Answered {

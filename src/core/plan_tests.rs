@@ -121,6 +121,8 @@ fn settings() -> Settings {
         mode: Mode::Auto,
         quorum: 1,
         witnesses: Vec::new(),
+        on_silent_witnesses: Default::default(),
+        flap_damping: None,
         startup_grace: HumanDuration::ZERO,
         cool_down: HumanDuration::ZERO,
         failover_limit: 1,

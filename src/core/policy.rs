@@ -6,8 +6,8 @@ use super::brain::Brain;
 use super::incident::{Answered, Incident};
 use super::plan::critical_path;
 use crate::model::{
-    Decision, Health, HoldReason, HumanDuration, Is, LossShown, Mode, MonoTime, Now, OnNoAnswer, Plan, ProbeName,
-    ReplicationPair, ScenarioSettings, Truth, Verdict, WallTime,
+    Condition, Decision, Health, HoldReason, HumanDuration, Is, LossShown, Mode, MonoTime, Now, OnNoAnswer, Plan,
+    ProbeName, ReplicationPair, ScenarioSettings, Truth, WallTime,
 };
 
 /// An answer that nothing could follow from for so long is not valid any more.
@@ -108,7 +108,7 @@ impl Brain {
         last.unwrap_or(LastWrites { believed: Some(now), ended: None })
     }
 
-    fn last_writes_of(&self, index: usize, now: MonoTime) -> LastWrites {
+    pub(super) fn last_writes_of(&self, index: usize, now: MonoTime) -> LastWrites {
         let own = &self.detectors[index];
         let mut up = own.last_up;
         let mut bad = own.failing_since().filter(|_| own.health() == Some(Health::Down) && own.is_fresh(now));
@@ -123,7 +123,7 @@ impl Brain {
                 (Health::Down | Health::Unknown, _) => {}
             }
         }
-        let is_down = matches!(self.verdict(index, now), Verdict::Down { .. });
+        let is_down = self.fell(index, now).is_some();
         // One good answer does not make it Up again, but whoever answers may take writes.
         let ended = bad.filter(|_| is_down).map(|bad| up.map_or(bad, |up| up.max(bad)));
         LastWrites { believed: up, ended }
@@ -209,14 +209,17 @@ impl Brain {
         };
         guards.push(Guard::new("condition", unmet));
         guards.push(self.grace(now));
+        let (flaps, steady) = self.flap_hold(now, scenario).unzip();
+        guards.push(Guard { name: "flapping", holds: flaps, until: steady });
         let confirmed = watch.held_since.map(|since| since + scenario.confirm_for.get()).max(watch.not_before);
         let until = confirmed.map_or(now.wall, |at| now.wall_of(at));
         guards.push(Guard::timed("confirming", now.mono, confirmed, || match watch.vain {
             ..PAGED_LOOKS => HoldReason::Confirming { until },
             times => HoldReason::LooksInVain { times, until },
         }));
+        guards.push(Guard::new("replicas", self.replica_veto(now, scenario)));
         guards.extend(self.correlation_guards(now, index, scenario, incident));
-        guards.extend(self.target_guards(now, scenario, incident));
+        guards.extend(self.target_guards(now, scenario, incident, watch.is_alone));
         guards.extend(self.rate_guards(now, scenario));
         let denied = incident.and_then(|incident| incident.answered.as_ref()).filter(|answer| !answer.approved);
         guards.push(Guard::new("denied", denied.map(|answer| HoldReason::Denied { by: answer.by.clone() })));
@@ -246,16 +249,22 @@ impl Brain {
         Guard::timed("startup_grace", now.mono, Some(until), || HoldReason::StartupGrace { until: now.wall_of(until) })
     }
 
-    /// Is there something healthy to fail over to, and is its data fresh enough?
+    /// Is there something healthy to fail over to, and is its data fresh enough? `by_person`: by the
+    /// vantages that are left, where somebody who knows that some are missing decides.
     pub(super) fn target_guards(
         &self,
         now: Now,
         scenario: &ScenarioSettings,
         incident: Option<&Incident>,
+        by_person: bool,
     ) -> Vec<Guard> {
-        let vetoed = scenario.unless.iter().find(|veto| self.truth(veto, now.mono) != Truth::False);
+        let truth = |condition: &Condition| match by_person {
+            true => self.truth_by_those_left(condition, now.mono),
+            false => self.truth(condition, now.mono),
+        };
+        let vetoed = scenario.unless.iter().find(|veto| truth(veto) != Truth::False);
         let vetoed = vetoed.map(|veto| HoldReason::Vetoed { condition: veto.to_string() });
-        let unhealthy = scenario.requires.iter().find(|needed| self.truth(needed, now.mono) != Truth::True);
+        let unhealthy = scenario.requires.iter().find(|needed| truth(needed) != Truth::True);
         let unhealthy = unhealthy.map(|needed| HoldReason::StandbyUnhealthy { condition: format!("not {needed}") });
         let allowed = incident
             .and_then(|incident| self.valid_answer(now, scenario, incident))
@@ -331,7 +340,10 @@ impl Brain {
         if mode == Mode::AlertOnly {
             return (Decision::Alert, wake);
         }
-        if mode == Mode::Auto || self.valid_answer(now, scenario, incident).is_some_and(|answer| answer.approved) {
+        // S4: by what is left of a quorum it acts for a person only.
+        let is_alone = self.watches[index].is_alone;
+        let approved = self.valid_answer(now, scenario, incident).is_some_and(|answer| answer.approved);
+        if approved || (mode == Mode::Auto && !is_alone) {
             return (Decision::Act, wake);
         }
         let left = self.left_to_decide(now, scenario, incident);
@@ -339,6 +351,9 @@ impl Brain {
             return (Decision::AskApproval { until: now.wall + left }, Some(now.mono + left));
         }
         match scenario.on_no_answer {
+            _ if is_alone => {
+                (Decision::Hold(HoldReason::NoQuorum { why: self.why_no_quorum(&scenario.when, now.mono) }), wake)
+            }
             OnNoAnswer::Failover => (Decision::Act, wake),
             OnNoAnswer::Hold => (Decision::Hold(HoldReason::NoAnswer), wake),
         }

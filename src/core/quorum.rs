@@ -114,6 +114,8 @@ fn count<'a>(question: &Question<'_>, own: &Detector, voices: impl Iterator<Item
     })
 }
 
+
+
 fn alone(question: &Question<'_>, own: &Detector) -> Verdict {
     let Some(health) = own.health() else { return Verdict::Inconclusive(Inconclusive::NotYet) };
     if !own.is_fresh(question.now) {

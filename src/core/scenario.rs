@@ -18,6 +18,10 @@ const BLIND_AFTER: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(super) struct Watch {
     pub(super) truth: Truth,
+    /// It holds by what is left of a quorum only: a person has to decide.
+    pub(super) is_alone: bool,
+    /// People were told that it waits for a probe that flaps.
+    pub(super) is_flapping: bool,
     /// Since when the condition has held without interruption.
     pub(super) held_since: Option<MonoTime>,
     /// Since when it cannot be told.
@@ -25,7 +29,7 @@ pub(super) struct Watch {
     blind: bool,
     /// The reasons for not acting that people were told in this incident: two that take turns are
     /// told once each, and not at every turn.
-    noticed: BTreeSet<&'static str>,
+    pub(super) noticed: BTreeSet<&'static str>,
     /// How many last looks in a row did not find the primary down.
     pub(super) vain: u32,
     /// Set by such a look.
@@ -38,6 +42,8 @@ impl Default for Watch {
     fn default() -> Self {
         Self {
             truth: Truth::Unknown,
+            is_alone: false,
+            is_flapping: false,
             held_since: None,
             unknown_since: None,
             blind: false,
@@ -65,10 +71,15 @@ impl Brain {
             return;
         }
         self.close_orphans(now);
+        self.note_flaps(now.mono);
         let settings = Arc::clone(&self.settings);
         for (index, scenario) in settings.scenarios.iter().enumerate() {
-            let truth = self.truth(&scenario.when, now.mono);
+            let (truth, is_alone) = self.truth_of_outage(&scenario.when, now.mono);
             let watch = &mut self.watches[index];
+            if std::mem::replace(&mut watch.is_alone, is_alone) && !is_alone {
+                // What a quorum says is confirmed by a quorum.
+                watch.held_since = None;
+            }
             watch.truth = truth;
             watch.wake = None;
             watch.not_before = watch.not_before.filter(|at| now.mono < *at);
@@ -83,8 +94,9 @@ impl Brain {
                 watch.not_before = None;
             }
             self.watch_sight(now, index, scenario);
+            self.tell_flapping(now, index, scenario);
             match truth {
-                Truth::True => self.open_incident(now, scenario),
+                Truth::True => self.open_incident(now, index, scenario),
                 Truth::False => self.close_incident(now, index, scenario),
                 Truth::Unknown => {}
             }
@@ -99,7 +111,7 @@ impl Brain {
         condition.evaluate(&mut |subject| self.leaf(subject, now))
     }
 
-    fn leaf(&self, subject: &Subject, now: MonoTime) -> Truth {
+    pub(super) fn leaf(&self, subject: &Subject, now: MonoTime) -> Truth {
         let Some(&index) = self.index.get(&subject.probe) else { return Truth::Unknown };
         let health = self.verdict(index, now).health();
         match (health, subject.is) {
@@ -141,7 +153,10 @@ impl Brain {
             .iter()
             .filter_map(|subject| self.index.get(&subject.probe))
             .filter_map(|index| match self.verdict(*index, now) {
-                Verdict::Inconclusive(why) => Some(format!("{} ({why})", self.detectors[*index].settings.name)),
+                Verdict::Inconclusive(why) => {
+                    let why = self.why_inconclusive(*index, why, now);
+                    Some(format!("{} ({why})", self.detectors[*index].settings.name))
+                }
                 Verdict::Up | Verdict::Down { .. } => None,
             })
             .collect();
@@ -156,10 +171,7 @@ impl Brain {
             .iter()
             .filter(|subject| subject.is == Is::Down)
             .filter_map(|subject| self.index.get(&subject.probe))
-            .filter_map(|index| match self.verdict(*index, now) {
-                Verdict::Down { outage_start } => Some(outage_start),
-                Verdict::Up | Verdict::Inconclusive(_) => None,
-            })
+            .filter_map(|index| self.fell(*index, now))
             .min()
     }
 
@@ -192,7 +204,7 @@ impl Brain {
         evidence
     }
 
-    fn open_incident(&mut self, now: Now, scenario: &ScenarioSettings) {
+    fn open_incident(&mut self, now: Now, index: usize, scenario: &ScenarioSettings) {
         if self.ledger.open_incident(&scenario.name).is_some() {
             return;
         }
@@ -211,7 +223,8 @@ impl Brain {
         if self.commit(now, entry) {
             let incident = self.ledger.open_incident(&scenario.name).cloned();
             let subject = format!("{} {}: {}{reaches}", scenario.severity, scenario.name, scenario.when);
-            self.notify(now, NoticeKind::IncidentOpened, Importance::Page, incident.as_ref(), subject);
+            let importance = self.unless_flapping(index, Importance::Page);
+            self.notify(now, NoticeKind::IncidentOpened, importance, incident.as_ref(), subject);
         }
     }
 
@@ -286,10 +299,10 @@ impl Brain {
                 let subject = || format!("{} {}: alert-only, it would act now", scenario.severity, scenario.name);
                 self.notice_once(now, index, &id, ("alert", NoticeKind::WouldAct), subject);
             }
-            Decision::AskApproval { until } => self.ask(now, scenario, &id, until),
+            Decision::AskApproval { until } => self.ask(now, index, scenario, &id, until),
             Decision::Act => {
                 let incident = self.ledger.incidents[&id].clone();
-                let trigger = self.trigger(now, scenario, &incident);
+                let trigger = self.trigger(now, index, scenario, &incident);
                 self.start_run(now, scenario, Some(&incident), trigger);
             }
         }
@@ -306,15 +319,17 @@ impl Brain {
     ) {
         if self.watches[index].noticed.insert(name) {
             let incident = self.ledger.incidents.get(incident).cloned();
-            self.notify(now, kind, Importance::Page, incident.as_ref(), subject());
+            let importance = self.unless_flapping(index, Importance::Page);
+            self.notify(now, kind, importance, incident.as_ref(), subject());
         }
     }
 
-    fn trigger(&self, now: Now, scenario: &ScenarioSettings, incident: &Incident) -> Trigger {
+    fn trigger(&self, now: Now, index: usize, scenario: &ScenarioSettings, incident: &Incident) -> Trigger {
         match self.valid_answer(now, scenario, incident) {
             Some(answer) if answer.approved => Trigger::Approved {
                 by: answer.by.clone(),
                 allow_data_loss: answer.allow_data_loss.map(crate::model::HumanDuration::get),
+                without_quorum: self.without_quorum(now, index, scenario),
             },
             _ if self.mode_of(scenario) == crate::model::Mode::Approve
                 && scenario.on_no_answer == OnNoAnswer::Failover =>
@@ -325,7 +340,12 @@ impl Brain {
         }
     }
 
-    fn ask(&mut self, now: Now, scenario: &ScenarioSettings, id: &IncidentId, until: WallTime) {
+    /// Why there is no quorum, where there is none.
+    fn without_quorum(&self, now: Now, index: usize, scenario: &ScenarioSettings) -> Option<String> {
+        self.watches[index].is_alone.then(|| self.why_no_quorum(&scenario.when, now.mono))
+    }
+
+    fn ask(&mut self, now: Now, index: usize, scenario: &ScenarioSettings, id: &IncidentId, until: WallTime) {
         let (incident, epoch) = (&self.ledger.incidents[id], self.ledger.epoch.next());
         let Some(plan_hash) = self.plan_hash(scenario).cloned() else { return };
         let asked = incident.asked.as_ref().is_some_and(|asked| asked.plan_hash == plan_hash && asked.epoch == epoch);
@@ -334,14 +354,22 @@ impl Brain {
             return;
         }
         let incident = incident.clone();
-        let asked = Entry::ApprovalAsked { incident: id.clone(), plan_hash: plan_hash.clone(), epoch, until };
+        let why = self.without_quorum(now, index, scenario);
+        let asked = Entry::ApprovalAsked {
+            incident: id.clone(),
+            plan_hash: plan_hash.clone(),
+            epoch,
+            until,
+            without_quorum: why.clone(),
+        };
         if self.commit(now, asked) {
             let otherwise = match scenario.on_no_answer {
-                OnNoAnswer::Failover => "it fails over by itself then",
-                OnNoAnswer::Hold => "it holds then",
+                OnNoAnswer::Failover if why.is_none() => "it fails over by itself then",
+                OnNoAnswer::Failover | OnNoAnswer::Hold => "it holds then",
             };
+            let why = why.map(|why| format!("no quorum ({why}); ")).unwrap_or_default();
             let subject = format!(
-                "{} {}: approve plan {} ({}) until {until}; {otherwise}: failoverd approve {}",
+                "{} {}: {why}approve plan {} ({}) until {until}; {otherwise}: failoverd approve {}",
                 scenario.severity,
                 scenario.name,
                 plan_name(scenario),

@@ -151,7 +151,7 @@ impl Brain {
         quorum::is_degraded(&self.question(index, now), &self.detectors[index], &self.peers[index])
     }
 
-    fn question(&self, index: usize, now: MonoTime) -> Question<'_> {
+    pub(super) fn question(&self, index: usize, now: MonoTime) -> Question<'_> {
         let own = &self.detectors[index];
         let is_anchor = self.settings.anchors.contains(&own.settings.name);
         let why = if self.settings.anchors.is_empty() { Inconclusive::NoWitness } else { Inconclusive::Isolated };

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::brain::Brain;
 use super::run_ledger::{RunLedger, StepState};
 use crate::model::reference::{Reference, resolve, shown};
-use crate::model::{ActionSpec, Ended, MonoTime, StepEnd, StepGuard, StepName, Terms, Truth};
+use crate::model::{ActionSpec, Ended, MonoTime, StepEnd, StepGuard, StepName, Terms, Trigger, Truth};
 
 /// More work than this is no message any more.
 const FUEL: u64 = 20_000;
@@ -162,6 +162,12 @@ impl Brain {
             let holds = match guard {
                 StepGuard::Parameter { value, is, .. } => truth(is.contains(value)),
                 StepGuard::Step { step, ended } => truth(ended_so(run, step, *ended)),
+                // Whoever stands in for a quorum knows that some vantages are missing.
+                StepGuard::Holds(condition)
+                    if matches!(run.trigger, Trigger::Approved { without_quorum: Some(_), .. }) =>
+                {
+                    self.truth_by_those_left(condition, now)
+                }
                 StepGuard::Holds(condition) => self.truth(condition, now),
             };
             match holds {

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Choice, Decision, Epoch, Extent, Facts, Health, HumanDuration, IncidentId, Mode, PlanHash, PlanName, ProbeName,
-    RegionName, RunId, RunResult, ScenarioName, Severity, StepName, Truth, WallTime, ZoneName,
+    Choice, Decision, Epoch, Extent, Facts, FailureDomain, Health, HumanDuration, IncidentId, Mode, PlanHash, PlanName,
+    ProbeName, RegionName, RunId, RunResult, ScenarioName, Severity, StepName, Truth, VantageId, WallTime, ZoneName,
 };
 
 /// Everything at a glance.
@@ -30,6 +30,9 @@ pub struct StatusView {
     pub isolated: bool,
     /// The highest epoch granted.
     pub epoch: Epoch,
+    /// The vantages, our own first.
+    #[serde(default)]
+    pub vantages: Vec<VantageView>,
     /// The probes, in the order of the configuration.
     pub probes: Vec<ProbeView>,
     /// The scenarios, the most severe first.
@@ -46,6 +49,27 @@ impl StatusView {
     pub fn tellers(&self) -> &'static str {
         if self.probes.iter().any(|probe| probe.anchor) { "the anchors" } else { "the witnesses" }
     }
+}
+
+/// One vantage, and what it says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VantageView {
+    /// Its name.
+    pub name: VantageId,
+    /// What fails together with it.
+    pub domain: FailureDomain,
+    /// Is it this daemon?
+    pub own: bool,
+    /// When it last said anything; `None`: never in this life of the daemon.
+    pub heard: Option<WallTime>,
+    /// It has said nothing for so long that votes of it have expired.
+    pub silent: bool,
+    /// How many of its fresh votes say up.
+    pub up: usize,
+    /// How many say down.
+    pub down: usize,
+    /// How many say that it could not look.
+    pub unknown: usize,
 }
 
 /// A task that is open although its run has ended.
@@ -90,6 +114,9 @@ pub struct ProbeView {
     pub facts: Option<Facts>,
     /// Is it probed at the fast interval?
     pub fast: bool,
+    /// It flaps, and is held back until then if it changes no more.
+    #[serde(default)]
+    pub flapping_until: Option<WallTime>,
 }
 
 /// One scenario.

@@ -7,10 +7,10 @@ use super::run::Doing;
 use super::run_ledger::{RunLedger, StepState};
 use super::view::{
     ApprovalView, GuardView, IncidentView, ProbeView, RunView, ScenarioView, SplitView, StatusView, StepStateView,
-    StepView, TimelineView,
+    StepView, TimelineView, VantageView,
 };
 use crate::model::{
-    Applied, EffectKind, HumanDuration, Now, Phase, RunId, ScenarioSettings, StepEnd, Verdict, WallTime, Work,
+    Applied, EffectKind, Health, HumanDuration, Now, Phase, RunId, ScenarioSettings, StepEnd, Verdict, WallTime, Work,
 };
 
 impl Brain {
@@ -28,6 +28,7 @@ impl Brain {
             isolated: self.isolated(),
             epoch: self.ledger.epoch,
             tasks: self.tasks(),
+            vantages: self.vantage_views(now),
             probes: (0..self.detectors.len()).map(|index| self.probe_view(now, index)).collect(),
             scenarios: (0..self.settings.scenarios.len()).map(|index| self.scenario_view(now, index)).collect(),
             run: self.ledger.active_run().map(|run| self.run_view(now, run)),
@@ -57,6 +58,48 @@ impl Brain {
         })
     }
 
+    fn vantage_views(&self, now: Now) -> Vec<VantageView> {
+        let mut views = vec![self.own_vantage(now)];
+        // No witness votes on our anchors.
+        let voted = self.settings.probes.iter().filter(|probe| !self.settings.anchors.contains(&probe.name));
+        let shortest = voted.map(|probe| probe.max_age.get()).min().unwrap_or_default();
+        let silent = self.silent(shortest, now.mono);
+        views.extend(self.settings.witnesses.iter().map(|witness| {
+            let of = self.peers.iter().zip(&self.detectors).flat_map(|(votes, own)| {
+                let fresh = votes.iter().filter(|vote| vote.is_fresh(now.mono, own.settings.max_age));
+                fresh.filter(|vote| vote.vantage == witness.name).map(|vote| vote.health)
+            });
+            let (up, down, unknown) = tally(of);
+            VantageView {
+                name: witness.name.clone(),
+                domain: witness.domain.clone(),
+                own: false,
+                heard: self.last_word(&witness.name).map(|at| now.wall_of(at)),
+                silent: silent.iter().any(|known| known.name == witness.name),
+                up,
+                down,
+                unknown,
+            }
+        }));
+        views
+    }
+
+    fn own_vantage(&self, now: Now) -> VantageView {
+        let told = self.own_votes(now);
+        let (up, down, unknown) = tally(told.iter().map(|vote| vote.health));
+        let heard = told.iter().map(|vote| vote.age_ms).min().map(std::time::Duration::from_millis);
+        VantageView {
+            name: self.settings.name.clone(),
+            domain: self.settings.domain.clone(),
+            own: true,
+            heard: heard.map(|age| now.wall.minus(age)),
+            silent: told.is_empty(),
+            up,
+            down,
+            unknown,
+        }
+    }
+
     fn probe_view(&self, now: Now, index: usize) -> ProbeView {
         let detector = &self.detectors[index];
         let verdict = self.verdict(index, now.mono);
@@ -64,10 +107,10 @@ impl Brain {
         let why = match &verdict {
             // A doubt that has not fallen yet is worth a word.
             Verdict::Up | Verdict::Down { .. } => cause.unwrap_or_default(),
-            Verdict::Inconclusive(why) => match cause {
-                Some(cause) => format!("{why}: {cause}"),
-                None => why.to_string(),
-            },
+            Verdict::Inconclusive(why) => {
+                let why = self.why_inconclusive(index, *why, now.mono);
+                cause.map_or(why.clone(), |cause| format!("{why}: {cause}"))
+            }
         };
         ProbeView {
             name: detector.settings.name.clone(),
@@ -82,6 +125,7 @@ impl Brain {
             latency_ms: detector.latency.map(|latency| latency.as_secs_f64() * 1000.0),
             facts: detector.facts.as_deref().cloned(),
             fast: detector.in_doubt(),
+            flapping_until: self.flapping_until(index, now.mono).map(|until| now.wall_of(until)),
         }
     }
 
@@ -99,7 +143,7 @@ impl Brain {
             severity: scenario.severity.clone(),
             mode: self.mode_of(scenario),
             condition: scenario.when.to_string(),
-            truth: self.truth(&scenario.when, now.mono),
+            truth: self.truth_of_outage(&scenario.when, now.mono).0,
             incident: incident.map(|incident| incident.id.clone()),
             // How far it went is kept; what cannot be told is as of now.
             extent: incident.and_then(|incident| Some(self.with_unclear(incident.extent.clone()?, now.mono))),
@@ -133,7 +177,17 @@ impl Brain {
             detail: guard.holds.map_or_else(|| passing(guard.name, holds).to_owned(), |reason| reason.to_string()),
             until: guard.until.map(|at| now.wall_of(at)),
         });
-        views.collect()
+        let mut views: Vec<GuardView> = views.collect();
+        if self.watches[index].is_alone {
+            let answer = incident.and_then(|incident| self.valid_answer(now, scenario, incident));
+            views.push(GuardView {
+                name: "quorum".to_owned(),
+                passes: answer.is_some_and(|answer| answer.approved),
+                detail: format!("a person has to decide: {}", self.why_no_quorum(&scenario.when, now.mono)),
+                until: None,
+            });
+        }
+        views
     }
 
     fn run_view(&self, now: Now, run: &RunLedger) -> RunView {
@@ -211,6 +265,15 @@ impl Brain {
     }
 }
 
+/// How many say up, down, unknown.
+fn tally(votes: impl Iterator<Item = Health>) -> (usize, usize, usize) {
+    votes.fold((0, 0, 0), |(up, down, unknown), health| match health {
+        Health::Up => (up + 1, down, unknown),
+        Health::Down => (up, down + 1, unknown),
+        Health::Unknown => (up, down, unknown + 1),
+    })
+}
+
 fn doing(doing: &Doing, state: &StepState) -> (StepStateView, String) {
     let last = match state {
         StepState::Applied(Applied::Refused { reason, .. } | Applied::Unknown { reason }) => reason.clone(),
@@ -281,6 +344,8 @@ fn passing(guard: &str, holds: bool) -> &'static str {
         "already_run" => "no run was carried out for this incident",
         "condition" => "the condition holds",
         "startup_grace" => "the start-up grace is over",
+        "flapping" => "what it waits for is steady",
+        "replicas" => "no replica hears the primary",
         "confirming" if !holds => "there is nothing to confirm",
         "confirming" => "the condition has held for long enough",
         "lower_layers_first" => "nothing below has a grace period left",

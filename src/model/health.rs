@@ -321,6 +321,11 @@ pub struct Facts {
     /// A replica: does it stream from its primary? A primary: does any replica stream from it?
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub streaming: Option<bool>,
+    /// A replica that has a stream: how long ago the newest message of its primary came, never less than
+    /// it really was. Unlike `streaming`, which a replica goes on saying for a while after its primary
+    /// fell silent, this is a sign of life. By the replica's own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_message: Option<Duration>,
     /// A primary: does each commit wait for a standby (`sync_state` of `sync` or `quorum`, and
     /// `synchronous_commit` at least `on`)? Then an acknowledged write is on the standby. `None`
     /// while commits would wait but no standby is there: they hang, and nothing is acknowledged.

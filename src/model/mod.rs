@@ -27,10 +27,10 @@ pub use health::{Cause, CauseKind, Facts, Figure, Health, Lag, Meaning, Observat
 pub use ids::*;
 pub use notice::{Importance, Notice, NoticeKind};
 pub use plan::{ActionSpec, EffectKind, OnError, Plan, Repeat, Retry, Step, Work};
-pub use policy::{Decision, HoldReason, LossShown, Mode, OnNoAnswer, Severity, Trigger};
+pub use policy::{Decision, HoldReason, LossShown, Mode, OnNoAnswer, OnSilentWitnesses, Severity, Trigger};
 pub use record::{Entry, Record, RunResult, StepEnd};
 pub use reference::{Given, Parameter, ParameterKind, Reference, WrongValue};
-pub use settings::{LowerLayers, ProbeSettings, ReplicationPair, ScenarioSettings, Settings, WitnessSettings};
+pub use settings::{FlapDamping, LowerLayers, ProbeSettings, ReplicationPair, ScenarioSettings, Settings, WitnessSettings};
 pub use step::{Applied, CallOutcome, Observed, Outputs, Phase, StepCall, Verified};
 pub use terms::{Ended, RunKind, StepGuard, Terms};
 pub use time::{HumanDuration, MonoTime, Now, WallTime};

@@ -28,6 +28,8 @@ pub enum NoticeKind {
     Holding,
     /// Alert-only: it would have acted.
     WouldAct,
+    /// A probe changes its health again and again: nothing is done until it is steady.
+    Flapping,
     /// A person is asked.
     ApprovalAsked,
     /// A run began.

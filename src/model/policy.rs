@@ -44,6 +44,18 @@ pub enum OnNoAnswer {
     Hold,
 }
 
+/// What happens where the region that fell took the vantages in it along, and those that are left are no
+/// quorum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnSilentWitnesses {
+    /// A person is asked, in every mode that acts; it is never done without an answer.
+    #[default]
+    Approve,
+    /// Nothing is done, and people are told.
+    Hold,
+}
+
 /// What a person knew of the loss of data when allowing one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -99,6 +111,28 @@ impl fmt::Display for Decision {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "reason")]
 pub enum HoldReason {
+    /// The primary looks down to us, and a replica hears it still: it is the network between it and us,
+    /// or a listener that died, and no database to promote another one for.
+    ReplicaStreams {
+        /// The probe of the replica.
+        standby: ProbeName,
+        /// The probe of the primary.
+        primary: ProbeName,
+        /// When the replica last heard from it, at the earliest.
+        heard: WallTime,
+    },
+    /// A probe that has to be down changes its health again and again.
+    Flapping {
+        /// The probe.
+        probe: ProbeName,
+        /// When it is taken for steady, if it changes no more.
+        until: WallTime,
+    },
+    /// Too few vantages are left for a quorum, and nobody has approved to act without one.
+    NoQuorum {
+        /// Who is silent, and what that may mean.
+        why: String,
+    },
     /// The condition has not held for `confirm_for` yet.
     Confirming {
         /// When it will have.
@@ -224,6 +258,9 @@ impl HoldReason {
     /// A stable name for metrics and programs.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::ReplicaStreams { .. } => "replica_streams",
+            Self::Flapping { .. } => "flapping",
+            Self::NoQuorum { .. } => "no_quorum",
             Self::Confirming { .. } => "confirming",
             Self::Inconclusive { .. } => "inconclusive",
             Self::Quiet { .. } => "quiet",
@@ -262,6 +299,8 @@ impl HoldReason {
                 | Self::Correlating { .. }
                 // The other one acts, asks, or pages why it does not.
                 | Self::ExplainedBy { .. }
+                // Told once for all incidents that come of it.
+                | Self::Flapping { .. }
         )
     }
 }
@@ -269,6 +308,13 @@ impl HoldReason {
 impl fmt::Display for HoldReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::ReplicaStreams { standby, primary, heard } => write!(
+                f,
+                "{primary} is down for us, but its replica {standby} heard from it at {heard}: \
+                 it is the network between, or its listener"
+            ),
+            Self::Flapping { probe, until } => write!(f, "{probe} flaps; if it is steady now, until {until}"),
+            Self::NoQuorum { why } => write!(f, "no quorum: {why}; only a person can decide to act without one"),
             Self::Confirming { until } => write!(f, "confirming until {until}"),
             Self::Inconclusive { why } => write!(f, "inconclusive: {why}"),
             Self::Quiet { condition } => write!(f, "it does not hold: {condition}"),
@@ -316,6 +362,9 @@ pub enum Trigger {
         /// The loss that was allowed, in seconds of data.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         allow_data_loss: Option<Duration>,
+        /// Why there was no quorum, where there was none: the person's word stood in for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        without_quorum: Option<String>,
     },
     /// Nobody answered, and `on_no_answer = "failover"`.
     NoAnswer,
@@ -333,6 +382,9 @@ impl fmt::Display for Trigger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Automatic => f.write_str("automatic"),
+            Self::Approved { by, without_quorum: Some(why), .. } => {
+                write!(f, "approved by {by} without a quorum: {why}")
+            }
             Self::Approved { by, .. } => write!(f, "approved by {by}"),
             Self::NoAnswer => f.write_str("no answer in time"),
             Self::Manual { by, .. } => write!(f, "by hand: {by}"),

@@ -113,6 +113,9 @@ pub enum Entry {
         epoch: Epoch,
         /// The last moment to answer.
         until: WallTime,
+        /// Why there is no quorum, where there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        without_quorum: Option<String>,
     },
     /// A person answered.
     ApprovalAnswered {

@@ -10,7 +10,7 @@ use super::ids::{
     FailureDomain, PlanName, ProbeName, RegionName, ScenarioName, ServiceName, TargetHash, VantageId, ZoneName,
 };
 use super::plan::Plan;
-use super::policy::{Mode, OnNoAnswer, Severity};
+use super::policy::{Mode, OnNoAnswer, OnSilentWitnesses, Severity};
 use super::time::HumanDuration;
 
 /// Everything the brain has to know.
@@ -28,6 +28,12 @@ pub struct Settings {
     /// The other vantages that are asked for their votes.
     #[serde(default)]
     pub witnesses: Vec<WitnessSettings>,
+    /// What happens where those that are silent are missing in the quorum.
+    #[serde(default)]
+    pub on_silent_witnesses: OnSilentWitnesses,
+    /// How a probe that changes its health again and again is held back; `None`: it is not.
+    #[serde(default)]
+    pub flap_damping: Option<FlapDamping>,
     /// Nothing is started for this long after the start.
     pub startup_grace: HumanDuration,
     /// Nothing is started for this long after a run of the same service ended.
@@ -68,6 +74,34 @@ impl Settings {
     /// The probe of this name.
     pub fn probe(&self, name: &ProbeName) -> Option<&ProbeSettings> {
         self.probes.iter().find(|probe| probe.name == *name)
+    }
+}
+
+/// Route flap damping (RFC 2439), for probes: each change of a verdict costs a penalty, which decays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlapDamping {
+    /// In so long a penalty halves.
+    pub half_life: HumanDuration,
+    /// Above this penalty a probe is held back; each change adds 1000.
+    pub suppress: u32,
+    /// Below this penalty it no longer is.
+    pub reuse: u32,
+    /// It is held back for no longer than this after its last change.
+    pub max_suppress: HumanDuration,
+    /// Nor is one that has been down for so long without interruption: that is an outage.
+    pub steady_for: HumanDuration,
+}
+
+impl FlapDamping {
+    /// The highest penalty: from it, it decays to the reuse threshold within `max_suppress`.
+    pub fn ceiling(&self) -> f64 {
+        let halvings = self.max_suppress.get().as_secs_f64() / self.half_life.get().as_secs_f64();
+        f64::from(self.reuse) * halvings.exp2()
+    }
+
+    /// Is the highest penalty one that nobody is held back for?
+    pub fn never_suppresses(&self) -> bool {
+        self.ceiling() <= f64::from(self.suppress)
     }
 }
 
@@ -141,6 +175,9 @@ pub struct ScenarioSettings {
     pub rpo: Option<HumanDuration>,
     /// Where the predicted loss is read from; all of them have to meet the RPO.
     pub replication: Vec<ReplicationPair>,
+    /// Does a standby that still hears from its primary veto that it is down?
+    #[serde(default = "yes")]
+    pub ask_replicas: bool,
     /// What is carried out; `None` alerts only.
     pub plan: Option<PlanName>,
 }
@@ -161,4 +198,8 @@ pub struct ReplicationPair {
     pub standby: ProbeName,
     /// The probe that tells whether the primary's commits wait for the standby.
     pub primary: Option<ProbeName>,
+}
+
+fn yes() -> bool {
+    true
 }

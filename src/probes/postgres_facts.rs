@@ -14,6 +14,8 @@ use crate::model::{CauseKind, Facts, Lag, Role};
 ///   `wal_receiver_timeout` after which the receiver asks for a sign of life: until the whole of
 ///   it has passed (60 s by default) `status` goes on saying `streaming` across a partition.
 /// - `hidden`: these views show nothing to a user without `pg_read_all_stats` (in `pg_monitor`).
+/// - The age of the stream's last message is by one clock, the replica's own. An idle primary need say
+///   nothing for the half of `wal_receiver_timeout`, after which the receiver asks it to.
 /// - `latest_end_lsn` is how far the primary's own log reached at its last message, so that what
 ///   was not even received counts as lag.
 /// - A replica that has replayed no transaction since it started has at least what its checkpoint
@@ -43,22 +45,25 @@ SELECT r,
     WHEN current_setting('synchronous_standby_names') = ''
       OR current_setting('synchronous_commit') NOT IN ('on', 'remote_apply') THEN false
     WHEN EXISTS (SELECT FROM pg_stat_replication WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum'))
-      THEN true END END
+      THEN true END END,
+  CASE WHEN r THEN (
+    SELECT round(extract(epoch FROM clock_timestamp() - max(last_msg_receipt_time)) * 1000)
+    FROM pg_stat_wal_receiver WHERE status = 'streaming') END
 FROM (SELECT pg_is_in_recovery() AS r) recovery";
 
 /// Reads the row of [`FACTS`]. `cluster` is left open.
 pub(super) fn read(row: &SimpleQueryRow) -> Result<Facts, Fault> {
     let text =
         |column: usize| row.try_get(column).map_err(|_| Fault::theirs(CauseKind::Protocol, "a column is missing"));
-    let mut columns = [None; 7];
+    let mut columns = [None; 8];
     for (index, column) in columns.iter_mut().enumerate() {
         *column = text(index)?;
     }
     interpret(columns)
 }
 
-fn interpret(columns: [Option<&str>; 7]) -> Result<Facts, Fault> {
-    let [recovery, position, replayed, primary_end, age, stream, synchronous] = columns;
+fn interpret(columns: [Option<&str>; 8]) -> Result<Facts, Fault> {
+    let [recovery, position, replayed, primary_end, age, stream, synchronous, silence] = columns;
     let role = match recovery {
         Some("t") => Role::Replica,
         Some("f") => Role::Primary,
@@ -78,6 +83,7 @@ fn interpret(columns: [Option<&str>; 7]) -> Result<Facts, Fault> {
         Role::Primary if streaming.is_some() => facts.synchronous = synchronous.map(|text| text == "t"),
         Role::Primary => {}
         Role::Replica => {
+            facts.last_message = silence.and_then(message_age);
             // While it does not stream, nobody here knows what it has not received.
             if streaming == Some(true) {
                 facts.lag = lag(position, number(primary_end), replayed, age);
@@ -85,6 +91,12 @@ fn interpret(columns: [Option<&str>; 7]) -> Result<Facts, Fault> {
         }
     }
     Ok(facts)
+}
+
+/// In whole milliseconds, rounded up: it must never look fresher than it is. A clock that was set back
+/// since would make it negative, and tells nothing.
+fn message_age(milliseconds: &str) -> Option<Duration> {
+    milliseconds.parse().ok().map(|age: u64| Duration::from_millis(age + 1))
 }
 
 fn lag(received: Option<u64>, primary_end: Option<u64>, replayed: Option<u64>, age: Option<&str>) -> Option<Lag> {
@@ -106,7 +118,7 @@ mod tests {
     use super::*;
 
     fn replica(replayed: &'static str, end: &'static str, stream: &'static str) -> Facts {
-        interpret([Some("t"), Some("100"), Some(replayed), Some(end), Some("2500"), Some(stream), None])
+        interpret([Some("t"), Some("100"), Some(replayed), Some(end), Some("2500"), Some(stream), None, Some("40000")])
             .unwrap_or_else(|fault| panic!("{fault}"))
     }
 
@@ -115,6 +127,14 @@ mod tests {
         let facts = replica("100", "100", "streaming");
         assert_eq!(facts.lag, Some(Lag { time: Duration::ZERO, bytes: Some(0) }));
         assert_eq!((facts.role, facts.streaming, facts.offset), (Some(Role::Replica), Some(true), Some(100)));
+    }
+
+    #[test]
+    fn a_message_is_never_younger_than_it_was_and_a_clock_that_was_set_back_tells_nothing() {
+        assert_eq!(replica("100", "100", "silent").last_message, Some(Duration::from_millis(40_001)));
+        for told in ["-1", "-5000", "", "NaN"] {
+            assert_eq!(message_age(told), None, "{told}");
+        }
     }
 
     #[test]
@@ -137,14 +157,14 @@ mod tests {
     #[test]
     fn a_primary_without_the_right_to_look_does_not_say_that_it_is_not_synchronous() {
         let primary = |stream, sync| {
-            interpret([Some("f"), Some("7"), None, None, None, Some(stream), Some(sync)])
+            interpret([Some("f"), Some("7"), None, None, None, Some(stream), Some(sync), None])
                 .unwrap_or_else(|fault| panic!("{fault}"))
         };
         assert_eq!(primary("streaming", "t").synchronous, Some(true));
         assert_eq!(primary("none", "f").synchronous, Some(false));
         assert_eq!(primary("hidden", "f").synchronous, None);
-        let waiting = interpret([Some("f"), Some("7"), None, None, None, Some("none"), None]);
+        let waiting = interpret([Some("f"), Some("7"), None, None, None, Some("none"), None, None]);
         assert_eq!(waiting.map(|facts| facts.synchronous).ok(), Some(None), "commits hang: nothing new is known");
-        assert!(interpret([None; 7]).is_err());
+        assert!(interpret([None; 8]).is_err());
     }
 }

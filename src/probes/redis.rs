@@ -189,9 +189,12 @@ fn facts(role: Role, info: &str) -> Facts {
             facts.offset = number("slave_repl_offset");
             // `-1` would mean that it never spoke.
             let silence = number("master_last_io_seconds_ago").map(Duration::from_secs);
+            // Whole seconds, cut off: it may be almost one more.
+            let age = silence.map(|silence| silence + Duration::from_secs(1));
             let linked = fields.get("master_link_status") == Some(&"up");
             let streaming = linked && silence.is_none_or(|silence| silence <= SILENT);
             facts.streaming = Some(streaming);
+            facts.last_message = age.filter(|_| linked);
             // While nothing comes nobody here knows what was not received.
             if streaming {
                 // What was written before the primary last spoke is here.
@@ -245,13 +248,15 @@ mod tests {
         let facts = facts(Role::Replica, info);
         assert_eq!(facts.lag, Some(Lag { time: Duration::from_secs(3), bytes: Some(20) }));
         assert_eq!((facts.streaming, facts.offset, facts.cluster.as_deref()), (Some(true), Some(100), Some("abc")));
+        // The seconds are cut off.
+        assert_eq!(facts.last_message, Some(Duration::from_secs(4)));
     }
 
     #[test]
     fn a_replica_without_its_link_has_unknown_lag() {
         let info = "master_link_status:down\r\nmaster_last_io_seconds_ago:-1\r\nslave_repl_offset:100\r\n";
         let facts = facts(Role::Replica, info);
-        assert_eq!((facts.lag, facts.streaming), (None, Some(false)));
+        assert_eq!((facts.lag, facts.streaming, facts.last_message), (None, Some(false), None));
     }
 
     #[test]

@@ -44,7 +44,7 @@ fn nobody_answers_and_it_holds_until_somebody_does() {
     assert!(desk.runs().is_empty());
     desk.command(approve(&desk)).unwrap();
     desk.run_for(1);
-    assert_eq!(desk.run().trigger, Trigger::Approved { by: "ann".into(), allow_data_loss: None });
+    assert_eq!(desk.run().trigger, Trigger::Approved { by: "ann".into(), allow_data_loss: None, without_quorum: None });
     assert_eq!(desk.result(), Some(RunResult::Done));
 }
 

@@ -113,6 +113,7 @@ pub fn scenario(name: &str, when: Condition, plan: &str) -> ScenarioSettings {
         rto: HumanDuration::secs(900),
         rpo: Some(HumanDuration::secs(60)),
         replication: vec![ReplicationPair { standby: "standby".into(), primary: Some("db".into()) }],
+        ask_replicas: true,
         plan: Some(plan.into()),
     }
 }
@@ -124,6 +125,8 @@ pub fn settings() -> Settings {
         mode: Mode::Auto,
         quorum: 1,
         witnesses: Vec::new(),
+        on_silent_witnesses: Default::default(),
+        flap_damping: None,
         startup_grace: HumanDuration::ZERO,
         cool_down: HumanDuration::secs(1800),
         failover_limit: 3,

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use failoverd::control::client::Client;
-use failoverd::core::view::{ProbeView, StatusView};
-use failoverd::model::Health;
+use failoverd::core::Command;
+use failoverd::core::view::{ProbeView, RunView, StatusView};
+use failoverd::model::{Decision, Health};
 use tempfile::TempDir;
 
 use crate::fleet::http_app::HttpApp;
@@ -105,19 +106,36 @@ wait = "10ms"
 
 impl Eyes {
     async fn open() -> Result<Self> {
+        Self::open_as(str::to_owned, &["eu", "ap"]).await
+    }
+
+    /// A daemon in the backup region, one witness in the primary's, and an anchor.
+    async fn open_in_two_regions() -> Result<Self> {
+        let two_regions = |config: &str| {
+            let (before, rest) = config.split_once("[witnesses.ap]").unwrap_or_default();
+            let (_, after) = rest.split_once("[regions.us-east-1]").unwrap_or_default();
+            let before = before.replace("eu-central-1", "us-east-1");
+            let anchor = rest.split_once("127.0.0.1:").and_then(|(_, port)| port.split_once('"')).unwrap_or_default().0;
+            format!("{before}[anchors]\ntcp = [\"127.0.0.1:{anchor}\"]\n[regions.us-east-1]{after}")
+        };
+        Self::open_as(two_regions, &["eu"]).await
+    }
+
+    async fn open_as(change: impl Fn(&str) -> String, witnesses: &[&str]) -> Result<Self> {
         let folder = scratch_dir("eyes")?;
         let dir = folder.path();
         certs(dir, &["init"]).await?;
-        for (name, domain) in [("shop", "us-west-2"), ("eu", "eu-central-1"), ("ap", "ap-east-1")] {
+        let eu = if witnesses.len() == 1 { "us-east-1" } else { "eu-central-1" };
+        for (name, domain) in [("shop", "us-west-2"), ("eu", eu), ("ap", "ap-east-1")] {
             certs(dir, &["issue", name, "--domain", domain, "--host", "127.0.0.1"]).await?;
             own_files(dir, name, name)?;
         }
         let listens = [port()?, port()?];
         let ways = [Proxy::to_port(listens[0]).await?, Proxy::to_port(listens[1]).await?];
-        std::fs::write(dir.join("failoverd.toml"), config(dir, &[ways[0].port(), ways[1].port()], &listens))?;
+        std::fs::write(dir.join("failoverd.toml"), change(&config(dir, &[ways[0].port(), ways[1].port()], &listens)))?;
         let app = HttpApp::start("us-east-1").await?;
         let mut eyes = Self { folder, app, ways, daemon: None, witnesses: Vec::new() };
-        for name in ["eu", "ap"] {
+        for name in witnesses {
             let witness = eyes.start(&["witness", name], name).await?;
             eyes.witnesses.push(witness);
         }
@@ -230,6 +248,36 @@ async fn two_of_three_vantages_bring_a_region_down() -> Result<()> {
     eyes.metric("failoverd_witness_up{witness=\"ap\"} 0").await
 }
 
+/// The region falls and takes its witness along: half of the quorum is left, and a person is asked.
+#[tokio::test]
+async fn where_the_witness_falls_with_its_region_a_person_is_asked() -> Result<()> {
+    let mut eyes = Eyes::open_in_two_regions().await?;
+    eyes.sees("both to see it up", |api| api.health == Health::Up).await?;
+    eyes.metric("failoverd_witness_up{witness=\"eu\"} 1").await?;
+    eyes.witnesses[0].process.kill9();
+    eyes.app.kill9();
+    let client = eyes.client()?;
+    let asked = async || {
+        let scenario = client.status().await?.scenarios.pop().context("no scenario")?;
+        ensure!(matches!(scenario.decision, Some(Decision::AskApproval { .. })), "{:?}", scenario.decision);
+        scenario.incident.context("no incident")
+    };
+    let incident = eyes.daemon()?.process.ready(PATIENCE, "the question", asked).await?;
+    eyes.nothing_trips().await?;
+    let vantages = client.status().await?.vantages;
+    ensure!(vantages.len() == 2 && !vantages[0].silent && vantages[1].silent, "{vantages:?}");
+    client.command(&Command::Approve { incident, plan_hash: None, allow_data_loss: None }).await?;
+    eyes.daemon()?
+        .process
+        .ready(PATIENCE, "the failover", async || {
+            let runs = client.runs().await?;
+            let done = |run: &RunView| run.ended.is_some() && run.trigger.contains("without a quorum");
+            ensure!(runs.first().is_some_and(done), "{runs:?}");
+            Ok(())
+        })
+        .await
+}
+
 #[tokio::test]
 async fn what_only_one_vantage_sees_down_is_its_own_trouble() -> Result<()> {
     let mut eyes = Eyes::open().await?;
@@ -255,7 +303,9 @@ async fn nobody_fails_over_alone() -> Result<()> {
     eyes.app.kill9();
     // Without anchors a daemon that no witness answers takes itself for the one that is cut off.
     eyes.sees("a vote that does not count", |api| {
-        api.health == Health::Unknown && api.why.contains("no witness answers") && api.why.contains("connection_re")
+        api.health == Health::Unknown
+            && api.why.contains("no witness answers; no answer of")
+            && api.why.contains("connection_re")
     })
     .await?;
     eyes.nothing_trips().await?;

@@ -110,6 +110,7 @@ impl Checker {
 
     pub fn begins(&mut self, now: Now) {
         self.began = now.mono;
+        self.votes.started = now.mono;
         self.by_hand = false;
         let age = |run: &RunLedger| (Age::of(now, run.started), run.ended.map(|(_, at)| Age::of(now, at)));
         self.ages = self.shadow.runs.values().map(|run| (run.id.clone(), age(run))).collect();
@@ -218,7 +219,9 @@ impl Checker {
             return ensure(self.by_hand, "S4", || format!("{run} says by hand, and nobody asked for it"));
         }
         let settings = self.settings.scenario(scenario).ok_or(Violation::new("S4", "of no scenario"))?.clone();
-        let held = self.votes.held_for(scenario, now.mono);
+        // S4: a person's word stands in for the vantages that fell with the region, and for no others.
+        let by_person = matches!(trigger, Trigger::Approved { without_quorum: Some(_), .. });
+        let held = self.votes.held_for(scenario, by_person, now.mono);
         ensure(held.is_some(), "S4", || format!("{run} started without a quorum of fresh votes"))?;
         let confirmed = held >= Some(settings.confirm_for.get());
         ensure(confirmed, "S4", || format!("{run} started after {held:?} of {}", settings.confirm_for))?;
@@ -235,14 +238,14 @@ impl Checker {
         let own = self.votes.explained(&self.settings, scenario, now.mono);
         let wanted = scenario.when.wanted_down();
         let others = self.settings.scenarios.iter().filter(|other| other.name != scenario.name);
-        for other in others.filter(|other| self.votes.held_for(&other.name, now.mono).is_some()) {
+        for other in others.filter(|other| self.votes.held_for(&other.name, false, now.mono).is_some()) {
             let theirs = self.votes.explained(&self.settings, other, now.mono);
             let closer = theirs == own && other.when.wanted_down().len() < wanted.len();
             ensure(!closer && !(theirs.len() > own.len() && theirs.is_superset(&own)), "correlation", || {
                 format!("{run} of {}, which explains {own:?}, and {} explains {theirs:?}", scenario.name, other.name)
             })?;
         }
-        let held = self.votes.held_for(&scenario.name, now.mono).unwrap_or_default();
+        let held = self.votes.held_for(&scenario.name, false, now.mono).unwrap_or_default();
         let broader = self.settings.scenarios.iter().flat_map(|other| other.when.wanted_down());
         for probe in broader.filter(|probe| !wanted.contains(probe)) {
             let Some(since) = self.votes.doubted_since(&self.settings, &probe, now.mono) else { continue };

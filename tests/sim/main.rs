@@ -55,7 +55,8 @@ fn explain(seed: u64) -> String {
 }
 
 /// Everything that has to have happened at least once over all seeds.
-const MUST_HAPPEN: [&str; 66] = [
+const MUST_HAPPEN: [&str; 70] = [
+    "a witness that fell with its region",
     "answer after a crash",
     "change after a crash",
     "change fenced off",
@@ -92,6 +93,8 @@ const MUST_HAPPEN: [&str; 66] = [
     "held: correlating",
     "held: explained",
     "held: lower layers",
+    "held for flapping",
+    "held for want of a quorum",
     "last look in vain",
     "look: impossible",
     "look: lost",
@@ -110,6 +113,7 @@ const MUST_HAPPEN: [&str; 66] = [
     "run aborted",
     "run done",
     "run: approved",
+    "run: approved without a quorum",
     "run: automatic",
     "run: manual",
     "run: narrow",

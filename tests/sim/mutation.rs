@@ -19,6 +19,8 @@ pub enum Mutation {
     OldEpoch,
     /// The brain is content with one vote where two are asked for.
     QuorumOfOne,
+    /// The brain takes a vote for enough where a person would have to stand in for the other.
+    ActsAlone,
     /// Votes never expire.
     OldVotes,
     /// The brain is never told that the clock jumped.
@@ -57,12 +59,13 @@ pub enum Mutation {
 
 impl Mutation {
     /// Each with the promises of which one has to be seen broken.
-    pub const ALL: [(Self, &[&str]); 23] = [
+    pub const ALL: [(Self, &[&str]); 24] = [
         (Self::LoseIntents, &["S2", "S12"]),
         (Self::CallBeforeIntent, &["S2"]),
         (Self::WorldIgnoresEpochs, &["S3"]),
         (Self::OldEpoch, &["S3"]),
         (Self::QuorumOfOne, &["S4"]),
+        (Self::ActsAlone, &["S4"]),
         (Self::OldVotes, &["S4"]),
         (Self::NoTilt, &["S11", "S4"]),
         (Self::NoConfirmation, &["S4"]),
@@ -106,6 +109,7 @@ impl Mutation {
             // The others only seem to be bad, now and then.
             Self::NoDoubtOfSpread => case.only_db && case.faults.observation > 100,
             Self::NoGrace => case.settings.scenarios.iter().any(|scenario| scenario.lower_layers_first.is_some()),
+            Self::ActsAlone => case.witness_falls && case.synchronous_until.is_none(),
             Self::Deaf => case.must_fail_over(),
             _ => true,
         }
@@ -114,7 +118,7 @@ impl Mutation {
     /// What the brain is given in place of the settings that the checks go by.
     pub fn settings(self, mut settings: Settings) -> Settings {
         match self {
-            Self::QuorumOfOne => settings.quorum = 1,
+            Self::QuorumOfOne | Self::ActsAlone => settings.quorum = 1,
             Self::OldVotes => settings.probes.iter_mut().for_each(|probe| probe.max_age = HumanDuration::secs(3600)),
             Self::NoConfirmation => {
                 settings.scenarios.iter_mut().for_each(|scenario| scenario.confirm_for = HumanDuration::ZERO);

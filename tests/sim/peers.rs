@@ -129,6 +129,9 @@ impl Sim {
     pub fn peer_looks(&mut self, index: usize) {
         let wait = INTERVAL - 50 + self.rng.below(101);
         self.after(wait, What::PeerLooks(index));
+        if self.case.witness_falls && !self.case.weather.is_up(self.now) {
+            return self.trace.count("a witness that fell with its region");
+        }
         let partition = index == 0 && self.case.peer_cut_off.is_some_and(|(from, to)| (from..to).contains(&self.now));
         if partition {
             self.trace.count("partition of a witness");

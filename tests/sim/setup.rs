@@ -86,6 +86,8 @@ pub struct Case {
     pub standby_lies: bool,
     /// Until when each commit of the primary waits for the standby; `None`: never.
     pub synchronous_until: Option<u64>,
+    /// The only witness stands in the region that fails, and is silent while it is down.
+    pub witness_falls: bool,
     /// The daemon is asked to end then, and is gone a little later.
     pub ending: Option<u64>,
     /// The journal, the lease or the clock falls into doubt then.
@@ -110,6 +112,7 @@ impl Case {
         matches!(self.weather, Weather::Outage(..))
             && f.observation + f.call + f.crash + f.operator + f.clock + f.reload == 0
             && self.settings.mode == Mode::Auto
+            && !self.witness_falls
             && self.cut_off.or(self.peer_cut_off).or(self.stuck).or(self.silence).is_none()
             && self.doubt.or(self.ending).is_none()
             && self.settings.quorum <= distinct_domains(&self.peers)
@@ -171,7 +174,21 @@ pub fn case(seed: u64) -> Case {
             _ => None,
         },
         ending: (rng.chance(120) && !quiet).then(|| rng.between(5_000, 110_000)),
+        witness_falls: false,
     };
+    if rng.chance(250) && !case.settings.anchors.is_empty() {
+        two_regions(&mut case);
+    }
+    if rng.chance(300) {
+        let damping = FlapDamping {
+            half_life: HumanDuration::secs(60),
+            suppress: 2_500,
+            reuse: 1_000,
+            max_suppress: HumanDuration::secs(120),
+            steady_for: HumanDuration::secs(10),
+        };
+        (case.settings.flap_damping, case.other.flap_damping) = (Some(damping), Some(damping));
+    }
     let narrow = rng.chance(600).then(|| narrow(&mut rng, &case.settings.plans[0].name));
     case.only_db = narrow.is_some() && rng.chance(300);
     let grace = LowerLayers { grace: HumanDuration::secs(rng.between(8, 25)), layer: "Multi-AZ".into() };
@@ -186,6 +203,18 @@ pub fn case(seed: u64) -> Case {
         }
     }
     case
+}
+
+/// A daemon in the backup region and one witness in the primary's, of which both have to agree.
+fn two_regions(case: &mut Case) {
+    case.witness_falls = true;
+    case.peers = vec![Peer { name: "w1", domain: "b" }];
+    for settings in [&mut case.settings, &mut case.other] {
+        settings.quorum = 2;
+        settings.witnesses = vec![WitnessSettings { name: "w1".into(), domain: "b".into() }];
+        let primaries = settings.probes.iter_mut().filter(|probe| PRIMARY.contains(&probe.name.as_str()));
+        primaries.for_each(|probe| probe.region = Some("b".into()));
+    }
 }
 
 fn narrow(rng: &mut Rng, plan: &PlanName) -> ScenarioSettings {
@@ -234,6 +263,8 @@ fn settings(rng: &mut Rng, quorum: u32) -> Settings {
         mode,
         quorum,
         witnesses: Vec::new(),
+        on_silent_witnesses: Default::default(),
+        flap_damping: None,
         startup_grace: HumanDuration::secs(rng.below(5)),
         cool_down: HumanDuration::secs(60),
         failover_limit: 1 + rng.below(2) as u32,
@@ -282,6 +313,7 @@ fn scenario(rng: &mut Rng, name: &str, weight: u32, plan: &PlanName) -> Scenario
         rto: HumanDuration::secs(90),
         rpo: Some(HumanDuration::secs(10)),
         replication: vec![ReplicationPair { standby: STANDBY.into(), primary: Some("db".into()) }],
+        ask_replicas: true,
         plan: Some(plan.clone()),
     }
 }

@@ -435,9 +435,14 @@ impl Sim {
                 "run: narrow"
             }
             Entry::RunStarted { trigger: Trigger::Automatic, .. } => "run: automatic",
+            Entry::RunStarted { trigger: Trigger::Approved { without_quorum: Some(_), .. }, .. } => {
+                "run: approved without a quorum"
+            }
             Entry::RunStarted { trigger: Trigger::Approved { .. }, .. } => "run: approved",
             Entry::RunStarted { trigger: Trigger::NoAnswer, .. } => "run: no answer",
             Entry::RunStarted { trigger: Trigger::Manual { .. }, .. } => "run: manual",
+            Entry::Decided { decision: Decision::Hold(HoldReason::Flapping { .. }), .. } => "held for flapping",
+            Entry::Decided { decision: Decision::Hold(HoldReason::NoQuorum { .. }), .. } => "held for want of a quorum",
             Entry::RunEnded { result: RunResult::Done, .. } => "run done",
             Entry::RunEnded { result: RunResult::Aborted, .. } => "run aborted",
             Entry::RunAborting { compensate: false, .. } => "last look in vain",

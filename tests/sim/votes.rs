@@ -33,8 +33,12 @@ pub struct Votes {
     own: BTreeMap<ProbeName, Own>,
     theirs: BTreeMap<(ProbeName, VantageId), Theirs>,
     tilt_until: Option<MonoTime>,
+    /// When this life began.
+    pub started: MonoTime,
     /// Since when the condition of each scenario has held, by quorum.
     held: BTreeMap<ScenarioName, MonoTime>,
+    /// The same, or by what is left where the only witness may have fallen with the region.
+    held_by_those_left: BTreeMap<ScenarioName, MonoTime>,
     /// What our own attempts saw, by when they began.
     looks: BTreeMap<ProbeName, (MonoTime, Health)>,
     /// How far behind the standby said that it was.
@@ -123,6 +127,7 @@ impl Votes {
         }
         self.theirs.clear();
         self.held.clear();
+        self.held_by_those_left.clear();
         self.tilt_until = Some(until);
     }
 
@@ -151,6 +156,35 @@ impl Votes {
         !self.in_tilt(now) && agree(Health::Down) >= need && agree(Health::Up) < need
     }
 
+    /// Ours and everybody's that is heard says that the probe is down, and whoever is silent stands where it
+    /// does.
+    fn is_presumed_down(&self, settings: &Settings, probe: &str, now: MonoTime) -> bool {
+        let name = ProbeName::from(probe);
+        let Some(asked) = settings.probe(&name).filter(|_| !self.in_tilt(now) && !settings.anchors.is_empty()) else {
+            return false;
+        };
+        let max_age = asked.max_age.get();
+        let own = self.own.get(&name).filter(|own| own.health == Some(Health::Down));
+        let looks = own.is_some_and(|own| {
+            now.since(own.supported) <= max_age && self.anchors_answer(settings, own.first_bad.unwrap_or(now))
+        });
+        let silent = |witness: &WitnessSettings| {
+            let votes = self.theirs.iter().filter(|((_, vantage), _)| *vantage == witness.name);
+            let last = votes.map(|(_, vote)| vote.seen).max().unwrap_or(self.started);
+            now.since(last) > max_age
+        };
+        let fell =
+            |witness: &WitnessSettings| asked.region.as_ref().is_some_and(|r| r.as_str() == witness.domain.as_str());
+        looks
+            && settings.quorum == 2
+            && settings.witnesses.len() == 1
+            && settings.witnesses.iter().all(|w| silent(w) && fell(w))
+    }
+
+    fn fell(&self, settings: &Settings, probe: &str, now: MonoTime) -> bool {
+        self.is_down(settings, probe, now) || self.is_presumed_down(settings, probe, now)
+    }
+
     fn anchors_answer(&self, settings: &Settings, since: MonoTime) -> bool {
         let answering = settings.anchors.iter().filter_map(|anchor| self.own.get(anchor));
         let answering = answering.filter(|own| own.health == Some(Health::Up) && own.last_up >= Some(since));
@@ -168,20 +202,30 @@ impl Votes {
         let anybody = self.own.values().any(|own| own.health == Some(Health::Down))
             || self.theirs.values().any(|vote| vote.health == Health::Down);
         if !anybody {
+            self.held_by_those_left.clear();
             return self.held.clear();
         }
         for scenario in &settings.scenarios {
-            if self.explained(settings, scenario, now).len() >= weight(&scenario.when) as usize {
-                self.held.entry(scenario.name.clone()).or_insert(now);
-            } else {
-                self.held.remove(&scenario.name);
+            let wanted = scenario.when.wanted_down();
+            let count = |is_down: &dyn Fn(&str) -> bool| wanted.iter().filter(|probe| is_down(probe.as_str())).count();
+            let by_quorum = count(&|probe| self.is_down(settings, probe, now));
+            let by_those_left = count(&|probe| self.fell(settings, probe, now));
+            let enough = weight(&scenario.when) as usize;
+            for (held, down) in [(&mut self.held, by_quorum), (&mut self.held_by_those_left, by_those_left)] {
+                if down >= enough {
+                    held.entry(scenario.name.clone()).or_insert(now);
+                } else {
+                    held.remove(&scenario.name);
+                }
             }
         }
     }
 
     /// For how long its condition has held without interruption; `None` where it does not.
-    pub fn held_for(&self, scenario: &ScenarioName, now: MonoTime) -> Option<Duration> {
-        self.held.get(scenario).map(|since| now.since(*since))
+    /// `by_person`: by what is left of a quorum.
+    pub fn held_for(&self, scenario: &ScenarioName, by_person: bool, now: MonoTime) -> Option<Duration> {
+        let held = if by_person { &self.held_by_those_left } else { &self.held };
+        held.get(scenario).map(|since| now.since(*since))
     }
 
     /// Since when our own attempts at a probe that is not down have failed, without a good one.
@@ -217,7 +261,7 @@ impl Votes {
     /// Since when everybody who says that the database is down has seen it so; `None` where it is not
     /// down.
     pub fn database_fell(&self, settings: &Settings, now: MonoTime) -> Option<MonoTime> {
-        if !self.is_down(settings, "db", now) {
+        if !self.fell(settings, "db", now) {
             return None;
         }
         let db = self.own.get(&"db".into());

@@ -43,6 +43,8 @@ pub fn settings() -> Settings {
         mode: Mode::AlertOnly,
         quorum: 2,
         witnesses: Vec::new(),
+        on_silent_witnesses: Default::default(),
+        flap_damping: None,
         startup_grace: HumanDuration::secs(30),
         cool_down: HumanDuration::secs(600),
         failover_limit: 10,
@@ -66,6 +68,7 @@ pub fn settings() -> Settings {
             rto: HumanDuration::secs(300),
             rpo: Some(HumanDuration::secs(1)),
             replication: vec![ReplicationPair { standby: "backup".into(), primary: None }],
+            ask_replicas: true,
             plan: Some("switch".into()),
         }],
         plans: vec![Plan {

@@ -49,6 +49,9 @@ pub fn render_status(view: &StatusView, now: WallTime, style: &Style) -> String 
         );
         let _ = writeln!(text, "{}", style.paint(Tone::Warn, &line));
     }
+    if view.vantages.len() > 1 {
+        let _ = write!(text, "\n{}", vantages(view, now, style));
+    }
     if !view.probes.is_empty() {
         let _ = write!(text, "\n{}", probes(view, now, style));
     }
@@ -138,6 +141,7 @@ fn decision_tone(decision: Option<&Decision>) -> Tone {
 fn hold_until(reason: &HoldReason) -> Option<WallTime> {
     match reason {
         HoldReason::Confirming { until }
+        | HoldReason::Flapping { until, .. }
         | HoldReason::StartupGrace { until }
         | HoldReason::CoolDown { until }
         | HoldReason::LooksInVain { until, .. }
@@ -146,6 +150,8 @@ fn hold_until(reason: &HoldReason) -> Option<WallTime> {
         | HoldReason::Correlating { until, .. }
         | HoldReason::Tilt { until } => Some(*until),
         HoldReason::Inconclusive { .. }
+        | HoldReason::ReplicaStreams { .. }
+        | HoldReason::NoQuorum { .. }
         | HoldReason::Vetoed { .. }
         | HoldReason::StandbyUnhealthy { .. }
         | HoldReason::LagUnknown { .. }
@@ -182,6 +188,23 @@ fn hint(scenario: &ScenarioView, now: WallTime) -> Option<String> {
     })
 }
 
+fn vantages(view: &StatusView, now: WallTime, style: &Style) -> String {
+    let mut table = style.table(&["VANTAGE", "DOMAIN", "HEARD", "UP", "DOWN", "UNKNOWN"]);
+    for vantage in &view.vantages {
+        let heard = vantage.heard.map_or("never".into(), |at| relative(now, at));
+        let (tone, heard) = if vantage.silent { (Tone::Bad, format!("SILENT, {heard}")) } else { (Tone::Good, heard) };
+        table.add_row([
+            style.cell(Tone::Head, format!("{}{}", vantage.name, if vantage.own { " (this daemon)" } else { "" })),
+            style.cell(Tone::Plain, vantage.domain.as_str()),
+            style.cell(tone, heard),
+            style.cell(Tone::Plain, vantage.up.to_string()),
+            style.cell(if vantage.down > 0 { Tone::Bad } else { Tone::Plain }, vantage.down.to_string()),
+            style.cell(if vantage.unknown > 0 { Tone::Warn } else { Tone::Plain }, vantage.unknown.to_string()),
+        ]);
+    }
+    lines(&table)
+}
+
 fn probes(view: &StatusView, now: WallTime, style: &Style) -> String {
     let mut table = style.table(&["PROBE", "REGION", "HEALTH", "FOR", "SEEN", "LATENCY", "DETAIL"]);
     for probe in &view.probes {
@@ -192,7 +215,7 @@ fn probes(view: &StatusView, now: WallTime, style: &Style) -> String {
             style.cell(Tone::Plain, probe.since.map_or("-".into(), |at| whole(now.since(at)))),
             style.cell(Tone::Dim, probe.last_seen.map_or("never".into(), |at| relative(now, at))),
             style.cell(Tone::Plain, probe.latency_ms.map_or("-".into(), |ms| format!("{ms:.1} ms"))),
-            style.cell(Tone::Plain, detail(probe)),
+            style.cell(Tone::Plain, detail(probe, now)),
         ]);
     }
     lines(&table)
@@ -219,9 +242,14 @@ fn tone(probe: &ProbeView) -> Tone {
     }
 }
 
-fn detail(probe: &ProbeView) -> String {
+fn detail(probe: &ProbeView, now: WallTime) -> String {
     let facts = probe.facts.as_ref().map(facts).unwrap_or_default();
-    [probe.why.as_str(), facts.as_str()].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
+    let flaps = probe.flapping_until.map(|until| format!("FLAPS, taken for steady {}", relative(now, until)));
+    [flaps.as_deref().unwrap_or_default(), probe.why.as_str(), facts.as_str()]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 fn facts(facts: &Facts) -> String {
@@ -246,7 +274,8 @@ fn facts(facts: &Facts) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::sample::{NOW, failing_over, hence, outage, quiet};
+    use crate::control::sample::{NOW, ago, failing_over, hence, outage, quiet};
+    use crate::core::view::VantageView;
 
     #[test]
     fn a_quiet_afternoon() {
@@ -265,6 +294,29 @@ mod tests {
         view.isolated = true;
         view.paused_by = Some("alice (uid 1000)".into());
         view.tilt_until = Some(hence(20));
+        insta::assert_snapshot!(render_status(&view, NOW, &Style::default()));
+    }
+
+    #[test]
+    fn witnesses_and_what_they_say() {
+        let mut view = outage();
+        view.isolated = true;
+        let vantage = |name: &str, domain: &str, heard, down| VantageView {
+            name: name.into(),
+            domain: domain.into(),
+            own: name == "shop",
+            heard,
+            silent: heard.is_none_or(|at| at < ago(60)),
+            up: 1,
+            down,
+            unknown: 0,
+        };
+        view.vantages = vec![
+            vantage("shop", "us-west-2", Some(ago(1)), 1),
+            vantage("east", "us-east-1", Some(ago(90)), 0),
+            vantage("eu", "eu-central-1", None, 0),
+        ];
+        view.probes[0].flapping_until = Some(hence(40));
         insta::assert_snapshot!(render_status(&view, NOW, &Style::default()));
     }
 

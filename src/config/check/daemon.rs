@@ -7,7 +7,7 @@ use super::{Names, dangling, plain_value};
 use crate::config::path::Path;
 use crate::config::report::Report;
 use crate::config::shape::{File, Policy};
-use crate::model::Retry;
+use crate::model::{FlapDamping, HumanDuration, Retry};
 
 /// Tells what is wrong with the daemon's own tables.
 pub fn check(file: &File, names: &Names, report: &mut Report<'_>) {
@@ -113,6 +113,7 @@ pub fn retry(report: &mut Report<'_>, path: &Path, retry: &Retry) {
 fn policy(policy: &Policy, report: &mut Report<'_>) {
     let base = Path::of(&["policy"]);
     not_zero(report, &base.key("failover_window"), policy.failover_window);
+    damping(policy, report);
     if policy.failover_limit == Some(0) {
         report.warn(
             "never_acts",
@@ -129,6 +130,45 @@ fn policy(policy: &Policy, report: &mut Report<'_>) {
             &base.key("safety"),
             format!("a safety of {safety} is not between 1.0 and 10.0"),
             "write 1.2: a plan may take a fifth longer than estimated",
+        );
+    }
+}
+
+/// How flapping probes are held back; `None` where it is switched off.
+pub fn flap_damping(policy: &Policy) -> Option<FlapDamping> {
+    let table = &policy.flap_damping;
+    table.enabled.unwrap_or(true).then(|| FlapDamping {
+        half_life: table.half_life.unwrap_or(HumanDuration::secs(300)),
+        suppress: table.suppress.unwrap_or(3500),
+        reuse: table.reuse.unwrap_or(1500),
+        max_suppress: table.max_suppress.unwrap_or(HumanDuration::secs(900)),
+        steady_for: table.steady_for.unwrap_or(HumanDuration::secs(60)),
+    })
+}
+
+fn damping(policy: &Policy, report: &mut Report<'_>) {
+    let base = Path::of(&["policy", "flap_damping"]);
+    let table = &policy.flap_damping;
+    not_zero(report, &base.key("half_life"), table.half_life);
+    not_zero(report, &base.key("max_suppress"), table.max_suppress);
+    at_least_one(report, &base.key("reuse"), table.reuse);
+    let Some(damping) = flap_damping(policy) else { return };
+    if damping.reuse >= damping.suppress {
+        report.error(
+            "bad_damping",
+            &base.key("reuse"),
+            format!("a probe that is held back above {} cannot be held back until {}", damping.suppress, damping.reuse),
+            "write a `reuse` that is below `suppress`",
+        );
+    } else if damping.never_suppresses() {
+        report.warn(
+            "never_damped",
+            &base.key("max_suppress"),
+            format!(
+                "no penalty that decays to {} within {} is above {}, so that no probe is ever held back",
+                damping.reuse, damping.max_suppress, damping.suppress
+            ),
+            "write a longer `max_suppress` or a shorter `half_life`; or `enabled = false` if that is what is meant",
         );
     }
 }

@@ -133,6 +133,8 @@ pub fn all(
         mode: file.daemon.mode,
         quorum: file.quorum.vantages,
         witnesses: witnesses::witnesses(file, report),
+        on_silent_witnesses: file.quorum.on_silent_witnesses,
+        flap_damping: daemon::flap_damping(policy),
         startup_grace: policy.startup_grace.unwrap_or(HumanDuration::secs(30)),
         cool_down: policy.cool_down.unwrap_or(HumanDuration::secs(3600)),
         failover_limit: policy.failover_limit.unwrap_or(2),

@@ -17,6 +17,7 @@ pub fn check(settings: &Settings, report: &mut Report<'_>) {
         let Some(budget) = recovery_budget(settings, scenario) else { continue };
         let rto = scenario.rto.get();
         if budget.total <= rto {
+            after_flapping(settings, scenario, budget.total, &at, report);
             continue;
         }
         let steps: Vec<String> = budget
@@ -62,6 +63,32 @@ fn waits(scenario: &ScenarioSettings, budget: &RecoveryBudget) -> String {
     match budget.correlation {
         Duration::ZERO => beside,
         correlation => format!("{beside} + correlation {}", HumanDuration(correlation)),
+    }
+}
+
+/// L1 is of an outage that begins at once. One that begins with flapping is acted upon later, and that may
+/// be too late.
+fn after_flapping(
+    settings: &Settings,
+    scenario: &ScenarioSettings,
+    total: Duration,
+    at: &Path,
+    report: &mut Report<'_>,
+) {
+    let Some(damping) = settings.flap_damping.filter(|damping| !damping.never_suppresses()) else { return };
+    let later = damping.steady_for.get().saturating_sub(scenario.confirm_for.get());
+    if total.saturating_add(later) > scenario.rto.get() {
+        report.warn(
+            "late_after_flapping",
+            &at.key("rto"),
+            format!(
+                "an outage that begins with flapping is acted upon {} later, after {} of steady outage, and misses the RTO of {}",
+                HumanDuration(later),
+                damping.steady_for,
+                scenario.rto
+            ),
+            "shorten policy.flap_damping.steady_for, or allow a longer `rto`",
+        );
     }
 }
 

@@ -90,6 +90,7 @@ fn scenario(
                 primary: pair.primary.as_deref().map(Into::into),
             })
             .collect(),
+        ask_replicas: table.ask_replicas.unwrap_or(true),
         plan: table.plan.as_deref().map(Into::into),
     })
 }

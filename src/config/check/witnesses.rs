@@ -11,7 +11,7 @@ use super::plain_value;
 use crate::config::path::Path;
 use crate::config::report::Report;
 use crate::config::shape::{File, Witness};
-use crate::model::{FailureDomain, RegionName, Settings, WitnessSettings};
+use crate::model::{FailureDomain, OnSilentWitnesses, RegionName, Settings, WitnessSettings};
 
 /// The other vantages.
 pub fn witnesses(file: &File, report: &mut Report<'_>) -> Vec<WitnessSettings> {
@@ -111,17 +111,39 @@ pub fn quorum(settings: &Settings, file: &File, report: &mut Report<'_>) {
     for region in regions_that_fall(settings) {
         let left = distinct(settings, Some(&region));
         if usize::try_from(need).is_ok_and(|need| need > left.len()) {
+            let (then, fix) = without_quorum(settings, left.len());
             report.warn(
                 "no_third_vantage",
                 &at,
                 format!(
-                    "an outage of {region} silences the vantages in it: {} of {need} are left ({}), and no verdict comes: it pages, and fails over only where a person does it",
+                    "an outage of {region} silences the vantages in it: {} of {need} are left ({}), and no verdict comes: {then}",
                     left.len(),
                     shown(&left)
                 ),
-                "add a witness in a third failure domain; or accept that a person decides",
+                fix,
             );
         }
+    }
+}
+
+/// What happens then, and what can be done about it.
+fn without_quorum(settings: &Settings, left: usize) -> (&'static str, &'static str) {
+    let by_hand = "it pages, and fails over only where a person does it by hand";
+    match settings.on_silent_witnesses {
+        OnSilentWitnesses::Hold => {
+            (by_hand, "add a witness in a third failure domain; or write quorum.on_silent_witnesses = \"approve\"")
+        }
+        OnSilentWitnesses::Approve if settings.anchors.is_empty() => (
+            by_hand,
+            "add a witness in a third failure domain; or [anchors]: with them a person is asked, since they tell that it is not this daemon that is cut off",
+        ),
+        OnSilentWitnesses::Approve if usize::try_from(settings.quorum).is_ok_and(|need| need > left + 1) => {
+            (by_hand, "add a witness in a third failure domain, or let fewer vantages be enough")
+        }
+        OnSilentWitnesses::Approve => (
+            "a person is asked to approve, whatever the mode and `on_no_answer`, and nothing is done without an answer",
+            "add a witness in a third failure domain; or accept that a person decides",
+        ),
     }
 }
 

@@ -3,6 +3,7 @@ use crate::model::{EffectKind, HumanDuration, Mode, OnError, Work};
 
 mod cloud;
 mod correlation;
+mod damping;
 mod language;
 mod probes;
 mod switches;

@@ -49,3 +49,22 @@ fn an_outage_that_leaves_too_few_vantages_is_told_beforehand() {
     assert!(told(&within("us-east-1")).contains(&"no_third_vantage".to_owned()));
     assert!(!told(&within("eu-central-1")).contains(&"no_third_vantage".to_owned()));
 }
+
+#[test]
+fn what_happens_without_a_third_vantage_is_told() {
+    let warning = |quorum: &str, anchors: &str| {
+        let text = format!(
+            "[quorum]\nvantages = 2\n{quorum}{anchors}{TLS}{}[regions.us-east-1]\nrole = \"primary\"\n\
+             [probes.api]\nregion = \"us-east-1\"\ntcp = {{ address = \"a:1\" }}\n\
+             [scenarios.outage]\nseverity = \"P0\"\nwhen = \"api\"\nconfirm_for = \"5s\"\nrto = \"1h\"\nplan = \"p\"\n\
+             [plans.p.steps.rest]\nwait = \"1s\"\n",
+            witness("east", "us-east-1")
+        );
+        Folder::new(&text).loaded().warnings.to_string()
+    };
+    let anchors = "[anchors]\ntcp = [\"1.1.1.1:443\"]\n";
+    assert!(warning("", anchors).contains("a person is asked to approve"));
+    assert!(warning("", "").contains("by hand") && warning("", "").contains("[anchors]"));
+    let holds = warning("on_silent_witnesses = \"hold\"\n", anchors);
+    assert!(holds.contains("by hand") && holds.contains("on_silent_witnesses"));
+}

@@ -130,6 +130,7 @@ pub(super) fn samples(text: &str, value: &Value, epoch: u64) -> Vec<Entry> {
             plan_hash: plan_hash.clone(),
             epoch: Epoch(epoch),
             until: WallTime(9),
+            without_quorum: epoch.is_multiple_of(2).then(by),
         },
         Entry::ApprovalAnswered {
             incident: incident(),

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{LONG, SHORT, assert_falls_silent, assert_saw, context, facts, kind, look, probe};
 use crate::fleet::eventually;
 use crate::fleet::postgres::{PASSWORD, PgOptions, Postgres, StandbyOptions};
+use crate::fleet::proxy::{Mode, Proxy};
 
 #[tokio::test]
 async fn roles_lag_and_synchronous_commit_are_told() -> Result<()> {
@@ -97,6 +98,46 @@ async fn a_killed_primary_leaves_a_standby_that_is_up_with_unknown_lag() -> Resu
     primary.restart().await?;
     facts(&on_primary).await;
     Ok(())
+}
+
+/// What the replica hears tells a primary that only we do not reach from one that is gone; that it says
+/// `streaming` does not.
+#[tokio::test]
+async fn a_replica_tells_when_it_last_heard_from_its_primary() -> Result<()> {
+    let mut primary = Postgres::primary(PgOptions::default()).await?;
+    let standby = primary.standby(StandbyOptions::default()).await?;
+    let way = Proxy::to_port(primary.port()).await?;
+    let on_primary = probe(json!({ "postgres": { "url": primary.url_through(way.port()) } }));
+    let on_standby = probe(json!({ "postgres": { "url": standby.url() } }));
+    assert_eq!(facts(&on_primary).await.last_message, None, "a primary follows nobody");
+
+    way.set(Mode::Refuse).await?;
+    assert_saw(&look(&on_primary).await, Health::Down, CauseKind::ConnectionRefused);
+    let lost = Instant::now();
+    eventually(LONG, "a message since then", async || {
+        primary.sql("CREATE TABLE IF NOT EXISTS t (i int)").await?;
+        primary.sql("INSERT INTO t VALUES (1)").await?;
+        let asked = lost.elapsed();
+        let seen = facts(&on_standby).await;
+        ensure!(seen.streaming == Some(true) && seen.last_message.is_some_and(|age| age < asked), "{seen:?}");
+        Ok(())
+    })
+    .await?;
+
+    primary.sigstop()?;
+    let stopped = Instant::now();
+    let mut grown = 0;
+    while grown < 3 {
+        let since = stopped.elapsed();
+        let seen = facts(&on_standby).await;
+        assert_eq!(seen.streaming, Some(true), "it goes on saying so: {seen:?}");
+        let age = seen.last_message.expect("an age");
+        // SIGSTOP takes hold a little after kill(2) returned.
+        grown += u32::from(age > Duration::from_secs(1) && age + Duration::from_millis(500) > since);
+        assert!(since < LONG, "{seen:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    primary.sigcont()
 }
 
 #[tokio::test]

@@ -57,6 +57,34 @@ async fn a_stopped_server_runs_into_the_deadline() -> Result<()> {
     Ok(())
 }
 
+/// What the replica hears tells a primary that only we do not reach from one that hangs.
+#[tokio::test]
+async fn a_replica_tells_when_it_last_heard_from_its_primary() -> Result<()> {
+    let mut primary = Redis::primary(RedisOptions::default()).await?;
+    let replica = primary.replica().await?;
+    let on_replica = probe(json!({ "redis": { "url": replica.url() } }));
+    eventually(LONG, "a fresh message", async || {
+        primary.call::<()>(&["SET", "k", "v"]).await?;
+        let written = Instant::now();
+        let seen = facts(&on_replica).await;
+        // In whole seconds, and never fresher than it was.
+        let bound = Duration::from_secs(2) + written.elapsed();
+        let honest = |age: Duration| age >= Duration::from_secs(1) && age <= bound;
+        ensure!(seen.last_message.is_some_and(honest), "{seen:?}");
+        Ok(())
+    })
+    .await?;
+    primary.sigstop()?;
+    eventually(LONG, "its age to grow", async || {
+        let seen = facts(&on_replica).await;
+        ensure!(seen.last_message.is_some_and(|age| age > Duration::from_secs(4)), "{seen:?}");
+        ensure!(seen.streaming == Some(true), "it goes on saying so: {seen:?}");
+        Ok(())
+    })
+    .await?;
+    primary.sigcont()
+}
+
 /// The primary hangs: that is no fault of the replica, which is what is left.
 #[tokio::test]
 async fn a_replica_of_a_primary_that_hangs_is_up_with_unknown_lag() -> Result<()> {
