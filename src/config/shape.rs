@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::probe::{
     AwsHealthProbe, CloudwatchProbe, DnsProbe, ElasticacheProbe, ExecProbe, GrpcProbe, HttpProbe, HttpSequenceProbe,
     IcmpProbe, KubernetesProbe, PostgresProbe, PromqlProbe, RdsProbe, RedisProbe, S3AgeProbe, TcpProbe, TlsProbe,
-    VeleroAgeProbe,
+    VeleroAgeProbe, WindowProbe,
 };
 pub use outputs::{
     Control, HealthSwitch, HealthSwitches, Limits, Log, LogFormat, Metrics, NotifyFrom, NotifyRoute, NotifySns,
@@ -285,6 +285,9 @@ pub struct Probe {
     /// Several HTTP requests, one after the other.
     #[serde(default)]
     pub http_sequence: Option<HttpSequenceProbe>,
+    /// What other probes saw, over a window of time.
+    #[serde(default)]
+    pub window: Option<WindowProbe>,
 }
 
 /// Endpoints that are up unless we are cut off ourselves.

@@ -25,6 +25,10 @@ pub struct Brain {
     pub(super) detectors: Vec<Detector>,
     pub(super) peers: Vec<Vec<PeerVote>>,
     pub(super) watches: Vec<Watch>,
+    /// The places of the windows that count what a probe sees, for each probe.
+    pub(super) feeds: Vec<Vec<usize>>,
+    /// The places of all windows.
+    pub(super) windows: Vec<usize>,
     pub(super) ledger: Ledger,
     pub(super) marks: Marks,
     /// When each other vantage last answered.
@@ -61,6 +65,8 @@ impl Brain {
             detectors: Vec::new(),
             peers: Vec::new(),
             watches: Vec::new(),
+            feeds: Vec::new(),
+            windows: Vec::new(),
             marks: Marks::of(&ledger, now),
             heard: HashMap::new(),
             orphans: Vec::new(),
@@ -108,14 +114,14 @@ impl Brain {
             self.take_up_run(now);
         }
         self.think(now);
-        std::mem::take(&mut self.effects)
+        self.told()
     }
 
     /// Takes an event; gives what has to be done, in this order.
     #[must_use]
     pub fn handle(&mut self, now: Now, event: Event) -> Vec<Effect> {
         let think = match event {
-            Event::Observed { probe, started, observation } => self.observed(&probe, started, observation),
+            Event::Observed { probe, started, observation } => self.observed(now, &probe, started, observation),
             Event::PeerVote { vantage, domain, probe, health, seen, first_bad, degraded, cause } => {
                 // A clock that runs ahead of ours must not make a vote that never expires.
                 let seen = seen.min(now.mono);
@@ -158,7 +164,7 @@ impl Brain {
         if think {
             self.think(now);
         }
-        std::mem::take(&mut self.effects)
+        self.told()
     }
 
     /// When [`Event::Tick`] is wanted, at the latest.
@@ -239,6 +245,7 @@ impl Brain {
         });
         (self.detectors, self.peers) = votes.unzip();
         self.index = self.settings.probes.iter().enumerate().map(|(i, probe)| (probe.name.clone(), i)).collect();
+        self.lay_out_windows();
         let known = std::mem::take(&mut self.hashes);
         let hash = |plan: &Plan| {
             let same = was.and_then(|was| was.plan(&plan.name)).is_some_and(|was| was == plan);

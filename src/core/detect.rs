@@ -65,6 +65,8 @@ pub(super) struct Detector {
     kept_lag: Option<(MonoTime, Lag)>,
     /// What the runner was told last.
     pub(super) pace: Pace,
+    /// What it is computed from, where nobody looks.
+    pub(super) window: Option<Box<super::window::Window>>,
     /// When commits were last seen to wait for a standby, or not to.
     synchronous: Option<(MonoTime, bool)>,
     /// Good answers in a row that were not well, and that were.
@@ -94,6 +96,7 @@ impl Detector {
             lags: VecDeque::new(),
             kept_lag: None,
             pace: Pace::Usual,
+            window: None,
             synchronous: None,
             unwell: 0,
             well: 0,
@@ -335,6 +338,7 @@ mod tests {
             rise,
             max_age: HumanDuration::secs(4),
             causes: std::collections::BTreeMap::new(),
+            window: None,
         })
     }
 

@@ -29,6 +29,8 @@ mod tasks;
 pub mod values;
 pub mod view;
 mod views;
+mod window;
+mod windows;
 
 pub use ballot::{Juror, Refused};
 pub use brain::Brain;

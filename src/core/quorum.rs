@@ -145,6 +145,7 @@ mod tests {
             rise: 1,
             max_age: HumanDuration::secs(4),
             causes: std::collections::BTreeMap::new(),
+            window: None,
         });
         detector.observe(
             MonoTime(1),

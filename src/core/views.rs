@@ -80,7 +80,7 @@ impl Brain {
             last_seen: detector.latest.as_ref().map(|latest| now.wall_of(latest.started)),
             latency_ms: detector.latency.map(|latency| latency.as_secs_f64() * 1000.0),
             facts: detector.facts.as_deref().cloned(),
-            fast: detector.in_doubt(),
+            fast: detector.in_doubt() && detector.window.is_none(),
         }
     }
 

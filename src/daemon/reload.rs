@@ -127,7 +127,7 @@ impl ProbeBuilder {
     pub(super) fn specs(&mut self, loaded: &Loaded, runner: &RunnerHandle) -> Result<Vec<ProbeSpec>, String> {
         let mut specs = Vec::new();
         let mut probes = HashMap::new();
-        for (index, wanted) in loaded.probes.iter().enumerate() {
+        for (index, wanted) in loaded.probes.iter().enumerate().filter(|(_, wanted)| wanted.kind.asks()) {
             let probe = match self.probes.get(&wanted.name) {
                 Some((known, probe)) if known == wanted => Arc::clone(probe),
                 _ => {

@@ -213,6 +213,8 @@ cause_kinds! {
     ErrorRatio = "error_ratio",
     /// Too many of the answers in the window were slow.
     SlowWindow = "slow_window",
+    /// The error budget burns too fast.
+    BurnRate = "burn_rate",
     /// Our side: we may not ask (permissions).
     LocalPermission = "local_permission",
     /// Our side: we have asked too often.

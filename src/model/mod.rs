@@ -7,6 +7,7 @@
 pub mod ballot;
 pub mod condition;
 pub mod health;
+pub mod histogram;
 pub mod ids;
 pub mod notice;
 pub mod plan;
@@ -18,6 +19,7 @@ pub mod step;
 pub mod terms;
 pub mod time;
 pub mod vote;
+pub mod window;
 
 pub use ballot::{Ballot, BallotRequest, BallotVote};
 pub use condition::{Condition, Is, Subject, Truth, Weighted};
@@ -33,3 +35,4 @@ pub use step::{Applied, CallOutcome, Observed, Outputs, Phase, StepCall, Verifie
 pub use terms::{Ended, RunKind, StepGuard, Terms};
 pub use time::{HumanDuration, MonoTime, Now, WallTime};
 pub use vote::{Inconclusive, ReplicationEvidence, Verdict, Vote, VoteEvidence};
+pub use window::{BurnRate, LatencyLimit, WindowSettings};

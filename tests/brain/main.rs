@@ -14,4 +14,5 @@ mod sight;
 mod steps;
 mod undo;
 mod wakes;
+mod windows;
 mod witnesses;

@@ -5,6 +5,7 @@ mod cloud;
 mod language;
 mod probes;
 mod switches;
+mod windows;
 mod witnesses;
 mod wrong;
 mod wrong_databases;
