@@ -23,7 +23,8 @@ pub fn spread(
 ) -> Result<History, Wrong> {
     let looks: u64 = stretches.iter().map(|stretch| u64::from(stretch.looks)).sum();
     if looks > MOST_POINTS as u64 {
-        let what = format!("there are {looks} looks, more than {MOST_POINTS}; take a part of them with --from and --to");
+        let what =
+            format!("there are {looks} looks, more than {MOST_POINTS}; take a part of them with --from and --to");
         return Err(Wrong::Given(what));
     }
     let mut points: BTreeMap<&ProbeName, Vec<Point>> = BTreeMap::new();

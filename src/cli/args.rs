@@ -225,8 +225,11 @@ pub struct Execute {
 
 /// `failoverd backtest`.
 #[derive(Clone, Debug, Args)]
-#[command(group = clap::ArgGroup::new("source").required(true).args(["csv", "prometheus"]))]
+#[command(group = clap::ArgGroup::new("source").required(true).args(["history", "csv", "prometheus"]))]
 pub struct Backtest {
+    /// What the daemon of this configuration has recorded itself [default file: the one beside its state]
+    #[arg(long, value_name = "FILE", require_equals = true)]
+    pub history: Option<Option<PathBuf>>,
     /// Recorded looks: `time,probe,health[,latency_ms][,cause]`
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,

@@ -16,8 +16,8 @@ use super::probe::{
     VeleroAgeProbe, WindowProbe,
 };
 pub use outputs::{
-    Control, HealthSwitch, HealthSwitches, Limits, Log, LogFormat, Metrics, NotifyFrom, NotifyRoute, NotifySns,
-    NotifyWebhook, SwitchState,
+    Control, HealthSwitch, HealthSwitches, History, Limits, Log, LogFormat, Metrics, NotifyFrom, NotifyRoute,
+    NotifySns, NotifyWebhook, SwitchState,
 };
 pub use plans::{
     Approval, FenceNeed, Gather, ParameterTable, PlanTable, RunPlan, Scope, Step, Task, VerifyAction, VerifyProbe,
@@ -78,6 +78,9 @@ pub struct File {
     /// What the health checkers of a DNS provider ask.
     #[serde(default)]
     pub health_switch: HealthSwitches,
+    /// What is kept of what the probes saw.
+    #[serde(default)]
+    pub history: History,
     /// Logs.
     #[serde(default)]
     pub log: Log,
@@ -88,7 +91,7 @@ pub struct File {
 
 impl File {
     /// The tables that a file can have.
-    pub fn keys() -> [&'static str; 18] {
+    pub fn keys() -> [&'static str; 19] {
         [
             "daemon",
             "defaults",
@@ -106,6 +109,7 @@ impl File {
             "control",
             "metrics",
             "health_switch",
+            "history",
             "log",
             "limits",
         ]

@@ -46,7 +46,8 @@ impl Recorder {
             }
             return None;
         }
-        self.open.insert(probe.clone(), self.begin(probe, at, (health, cause), bucket))
+        let begun = self.begin(probe, at, (health, cause), bucket);
+        self.open.insert(probe.clone(), begun)
     }
 
     fn begin(

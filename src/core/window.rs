@@ -283,9 +283,7 @@ impl Window {
         });
         match (degraded, too_few) {
             (None, Some((looks, of, within))) => self.too_few(looks, of, within),
-            (degraded, _) => {
-                Observation::Up { latency: self.shown(), facts: Some(Box::new(self.facts())), degraded }
-            }
+            (degraded, _) => Observation::Up { latency: self.shown(), facts: Some(Box::new(self.facts())), degraded },
         }
     }
 

@@ -21,18 +21,12 @@ impl Brain {
             for part in settings.of.iter().filter_map(|part| self.index.get(part)) {
                 self.feeds[*part].push(place);
             }
-            detector.window.get_or_insert_with(|| Box::new(Window::new(settings)));
+            detector.window.get_or_insert_with(|| Box::new(Window::new(*settings)));
         }
     }
 
     /// Hands a look of a part to its windows. `true` where what it leads to has to be thought about.
-    pub(super) fn feed_windows(
-        &mut self,
-        now: Now,
-        index: usize,
-        started: MonoTime,
-        sample: Option<Sample>,
-    ) -> bool {
+    pub(super) fn feed_windows(&mut self, now: Now, index: usize, started: MonoTime, sample: Option<Sample>) -> bool {
         if self.settings.anchors.contains(&self.detectors[index].settings.name) {
             self.settle_windows(now);
         }

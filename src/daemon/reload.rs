@@ -39,6 +39,7 @@ pub(super) struct Fixed {
     listen: Option<String>,
     switches_listen: Option<String>,
     switches_directory: std::path::PathBuf,
+    history: (crate::model::HumanDuration, u32),
 }
 
 impl Fixed {
@@ -49,6 +50,7 @@ impl Fixed {
             listen: file.metrics.listen.clone(),
             switches_listen: file.health_switch.address().map(str::to_owned),
             switches_directory: file.health_switch.directory().to_owned(),
+            history: (file.history.keep, file.history.max_size_mib),
         }
     }
 }
@@ -73,8 +75,8 @@ impl Reloader {
         let fixed = Fixed::of(&loaded.file);
         if fixed != self.fixed {
             tracing::warn!(
-                "daemon.state, daemon.socket, metrics.listen, health_switch.listen and health_switch.directory \
-                 are taken at the next start only"
+                "daemon.state, daemon.socket, metrics.listen, health_switch.listen, health_switch.directory and \
+                 [history] are taken at the next start only"
             );
         }
         self.switches.replace(switches::initially(&loaded.file.health_switch));

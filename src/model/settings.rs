@@ -106,7 +106,7 @@ pub struct ProbeSettings {
     pub causes: BTreeMap<CauseKind, Meaning>,
     /// It asks nobody, and is computed from what other probes saw.
     #[serde(default)]
-    pub window: Option<WindowSettings>,
+    pub window: Option<Box<WindowSettings>>,
 }
 
 /// What the brain knows of a scenario.

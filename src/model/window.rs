@@ -77,8 +77,8 @@ impl WindowSettings {
         let over = self.over.get();
         let tail = |limit: &LatencyLimit| over.mul_f64(f64::from(100 - limit.percentile.min(99)) / 100.0);
         let latency = self.latency.iter().map(tail);
-        let errors = self.error_ratio.map(|ratio| over.mul_f64(ratio.clamp(0.0, 1.0)));
-        let burn = self.burn_rate.map(|burn| burn.long.get().mul_f64(burn.ratio().clamp(0.0, 1.0)));
+        let errors = self.error_ratio.map(|ratio| over.mul_f64(share(ratio)));
+        let burn = self.burn_rate.map(|burn| burn.long.get().mul_f64(share(burn.ratio())));
         latency.chain(errors).chain(burn).max().unwrap_or_default()
     }
 
@@ -86,4 +86,9 @@ impl WindowSettings {
     pub fn forgotten_after(&self) -> Duration {
         self.over.get().max(self.burn_rate.map(|burn| burn.short.get()).unwrap_or_default())
     }
+}
+
+/// What is none was refused; until somebody reads that, it is as good as nothing.
+fn share(ratio: f64) -> f64 {
+    if ratio.is_finite() { ratio.clamp(0.0, 1.0) } else { 0.0 }
 }

@@ -91,9 +91,8 @@ impl HistoryFile {
         });
         let fault = |error: rusqlite::Error| HistoryError::new(path, describe(&error));
         let connection = opened?;
-        let base = connection
-            .query_row("SELECT coalesce(max(id), 0) FROM stretch", [], |row| row.get(0))
-            .map_err(fault)?;
+        let base =
+            connection.query_row("SELECT coalesce(max(id), 0) FROM stretch", [], |row| row.get(0)).map_err(fault)?;
         Ok(Self { connection, path: path.to_owned(), keep, most_bytes, base })
     }
 
@@ -108,7 +107,10 @@ impl HistoryFile {
         if let Ok(about) = rustix::fs::statvfs(path.parent().unwrap_or(Path::new("/")))
             && about.f_bavail.saturating_mul(about.f_frsize) < LEFT_FOR_THE_JOURNAL
         {
-            return Err(HistoryError::new(&path, "the disk is nearly full, and what is left is the journal's; make room"));
+            return Err(HistoryError::new(
+                &path,
+                "the disk is nearly full, and what is left is the journal's; make room",
+            ));
         }
         let transaction = self.connection.transaction().map_err(fault)?;
         for stretch in stretches {
@@ -140,7 +142,10 @@ impl HistoryFile {
             )?;
         }
         if pragma("freelist_count")? > 0 {
-            self.connection.prepare("PRAGMA incremental_vacuum")?.query([])?.next().map(drop)?;
+            // It gives a page back with each step.
+            let mut vacuum = self.connection.prepare("PRAGMA incremental_vacuum")?;
+            let mut steps = vacuum.query([])?;
+            while steps.next()?.is_some() {}
         }
         Ok(())
     }
@@ -152,7 +157,8 @@ impl HistoryFile {
 /// [`HistoryError`], with what to do.
 pub fn read_history(path: &Path, from: Option<i64>, to: Option<i64>) -> Result<Vec<Stretch>, HistoryError> {
     if !path.exists() {
-        let reason = "there is no such file; it is kept by a daemon that runs with this state, unless history.keep is 0s";
+        let reason =
+            "there is no such file; it is kept by a daemon that runs with this state, unless history.keep is 0s";
         return Err(HistoryError::new(path, reason));
     }
     let fault = |error: rusqlite::Error| HistoryError::new(path, describe(&error));
@@ -164,22 +170,19 @@ pub fn read_history(path: &Path, from: Option<i64>, to: Option<i64>) -> Result<V
         .prepare("SELECT id, probe, began, ended, health, cause, looks, took FROM stretch WHERE ended >= ?1 AND began <= ?2 ORDER BY began")
         .map_err(fault)?;
     let rows = statement.query_map([from.unwrap_or(0), to.unwrap_or(i64::MAX)], |row| {
-        let text = |place| row.get_ref(place)?.as_str_or_null().map(Option::unwrap_or_default).map_err(Into::into);
-        let health: &str = text(4)?;
-        let cause: &str = text(5)?;
-        Ok((
-            Stretch {
-                number: u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default(),
-                probe: text(1)?.into(),
-                from: WallTime(row.get(2)?),
-                to: WallTime(row.get(3)?),
-                health: named(health).unwrap_or(Health::Unknown),
-                cause: named(cause),
-                looks: row.get(6)?,
-                took: read(text(7)?),
-            },
-            named::<Health>(health).is_some(),
-        ))
+        let text = |place| row.get::<_, Option<String>>(place).map(Option::unwrap_or_default);
+        let health = text(4)?;
+        let stretch = Stretch {
+            number: u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default(),
+            probe: text(1)?.into(),
+            from: WallTime(row.get(2)?),
+            to: WallTime(row.get(3)?),
+            health: named(&health).unwrap_or(Health::Unknown),
+            cause: named(&text(5)?),
+            looks: row.get(6)?,
+            took: read(&text(7)?),
+        };
+        Ok((stretch, named::<Health>(&health).is_some()))
     });
     let mut stretches = Vec::new();
     for row in rows.map_err(fault)? {
@@ -255,4 +258,94 @@ fn read(text: &str) -> Vec<(Bucket, u32)> {
         Some((Bucket::at(place.parse().ok()?)?, count.parse().ok()?))
     };
     text.split_whitespace().filter_map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400_000;
+
+    fn stretch(number: u64, from: i64, looks: u32) -> Stretch {
+        Stretch {
+            number,
+            probe: "api".into(),
+            from: WallTime(from),
+            to: WallTime(from + 1000),
+            health: Health::Down,
+            cause: Some(CauseKind::Timeout),
+            looks,
+            took: vec![(Bucket::of(Duration::from_millis(10)), 1), (Bucket::of(Duration::from_secs(1)), looks - 1)],
+        }
+    }
+
+    fn opened(path: &Path, most_bytes: u64) -> HistoryFile {
+        HistoryFile::open(path, Duration::from_secs(30 * 86_400), most_bytes).expect("a history")
+    }
+
+    fn all(path: &Path) -> Vec<Stretch> {
+        read_history(path, None, None).expect("readable")
+    }
+
+    #[test]
+    fn what_is_kept_is_read_again_and_what_goes_on_is_kept_in_its_place() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("state.db.history");
+        let mut file = opened(&path, 1 << 20);
+        file.keep(&[stretch(1, 1000, 5), stretch(2, 3000, 2)], WallTime(5000)).expect("kept");
+        file.keep(&[stretch(2, 3000, 9)], WallTime(5000)).expect("kept");
+        assert_eq!(all(&path), [stretch(1, 1000, 5), stretch(2, 3000, 9)]);
+        assert_eq!(read_history(&path, Some(2500), Some(9000)).expect("readable").len(), 1);
+        drop(file);
+        // Another life begins its numbers anew, and takes nothing's place.
+        opened(&path, 1 << 20).keep(&[stretch(1, 9000, 3)], WallTime(9000)).expect("kept");
+        let looks: Vec<u32> = all(&path).iter().map(|stretch| stretch.looks).collect();
+        assert_eq!(looks, [5, 9, 3]);
+    }
+
+    #[test]
+    fn what_is_too_old_is_given_up() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("h");
+        let mut file = opened(&path, 1 << 20);
+        file.keep(&[stretch(1, 0, 5), stretch(2, 10 * DAY, 6)], WallTime(29 * DAY)).expect("kept");
+        assert_eq!(all(&path).len(), 2);
+        file.keep(&[], WallTime(31 * DAY)).expect("kept");
+        assert_eq!(all(&path), [stretch(2, 10 * DAY, 6)]);
+    }
+
+    #[test]
+    fn it_never_takes_more_room_than_it_may() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("h");
+        let mut file = opened(&path, 256 << 10);
+        for batch in 0..200_u64 {
+            let batch: Vec<Stretch> =
+                (0..100).map(|one| batch * 100 + one).map(|one| stretch(one + 1, one as i64 * 1000, 3)).collect();
+            file.keep(&batch, WallTime(0)).expect("kept");
+        }
+        drop(file);
+        let size = fs::metadata(&path).expect("a file").len();
+        assert!(size <= (256 << 10) + (64 << 10), "{size}");
+        let left = all(&path);
+        assert!(left.len() > 1000, "{}", left.len());
+        assert_eq!(left.last().map(|stretch| stretch.number), Some(20_000), "the oldest goes first");
+    }
+
+    #[test]
+    fn one_that_is_damaged_or_not_ours_is_moved_aside() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("h");
+        fs::write(&path, "this is no database, however long it is ".repeat(200)).expect("written");
+        opened(&path, 1 << 20).keep(&[stretch(1, 0, 5)], WallTime(0)).expect("kept");
+        assert_eq!(all(&path).len(), 1);
+        assert!(folder.path().join("h.damaged").exists());
+        let nowhere = folder.path().join("gone/h");
+        let why = HistoryFile::open(&nowhere, DAY_LONG, 1).err().expect("nowhere").to_string();
+        assert!(why.contains("cannot be made"), "{why}");
+        let why = read_history(&nowhere, None, None).expect_err("nowhere").to_string();
+        assert!(why.contains("there is no such file"), "{why}");
+    }
+
+    const DAY_LONG: Duration = Duration::from_secs(86_400);
 }

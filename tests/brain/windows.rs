@@ -20,7 +20,7 @@ fn window(of: &[&str]) -> ProbeSettings {
         error_ratio: Some(0.2),
         burn_rate: None,
     };
-    ProbeSettings { window: Some(settings), fall: 2, rise: 1, ..probe(SHOP) }
+    ProbeSettings { window: Some(Box::new(settings)), fall: 2, rise: 1, ..probe(SHOP) }
 }
 
 fn shop() -> Settings {
@@ -80,7 +80,8 @@ fn it_is_down_where_the_owner_says_so() {
     desk.see("api", slow());
     desk.run_for(60);
     assert_eq!(desk.result(), Some(RunResult::Done), "{:?}", told(&desk));
-    let asked = |name: &str| desk.effects.iter().any(|e| matches!(e, Effect::ProbeNow(probe) if probe.as_str() == name));
+    let asked =
+        |name: &str| desk.effects.iter().any(|e| matches!(e, Effect::ProbeNow(probe) if probe.as_str() == name));
     assert!(asked("api") && asked("cache") && !asked(SHOP), "nobody can ask a window");
     assert!(!desk.effects.iter().any(|e| matches!(e, Effect::Pace { probe, .. } if probe.as_str() == SHOP)));
 }
@@ -153,7 +154,11 @@ fn after_a_stall_it_begins_anew() {
 fn when_its_parts_fall_silent_its_vote_expires() {
     let mut desk = Desk::settled(shop());
     let last = desk.now.mono;
-    assert!(desk.brain.next_wake().is_some_and(|wake| wake >= last + Duration::from_secs(4)), "{:?}", desk.brain.next_wake());
+    assert!(
+        desk.brain.next_wake().is_some_and(|wake| wake >= last + Duration::from_secs(4)),
+        "{:?}",
+        desk.brain.next_wake()
+    );
     desk.move_to(last + Duration::from_secs(6));
     desk.event(Event::Tick);
     assert_eq!((view(&desk).health, view(&desk).why.as_str()), (Health::Unknown, "votes expired"));
@@ -174,7 +179,7 @@ fn a_reload_goes_on_counting_only_what_is_counted_the_same() {
     last.window.as_mut().unwrap().error_ratio = Some(0.3);
     desk.reload(other);
     desk.run_for(5);
-    assert!(view(&desk).why.contains("no_data: 10 looks within 1m"), "{:?}", told(&desk));
+    assert!(view(&desk).why.contains("no_data: 9 looks within 1m"), "{:?}", told(&desk));
     // And one that is taken away and comes back.
     desk.reload(settings());
     desk.run_for(5);

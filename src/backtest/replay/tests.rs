@@ -264,7 +264,7 @@ fn gray_failure_is_found_in_what_was_recorded_of_the_parts() {
         error_ratio: None,
         burn_rate: None,
     };
-    settings.probes.push(ProbeSettings { window: Some(window), ..probe("whole") });
+    settings.probes.push(ProbeSettings { window: Some(Box::new(window)), ..probe("whole") });
     settings.scenarios[0].when = is("whole", Is::Degraded);
     let points = (0..3600).map(|second| {
         let slow = (1000..1600).contains(&second) && second % 3 == 0;

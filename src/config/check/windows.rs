@@ -15,12 +15,8 @@ use crate::model::{HumanDuration, ProbeSettings, TargetHash, WindowSettings};
 
 /// Checks the windows, and fits their timing to that of their parts.
 pub fn fit(file: &File, names: &Names, probes: &mut [LoadedProbe], report: &mut Report<'_>) {
-    let windows: BTreeSet<String> = file
-        .probes
-        .iter()
-        .filter(|(_, probe)| probe.window.is_some())
-        .map(|(name, _)| name.clone())
-        .collect();
+    let windows: BTreeSet<String> =
+        file.probes.iter().filter(|(_, probe)| probe.window.is_some()).map(|(name, _)| name.clone()).collect();
     let others: BTreeMap<String, ProbeSettings> = probes
         .iter()
         .filter(|probe| !matches!(probe.kind, ProbeKind::Window(_)))
@@ -35,11 +31,11 @@ pub fn fit(file: &File, names: &Names, probes: &mut [LoadedProbe], report: &mut 
         unused(file, &at, probe.name.as_str(), report);
         let parts: Vec<&ProbeSettings> = window.of.iter().filter_map(|name| others.get(name)).collect();
         let settings = window.settings();
-        timing(file, &mut probe.settings, &parts, &settings);
+        timing(file, &mut probe.settings, &parts);
         enough(&in_window, window, &settings, &parts, report);
         slow_enough(&in_window, &settings, &parts, report);
         probe.settings.target = target(&probe.kind, &parts);
-        probe.settings.window = Some(settings);
+        probe.settings.window = Some(Box::new(settings));
     }
 }
 
@@ -100,7 +96,7 @@ fn unused(file: &File, at: &Path, name: &str, report: &mut Report<'_>) {
 }
 
 /// Its own, else what its parts have: it can be looked at no more often than they look.
-fn timing(file: &File, own: &mut ProbeSettings, parts: &[&ProbeSettings], window: &WindowSettings) {
+fn timing(file: &File, own: &mut ProbeSettings, parts: &[&ProbeSettings]) {
     let Some(shortest) = parts.iter().map(|part| part.interval).min() else { return };
     let written = file.probes.get(own.name.as_str());
     own.interval = written.and_then(|probe| probe.interval).unwrap_or(shortest);
@@ -108,8 +104,8 @@ fn timing(file: &File, own: &mut ProbeSettings, parts: &[&ProbeSettings], window
     own.timeout = parts.iter().map(|part| part.timeout).max().unwrap_or(own.timeout);
     let turn = own.interval.get().max(shortest.get());
     let lived = HumanDuration(turn.saturating_mul(3).saturating_add(own.timeout.get()));
-    own.max_age = written.and_then(|probe| probe.max_age).unwrap_or(own.max_age.max(lived));
-    own.window = Some(window.clone());
+    let default = file.defaults.probe.max_age.map_or(lived, |age| age.max(lived));
+    own.max_age = written.and_then(|probe| probe.max_age).unwrap_or(default);
 }
 
 /// Can its parts fill it?
@@ -121,7 +117,7 @@ fn enough(
     report: &mut Report<'_>,
 ) {
     // What is wrong with a part was told there.
-    if parts.len() != window.of.len() || parts.iter().any(|part| part.interval.get().is_zero()) {
+    if parts.is_empty() || parts.len() != window.of.len() || parts.iter().any(|part| part.interval.get().is_zero()) {
         return;
     }
     let shortest = window.shortest();

@@ -124,7 +124,8 @@ impl WindowProbe {
             }),
         };
         // A ratio that is none was told.
-        let needed = Some(settings.needed()).filter(|needed| (1.0..1e6).contains(needed)).map_or(FEWEST, |it| it as u32);
+        let needed =
+            Some(settings.needed()).filter(|needed| (1.0..1e6).contains(needed)).map_or(FEWEST, |it| it as u32);
         settings.at_least = self.at_least.unwrap_or(needed.max(FEWEST));
         settings
     }
@@ -151,15 +152,17 @@ impl WindowProbe {
         if let Some(burn) = &self.burn_rate {
             burn.check(&at.key("burn_rate"), report);
         }
+        let needed = self.settings().needed();
         if let Some(given) = self.at_least
             && given > 0
-            && f64::from(given) < self.settings().needed()
+            && needed.is_finite()
+            && f64::from(given) < needed
         {
             report.warn(
                 "one_look_decides",
                 &at.key("at_least"),
                 format!("of {given} looks a single bad one crosses a limit"),
-                format!("write {} or more, or leave it out", self.settings().needed()),
+                format!("write {needed} or more, or leave it out"),
             );
         }
     }
@@ -184,7 +187,10 @@ impl WindowBurnRate {
             report.error(
                 "never_crossed",
                 &at.key("above"),
-                format!("with all looks failed the budget of {} burns at {most:.1}, never above {}", self.slo, self.above),
+                format!(
+                    "with all looks failed the budget of {} burns at {most:.1}, never above {}",
+                    self.slo, self.above
+                ),
                 "write a smaller `above`",
             );
         }
