@@ -257,6 +257,9 @@ pub struct Backtest {
     /// What else is tried, for example fall=2..6,interval=1s..10s,confirm_for=10s|30s
     #[arg(long, value_name = "WHAT")]
     pub sweep: Option<String>,
+    /// Play each setting with so many starts of each interval, and show the worst
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub phases: u32,
     /// Write a page with timelines
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,

@@ -54,7 +54,7 @@ impl History {
                     metrics.history_recording(false);
                     tracing::warn!("{error}; what the probes see is not recorded until the next start");
                 }
-                drop(done_in.send(()));
+                let _nobody_waits = done_in.send(());
             };
             if let Err(error) = std::thread::Builder::new().name("history".into()).spawn(work) {
                 tracing::warn!(%error, "what the probes see is not recorded: no thread for it");
@@ -117,7 +117,8 @@ impl History {
     pub(super) fn finish(&mut self, now: WallTime) {
         self.flush(now, true);
         if self.batches.take().is_some() {
-            drop(self.done.recv_timeout(LAST_BATCH));
+            // Where it takes longer, the rest is lost: the end of the daemon does not wait for it.
+            let _in_time = self.done.recv_timeout(LAST_BATCH);
         }
     }
 }

@@ -17,11 +17,12 @@ const FEWEST: u32 = 20;
 /// crossed, with the figure, the limit and the number of looks in the cause.
 ///
 /// A good look counts with its latency, a bad one as failed; one that could not look counts as none, and
-/// so does one that failed while the anchors did not answer. Percentiles are of the answers alone, and within 5 %. With fewer than
-/// `at_least` looks, or while a part is unknown, it is unknown itself, never down. After a stall or a clock
-/// jump it begins anew. Gray failure is no outage: `causes = { slow_window = "down" }` lets it be one. A
-/// window still shows an outage for as long as it is long, so that such a condition ought to hold a part
-/// too: `when = { all = ["checkout", "api"] }`.
+/// so does one that failed while the anchors did not answer. Percentiles are of the answers alone, and
+/// within 5 %. With fewer than `at_least` looks, or while a part is unknown, it is unknown itself, never
+/// down. After a stall or a clock jump it begins anew. Gray failure is no outage: `causes = { slow_window =
+/// "down" }` lets it be one. A window goes on showing what was bad for as long as it is long, also where its
+/// target is well again, and the last look before a run sees the window, not the target: let a person approve,
+/// or let the condition hold a part too (`when = { all = ["checkout", "api is degraded"] }`).
 ///
 /// Its `interval` (default: the shortest of its parts) says how often it is looked at; `fall` and `rise`
 /// hold as for every probe. `timeout` and `fast_interval` do not matter. Several daemons vote on it as on
