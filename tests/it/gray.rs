@@ -169,7 +169,7 @@ async fn an_outage_is_found_again_in_the_daemons_own_history() -> Result<()> {
     ensure!(daemon.terminate(PATIENCE).await?.success(), "{}", daemon.stderr());
 
     let labels = shop.folder.path().join("outages.csv");
-    std::fs::write(&labels, format!("from,to,scenario\n{:.3},{:.3},outage\n", from, to + 1.0))?;
+    std::fs::write(&labels, format!("from,to,scenario\n{from:.3},{to:.3},outage\n"))?;
     let labels = labels.display().to_string();
     let (done, report) = shop.backtest(&["--history", "--outages", &labels]).await?;
     let score = &report["tried"][0]["score"];
