@@ -29,6 +29,7 @@ fn probe(number: u64) -> ProbeSettings {
         rise: 2,
         max_age: HumanDuration::secs(7),
         causes: std::collections::BTreeMap::new(),
+        window: None,
     }
 }
 

@@ -4,7 +4,7 @@
 //! the daemon runs is driven through them in virtual time, with the configuration as it is and with
 //! variants of it, and what it would have done is held against the outages that a person labelled.
 //!
-//! Lives here: recorded history and where it comes from (`csv`, `source_csv`, `source_prometheus`),
+//! Lives here: recorded history and where it comes from (`csv`, `source_csv`, `source_own`, `source_prometheus`),
 //! playing it ([`replay`]), the variants ([`sweep`]), what they are worth ([`score`]), the page
 //! ([`page`]). Does not live here: anything that decides. Imports `model`, `core`, `config` and
 //! `clients`.
@@ -17,6 +17,7 @@ pub mod replay;
 pub mod report;
 pub mod score;
 pub mod source_csv;
+pub mod source_own;
 pub mod source_prometheus;
 pub mod sweep;
 mod timeline;

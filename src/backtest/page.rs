@@ -258,6 +258,7 @@ mod tests {
             history: &history,
             labels: Some((vec![outage], 0)),
             variants: Vec::new(),
+            phases: 1,
             notes: Vec::new(),
         };
         let report = run(job, &|| {}).expect("played");

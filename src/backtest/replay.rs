@@ -67,11 +67,25 @@ pub struct Played {
     pub cut_short: Option<String>,
 }
 
+/// Where in their intervals the probes start: so many of so many equal parts of each later than usual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// So many …
+    pub number: u32,
+    /// … of so many; at least 1.
+    pub of: u32,
+}
+
 /// Plays the history with these settings.
 pub fn play(history: &History, settings: &Settings) -> Played {
+    play_at(history, settings, Start { number: 0, of: 1 })
+}
+
+/// The same, with other starts: what is near a limit is the luck of one of them.
+pub fn play_at(history: &History, settings: &Settings, start: Start) -> Played {
     let now = Now { mono: MonoTime(BEGIN), wall: WallTime(history.from) };
     let staged = stage::staged(settings, history);
-    let lanes: Vec<Lane<'_>> = staged.probes.iter().map(|probe| Lane::new(probe, history)).collect();
+    let lanes: Vec<Lane<'_>> = staged.probes.iter().map(|probe| Lane::new(probe, history, start)).collect();
     let watched = stage::watched(&staged);
     match Brain::new(staged, &[], now) {
         Ok(brain) => {
@@ -116,7 +130,7 @@ struct Lane<'a> {
 }
 
 impl<'a> Lane<'a> {
-    fn new(probe: &ProbeSettings, history: &'a History) -> Self {
+    fn new(probe: &ProbeSettings, history: &'a History, start: Start) -> Self {
         let interval = nanoseconds(probe.interval.get()).max(SHORTEST);
         let free = |of: &[CauseKind]| {
             of.iter()
@@ -125,7 +139,8 @@ impl<'a> Lane<'a> {
                 .copied()
                 .unwrap_or(CauseKind::Stalled)
         };
-        let phase = phase(probe.name.as_str(), interval);
+        let later = u128::from(interval) * u128::from(start.number) / u128::from(start.of.max(1));
+        let phase = (phase(probe.name.as_str(), interval) + u64::try_from(later).unwrap_or(0)) % interval;
         Self {
             name: probe.name.clone(),
             series: history.series.get(&probe.name),

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Wrong;
 use super::history::History;
 use super::labels::Outage;
-use super::replay::{play, stage};
+use super::replay::{Start, play_at, stage};
 use super::score::{Score, judge};
 use super::sweep::Variant;
 use crate::config::{Level, LoadOptions, load};
@@ -100,6 +100,8 @@ pub struct Job<'a> {
     pub labels: Option<(Vec<Outage>, usize)>,
     /// What else is tried.
     pub variants: Vec<Variant>,
+    /// How many starts of each interval are played; the worst counts.
+    pub phases: u32,
     /// What is to be known of the source.
     pub notes: Vec<String>,
 }
@@ -117,10 +119,11 @@ pub fn run(job: Job<'_>, progress: &(dyn Fn() + Sync)) -> Result<Report, Wrong> 
     });
     let minutes = job.history.span().as_secs_f64() / 60.0;
     let attempts: f64 = settings.iter().flatten().map(|settings| stage::attempts_per_minute(settings) * minutes).sum();
+    let attempts = attempts * f64::from(job.phases);
     if attempts > MOST_ATTEMPTS {
         return Err(Wrong::Given(format!(
             "that would be {:.0} million looks in all, at most {:.0} million are played: take a shorter time \
-             (--from, --to), fewer variants, or longer intervals",
+             (--from, --to), fewer variants or phases, or longer intervals",
             attempts / 1e6,
             MOST_ATTEMPTS / 1e6
         )));
@@ -128,8 +131,11 @@ pub fn run(job: Job<'_>, progress: &(dyn Fn() + Sync)) -> Result<Report, Wrong> 
     let outages = job.labels.as_ref().map(|(outages, _)| outages.as_slice());
     let scores = in_parallel(all.len(), |place| {
         let score = settings[place].as_ref().ok().map(|settings| {
-            let played = play(job.history, settings);
-            judge(settings, job.history, outages, &played)
+            let starts = (0..job.phases.max(1)).map(|number| Start { number, of: job.phases.max(1) });
+            let scores =
+                starts.map(|start| judge(settings, job.history, outages, &play_at(job.history, settings, start)));
+            // Of equals the first: the one that is played where nothing is said.
+            scores.reduce(|worst, next| if next.is_worse_than(&worst) { next } else { worst }).unwrap_or_default()
         });
         progress();
         score
@@ -184,6 +190,9 @@ fn recorded(probe: &ProbeName, history: &History) -> ProbeHistory {
 fn notes(job: &Job<'_>, tried: &[Tried]) -> Vec<String> {
     let mut notes = job.notes.clone();
     notes.extend(stage::assumptions(job.settings, job.history));
+    if job.phases > 1 {
+        notes.push(format!("Each setting was played with {} starts of each interval; the worst is shown.", job.phases));
+    }
     if let Some((_, outside @ 1..)) = &job.labels {
         let are = if *outside == 1 { "label is" } else { "labels are" };
         notes.push(format!("{outside} {are} not within what was recorded, and left out."));

@@ -100,6 +100,17 @@ impl Score {
             && self.meets_rto == Some(true)
             && self.cut_short.is_none()
     }
+
+    /// Is it worse: more false failovers, more outages missed, too late, or later? Without labels: more
+    /// failovers.
+    pub fn is_worse_than(&self, other: &Self) -> bool {
+        let rank = |score: &Self| {
+            let slowest = score.act.map(|spread| spread.p99);
+            let late = score.meets_rto == Some(false);
+            (score.cut_short.is_some(), score.false_trips, score.missed, late, score.trips, slowest)
+        };
+        rank(self) > rank(other)
+    }
 }
 
 /// Judges a replay. `outages` is `None` where nobody labelled any.
@@ -270,6 +281,27 @@ mod tests {
         label.scenario = "another".into();
         let score = judged(&settings(), &[(3000, 3600)], Some(&[label]));
         assert_eq!((score.genuine, score.false_trips), (Some(0), Some(1)));
+    }
+
+    /// What is near a limit is the luck of one start.
+    #[test]
+    fn of_several_starts_the_worst_is_told_from_the_others() {
+        use super::super::replay::{Start, play_at};
+        let mut near = settings();
+        near.scenarios[0].confirm_for = HumanDuration::ZERO;
+        let api = &mut near.probes[0];
+        (api.interval, api.fast_interval, api.fall) = (HumanDuration::secs(10), HumanDuration::secs(10), 2);
+        api.max_age = HumanDuration::secs(31);
+        // Two looks, ten seconds apart, fall into fifteen seconds from half of all starts.
+        let history = History::new([recorded("api", 3600, &[(1000, 1015)])]).expect("some");
+        let scores: Vec<Score> = (0..10)
+            .map(|number| judge(&near, &history, Some(&[]), &play_at(&history, &near, Start { number, of: 10 })))
+            .collect();
+        let tripped = scores.iter().filter(|score| score.false_trips == Some(1)).count();
+        assert!((4..=6).contains(&tripped), "{tripped} of 10");
+        let quiet = scores.iter().find(|score| score.false_trips == Some(0)).expect("one");
+        let worse = scores.iter().find(|score| score.false_trips == Some(1)).expect("one");
+        assert!(worse.is_worse_than(quiet) && !quiet.is_worse_than(worse) && !quiet.is_worse_than(quiet));
     }
 
     #[test]

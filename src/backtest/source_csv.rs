@@ -65,6 +65,10 @@ fn rows(source: impl BufRead, name: &str, settings: &Settings, window: Window) -
         let Some(place) = probes.get(probe) else {
             return Err(row.wrong(PROBE, unknown_probe(probe, settings)));
         };
+        if settings.probes[*place].window.is_some() {
+            let what = format!("`{probe}` is computed from what other probes saw: leave its rows out");
+            return Err(row.wrong(PROBE, what));
+        }
         let point = point(&row)?;
         if window.0.is_none_or(|from| from <= point.at) && window.1.is_none_or(|to| point.at <= to) {
             points[*place].push(point);

@@ -225,8 +225,11 @@ pub struct Execute {
 
 /// `failoverd backtest`.
 #[derive(Clone, Debug, Args)]
-#[command(group = clap::ArgGroup::new("source").required(true).args(["csv", "prometheus"]))]
+#[command(group = clap::ArgGroup::new("source").required(true).args(["history", "csv", "prometheus"]))]
 pub struct Backtest {
+    /// What the daemon of this configuration has recorded itself [default file: the one beside its state]
+    #[arg(long, value_name = "FILE", require_equals = true)]
+    pub history: Option<Option<PathBuf>>,
     /// Recorded looks: `time,probe,health[,latency_ms][,cause]`
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
@@ -254,6 +257,9 @@ pub struct Backtest {
     /// What else is tried, for example fall=2..6,interval=1s..10s,confirm_for=10s|30s
     #[arg(long, value_name = "WHAT")]
     pub sweep: Option<String>,
+    /// Play each setting with so many starts of each interval, and show the worst
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub phases: u32,
     /// Write a page with timelines
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,

@@ -22,7 +22,7 @@ pub fn check(file: &File, settings: &Settings, probes: &[LoadedProbe], report: &
     let root = Path::default();
     let clients = Arc::new(Clients::new(&file.limits));
     let names = ProbeClients::system().through(Arc::clone(&clients));
-    for probe in probes {
+    for probe in probes.iter().filter(|probe| probe.kind.asks()) {
         let context = ProbeContext::new(names.clone(), probe.settings.timeout.get());
         let at = match file.probes.contains_key(probe.name.as_str()) {
             true => root.key("probes").key(probe.name.as_str()),

@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use super::probe::{
     AwsHealthProbe, CloudwatchProbe, DnsProbe, ElasticacheProbe, ExecProbe, GrpcProbe, HttpProbe, HttpSequenceProbe,
     IcmpProbe, KubernetesProbe, PostgresProbe, PromqlProbe, RdsProbe, RedisProbe, S3AgeProbe, TcpProbe, TlsProbe,
-    VeleroAgeProbe,
+    VeleroAgeProbe, WindowProbe,
 };
 pub use outputs::{
-    Control, HealthSwitch, HealthSwitches, Limits, Log, LogFormat, Metrics, NotifyFrom, NotifyRoute, NotifySns,
-    NotifyWebhook, SwitchState,
+    Control, HealthSwitch, HealthSwitches, History, Limits, Log, LogFormat, Metrics, NotifyFrom, NotifyRoute,
+    NotifySns, NotifyWebhook, SwitchState,
 };
 pub use plans::{
     Approval, FenceNeed, Gather, ParameterTable, PlanTable, RunPlan, Scope, Step, Task, VerifyAction, VerifyProbe,
@@ -80,6 +80,9 @@ pub struct File {
     /// What the health checkers of a DNS provider ask.
     #[serde(default)]
     pub health_switch: HealthSwitches,
+    /// What is kept of what the probes saw.
+    #[serde(default)]
+    pub history: History,
     /// Logs.
     #[serde(default)]
     pub log: Log,
@@ -90,7 +93,7 @@ pub struct File {
 
 impl File {
     /// The tables that a file can have.
-    pub fn keys() -> [&'static str; 18] {
+    pub fn keys() -> [&'static str; 19] {
         [
             "daemon",
             "defaults",
@@ -108,6 +111,7 @@ impl File {
             "control",
             "metrics",
             "health_switch",
+            "history",
             "log",
             "limits",
         ]
@@ -290,6 +294,9 @@ pub struct Probe {
     /// Several HTTP requests, one after the other.
     #[serde(default)]
     pub http_sequence: Option<HttpSequenceProbe>,
+    /// What other probes saw, over a window of time.
+    #[serde(default)]
+    pub window: Option<WindowProbe>,
 }
 
 /// Endpoints that are up unless we are cut off ourselves.

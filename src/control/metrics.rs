@@ -70,6 +70,8 @@ struct Counters {
     ballots: IntCounterVec,
     votes_refused: IntCounterVec,
     witness_up: IntGaugeVec,
+    history_recording: IntGauge,
+    history_lost: IntCounter,
 }
 
 /// Registers what it hands out, so that nothing is forgotten.
@@ -296,6 +298,11 @@ impl Counters {
                 &["witness", "reason"],
             )?,
             witness_up: make.flags("witness_up", "1 while a witness answers and its answers count.", &["witness"])?,
+            history_recording: make.gauge("history_recording", "1 while what the probes see is recorded.")?,
+            history_lost: make.keep(IntCounter::new(
+                "failoverd_history_lost_looks_total",
+                "Looks of probes that could not be recorded in time.",
+            ))?,
         })
     }
 }
@@ -405,6 +412,16 @@ impl Metrics {
     /// A command was done, refused by the brain, or forbidden by the role.
     pub fn command(&self, command: &str, result: &str) {
         self.0.counters.commands.with_label_values(&[command, result]).inc();
+    }
+
+    /// What the probes see is recorded, or not any more.
+    pub fn history_recording(&self, recording: bool) {
+        self.0.counters.history_recording.set(i64::from(recording));
+    }
+
+    /// So many looks could not be recorded.
+    pub fn history_lost(&self, looks: u64) {
+        self.0.counters.history_lost.inc_by(looks);
     }
 
     /// The configuration was reloaded, or its faults kept the old one in place.

@@ -17,6 +17,7 @@ fn settings() -> Settings {
         rise: 2,
         max_age: HumanDuration::secs(4),
         causes: std::collections::BTreeMap::new(),
+        window: None,
     };
     Settings {
         name: "shop".into(),

@@ -29,6 +29,10 @@ pub struct Brain {
     pub(super) watches: Vec<Watch>,
     pub(super) kin: Vec<Kin>,
     pub(super) places: Places,
+    /// The places of the windows that count what a probe sees, for each probe.
+    pub(super) feeds: Vec<Vec<usize>>,
+    /// The places of all windows.
+    pub(super) windows: Vec<usize>,
     pub(super) ledger: Ledger,
     pub(super) marks: Marks,
     /// When each other vantage last answered.
@@ -67,6 +71,8 @@ impl Brain {
             watches: Vec::new(),
             kin: Vec::new(),
             places: Places::new(),
+            feeds: Vec::new(),
+            windows: Vec::new(),
             marks: Marks::of(&ledger, now),
             heard: HashMap::new(),
             orphans: Vec::new(),
@@ -114,14 +120,14 @@ impl Brain {
             self.take_up_run(now);
         }
         self.think(now);
-        std::mem::take(&mut self.effects)
+        self.told()
     }
 
     /// Takes an event; gives what has to be done, in this order.
     #[must_use]
     pub fn handle(&mut self, now: Now, event: Event) -> Vec<Effect> {
         let think = match event {
-            Event::Observed { probe, started, observation } => self.observed(&probe, started, observation),
+            Event::Observed { probe, started, observation } => self.observed(now, &probe, started, observation),
             Event::PeerVote { vantage, domain, probe, health, seen, first_bad, degraded, cause } => {
                 // A clock that runs ahead of ours must not make a vote that never expires.
                 let seen = seen.min(now.mono);
@@ -164,7 +170,7 @@ impl Brain {
         if think {
             self.think(now);
         }
-        std::mem::take(&mut self.effects)
+        self.told()
     }
 
     /// When [`Event::Tick`] is wanted, at the latest.
@@ -245,6 +251,7 @@ impl Brain {
         });
         (self.detectors, self.peers) = votes.unzip();
         self.index = self.settings.probes.iter().enumerate().map(|(i, probe)| (probe.name.clone(), i)).collect();
+        self.lay_out_windows();
         let known = std::mem::take(&mut self.hashes);
         let hash = |plan: &Plan| {
             let same = was.and_then(|was| was.plan(&plan.name)).is_some_and(|was| was == plan);

@@ -71,6 +71,8 @@ pub(super) struct Detector {
     pub(super) flap: Flap,
     /// What the runner was told last.
     pub(super) pace: Pace,
+    /// What it is computed from, where nobody looks.
+    pub(super) window: Option<Box<super::window::Window>>,
     /// When commits were last seen to wait for a standby, or not to.
     synchronous: Option<(MonoTime, bool)>,
     /// Good answers in a row that were not well, and that were.
@@ -102,6 +104,7 @@ impl Detector {
             primary_heard: None,
             flap: Flap::default(),
             pace: Pace::Usual,
+            window: None,
             synchronous: None,
             unwell: 0,
             well: 0,
@@ -347,6 +350,7 @@ mod tests {
             rise,
             max_age: HumanDuration::secs(4),
             causes: std::collections::BTreeMap::new(),
+            window: None,
         })
     }
 

@@ -263,8 +263,12 @@ fn budget(settings: &Settings, condition: &Condition, negated: bool) -> Duration
 
 /// How long one probe needs until its vote is `is` (or, `negated`, is not any more).
 fn probe_budget(probe: &ProbeSettings, is: Is, negated: bool) -> Duration {
-    let fall = fall_budget(probe);
+    // What is computed from the looks of others takes as long as it takes to show there.
+    let (crossed, forgotten) =
+        probe.window.as_ref().map(|window| (window.crossed_after(), window.forgotten_after())).unwrap_or_default();
+    let fall = fall_budget(probe).saturating_add(crossed);
     let rise = probe.interval.get().saturating_mul(probe.rise).saturating_add(probe.timeout.get());
+    let rise = rise.saturating_add(forgotten);
     let unknown = probe.max_age.get().max(probe.interval.get().saturating_add(probe.timeout.get()));
     match (is, negated) {
         (Is::Down | Is::Degraded, false) | (Is::Up, true) => fall,

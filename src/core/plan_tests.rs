@@ -111,6 +111,7 @@ fn probe(name: &str, interval: u64, fall: u32) -> ProbeSettings {
         rise: 2,
         max_age: HumanDuration::secs(3 * interval + 1),
         causes: std::collections::BTreeMap::new(),
+        window: None,
     }
 }
 

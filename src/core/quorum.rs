@@ -114,8 +114,6 @@ fn count<'a>(question: &Question<'_>, own: &Detector, voices: impl Iterator<Item
     })
 }
 
-
-
 fn alone(question: &Question<'_>, own: &Detector) -> Verdict {
     let Some(health) = own.health() else { return Verdict::Inconclusive(Inconclusive::NotYet) };
     if !own.is_fresh(question.now) {
@@ -150,6 +148,7 @@ mod tests {
             rise: 1,
             max_age: HumanDuration::secs(4),
             causes: std::collections::BTreeMap::new(),
+            window: None,
         });
         detector.observe(
             MonoTime(1),

@@ -5,6 +5,7 @@ use super::brain::Brain;
 use super::detect::{Change, Detector};
 use super::event::{Effect, PeerVoteOf};
 use super::quorum::{self, PeerVote, Question};
+use super::window::Sample;
 use crate::model::{
     BallotVote, FailureDomain, Health, HumanDuration, Importance, Inconclusive, MonoTime, NoticeKind, Now, Observation,
     ProbeName, VantageId, Verdict,
@@ -26,11 +27,30 @@ impl Brain {
         Some(Sight { vote: self.detectors[index].health(), verdict: self.verdict(index, now.mono).health() })
     }
 
-    pub(super) fn observed(&mut self, probe: &ProbeName, started: MonoTime, observation: Observation) -> bool {
+    pub(super) fn observed(
+        &mut self,
+        now: Now,
+        probe: &ProbeName,
+        started: MonoTime,
+        observation: Observation,
+    ) -> bool {
         // A report of a probe that a reload took away.
         let Some(&index) = self.index.get(probe) else { return false };
-        let detector = &mut self.detectors[index];
+        let detector = &self.detectors[index];
+        // Nobody looks at a window, and what was told once is not counted twice.
+        let told = detector.latest.as_ref().is_some_and(|latest| latest.started == started);
+        if told || detector.window.is_some() {
+            return false;
+        }
         let observation = observation.meaning(&detector.settings.causes);
+        let sample = Sample::of(&observation);
+        let changed = self.seen(index, started, observation);
+        self.feed_windows(now, index, started, sample) || changed
+    }
+
+    /// Takes what one probe saw.
+    pub(super) fn seen(&mut self, index: usize, started: MonoTime, observation: Observation) -> bool {
+        let detector = &mut self.detectors[index];
         let health = observation.health();
         let doubted = detector.in_doubt();
         let change = detector.observe(started, observation);
@@ -40,6 +60,7 @@ impl Brain {
         let doubts = detector.in_doubt();
         if doubts != doubted {
             self.set_pace(index);
+            let probe = &self.settings.probes[index].name;
             if doubts && health == Health::Down && !self.settings.anchors.contains(probe) {
                 // Are we the ones who are cut off? Fresh answers have to come before the verdict.
                 let anchors = self.settings.anchors.iter().cloned().map(Effect::ProbeNow);
@@ -108,6 +129,9 @@ impl Brain {
     pub(super) fn tilt(&mut self, now: Now, by: std::time::Duration) {
         self.tilt_until = Some(now.mono + self.settings.tilt_for.get());
         self.detectors.iter_mut().for_each(Detector::forget_vote);
+        for &place in &self.windows {
+            self.detectors[place].window.iter_mut().for_each(|window| window.begin_anew(now.mono));
+        }
         self.peers.iter_mut().for_each(Vec::clear);
         let by = HumanDuration(by);
         self.notify(

@@ -124,7 +124,7 @@ impl Brain {
             last_seen: detector.latest.as_ref().map(|latest| now.wall_of(latest.started)),
             latency_ms: detector.latency.map(|latency| latency.as_secs_f64() * 1000.0),
             facts: detector.facts.as_deref().cloned(),
-            fast: detector.in_doubt(),
+            fast: detector.in_doubt() && detector.window.is_none(),
             flapping_until: self.flapping_until(index, now.mono).map(|until| now.wall_of(until)),
         }
     }

@@ -9,6 +9,7 @@ use tokio::time::MissedTickBehavior;
 use super::clock::Clock;
 use super::executor::{Executor, Finished, changes};
 use super::handle::Request;
+use super::history::History;
 use super::last_words::LastWords;
 use super::notices::Notices;
 use super::notify_socket::Systemd;
@@ -59,6 +60,7 @@ pub(super) struct Loop {
     pub(super) reloader: Reloader,
     pub(super) witnesses: Witnesses,
     pub(super) sight_log: SightLog,
+    pub(super) history: History,
     pub(super) shutdown_grace: Duration,
     pub(super) published: Instant,
     /// Something has changed since then.
@@ -156,6 +158,7 @@ impl Loop {
         if self.published.elapsed() >= REFRESH {
             self.publish();
         }
+        self.history.beat(self.clock.now().wall);
         Ok(())
     }
 
@@ -176,6 +179,10 @@ impl Loop {
                 let took = report.finished.saturating_duration_since(report.started);
                 self.metrics.probe_attempt(&report.probe, &report.observation, took);
                 let started = self.clock.mono(report.started);
+                if let Some(probe) = self.brain.settings().probes.get(report.index) {
+                    let at = self.clock.now().wall_of(started);
+                    self.history.look(&report.probe, at, probe.interval.get(), &report.observation, took);
+                }
                 self.feed(Event::Observed { probe: report.probe, started, observation: report.observation })?;
             }
             RunnerEvent::Stalled { lasted } => {

@@ -7,6 +7,7 @@
 mod clock;
 mod executor;
 mod handle;
+mod history;
 mod last_words;
 pub mod logging;
 mod looping;

@@ -40,6 +40,7 @@ pub(super) struct Fixed {
     listen: Option<String>,
     switches_listen: Option<String>,
     switches_directory: std::path::PathBuf,
+    history: (crate::model::HumanDuration, u32),
 }
 
 impl Fixed {
@@ -50,6 +51,7 @@ impl Fixed {
             listen: file.metrics.listen.clone(),
             switches_listen: file.health_switch.address().map(str::to_owned),
             switches_directory: file.health_switch.directory().to_owned(),
+            history: (file.history.keep, file.history.max_size_mib),
         }
     }
 }
@@ -74,8 +76,8 @@ impl Reloader {
         let fixed = Fixed::of(&loaded.file);
         if fixed != self.fixed {
             tracing::warn!(
-                "daemon.state, daemon.socket, metrics.listen, health_switch.listen and health_switch.directory \
-                 are taken at the next start only"
+                "daemon.state, daemon.socket, metrics.listen, health_switch.listen, health_switch.directory and \
+                 [history] are taken at the next start only"
             );
         }
         self.switches.replace(switches::initially(&loaded.file.health_switch));
@@ -135,7 +137,7 @@ impl ProbeBuilder {
     pub(super) fn specs(&mut self, loaded: &Loaded, runner: &RunnerHandle) -> Result<Vec<ProbeSpec>, String> {
         let mut specs = Vec::new();
         let mut probes = HashMap::new();
-        for (index, wanted) in loaded.probes.iter().enumerate() {
+        for (index, wanted) in loaded.probes.iter().enumerate().filter(|(_, wanted)| wanted.kind.asks()) {
             let (target, timeout) = (wanted.settings.target.clone(), wanted.settings.timeout.get());
             let probe = match self.probes.get(&wanted.name) {
                 Some(built) if built.target == target && built.timeout == timeout => Arc::clone(&built.probe),

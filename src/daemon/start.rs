@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::clock::Clock;
 use super::executor::Executor;
 use super::handle::Handle;
+use super::history::History;
 use super::last_words::LastWords;
 use super::logging::{self, LoggingError};
 use super::looping::{Ears, Loop};
@@ -34,7 +35,7 @@ use crate::core::ledger::IllegalRecord;
 use crate::core::{ActionCheck, Brain};
 use crate::ports::{Journal, JournalError};
 use crate::probes::runner::ProbeRunner;
-use crate::state::SqliteState;
+use crate::state::{SqliteState, history_path};
 
 /// A loop that has not come round for so long is stuck, says `/healthz`.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
@@ -172,6 +173,7 @@ async fn live(loaded: Loaded, options: RunOptions) -> Result<(), StartError> {
     let result = the_loop.run(ears).await;
     the_loop.systemd.stopping("ended");
     stop.cancel();
+    the_loop.history.finish(the_loop.clock.now().wall);
     match &result {
         Ok(()) => {
             the_loop.notices.finish(LAST_NOTICES).await;
@@ -204,6 +206,7 @@ async fn set_up(
         tracing::warn!("the last daemon on this state did not end by itself: {who}");
     }
     let path = state.path().display().to_string();
+    let beside = history_path(state.path());
     let (mut journal, outbox, authority) = state.split();
     let records = journal.replay()?;
     let metrics = Metrics::new().map_err(|error| StartError::Configuration(error.to_string()))?;
@@ -238,6 +241,7 @@ async fn set_up(
     let socket = serve_control(socket_path, handle, gate, &metrics, stop)?;
     serve_health(file.metrics.listen.as_deref(), &pulse, status_seen, &metrics, stop).await?;
     let signals = Signals::new().map_err(system("cannot listen to signals"))?;
+    let history = History::start(&file.history, beside, &metrics);
     let notices = Notices::start(Arc::new(Mutex::new(outbox)), routes, &metrics);
     let mut the_loop = Loop {
         brain,
@@ -253,6 +257,7 @@ async fn set_up(
         reloader,
         witnesses,
         sight_log: SightLog::default(),
+        history,
         shutdown_grace: file.daemon.shutdown_grace.get(),
         published: Instant::now(),
         untold: false,

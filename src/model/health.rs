@@ -209,6 +209,12 @@ cause_kinds! {
     PluginUnknown = "plugin_unknown",
     /// The provider tells of an event.
     ProviderEvent = "provider_event",
+    /// Too many of the attempts in the window failed.
+    ErrorRatio = "error_ratio",
+    /// Too many of the answers in the window were slow.
+    SlowWindow = "slow_window",
+    /// The error budget burns too fast.
+    BurnRate = "burn_rate",
     /// Our side: we may not ask (permissions).
     LocalPermission = "local_permission",
     /// Our side: we have asked too often.

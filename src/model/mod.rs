@@ -8,6 +8,7 @@ pub mod ballot;
 pub mod condition;
 pub mod extent;
 pub mod health;
+pub mod histogram;
 pub mod ids;
 pub mod notice;
 pub mod plan;
@@ -16,9 +17,11 @@ pub mod record;
 pub mod reference;
 pub mod settings;
 pub mod step;
+pub mod stretch;
 pub mod terms;
 pub mod time;
 pub mod vote;
+pub mod window;
 
 pub use ballot::{Ballot, BallotRequest, BallotVote};
 pub use condition::{Condition, Is, Subject, Truth, Weighted};
@@ -30,8 +33,12 @@ pub use plan::{ActionSpec, EffectKind, OnError, Plan, Repeat, Retry, Step, Work}
 pub use policy::{Decision, HoldReason, LossShown, Mode, OnNoAnswer, OnSilentWitnesses, Severity, Trigger};
 pub use record::{Entry, Record, RunResult, StepEnd};
 pub use reference::{Given, Parameter, ParameterKind, Reference, WrongValue};
-pub use settings::{FlapDamping, LowerLayers, ProbeSettings, ReplicationPair, ScenarioSettings, Settings, WitnessSettings};
+pub use settings::{
+    FlapDamping, LowerLayers, ProbeSettings, ReplicationPair, ScenarioSettings, Settings, WitnessSettings,
+};
 pub use step::{Applied, CallOutcome, Observed, Outputs, Phase, StepCall, Verified};
+pub use stretch::Stretch;
 pub use terms::{Ended, RunKind, StepGuard, Terms};
 pub use time::{HumanDuration, MonoTime, Now, WallTime};
 pub use vote::{Inconclusive, ReplicationEvidence, Verdict, Vote, VoteEvidence};
+pub use window::{BurnRate, LatencyLimit, WindowSettings};

@@ -12,6 +12,7 @@ use super::ids::{
 use super::plan::Plan;
 use super::policy::{Mode, OnNoAnswer, OnSilentWitnesses, Severity};
 use super::time::HumanDuration;
+use super::window::WindowSettings;
 
 /// Everything the brain has to know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -142,6 +143,9 @@ pub struct ProbeSettings {
     /// What the owner says that causes mean; the others mean what the probe's kind says.
     #[serde(default)]
     pub causes: BTreeMap<CauseKind, Meaning>,
+    /// It asks nobody, and is computed from what other probes saw.
+    #[serde(default)]
+    pub window: Option<Box<WindowSettings>>,
 }
 
 /// What the brain knows of a scenario.

@@ -160,8 +160,20 @@ impl FromStr for HumanDuration {
         if !text.trim_start().starts_with(|c: char| c.is_ascii_digit()) {
             return Err(error());
         }
-        let parsed: jiff::SignedDuration = text.trim().parse().map_err(|_| error())?;
-        Duration::try_from(parsed).map(Self).map_err(|_| error())
+        // jiff's durations end with hours: days have no fixed length in a calendar. In a setting a day is 24 h.
+        let (days, rest) = match text.trim().split_once('d') {
+            Some((days, rest)) if !days.is_empty() && days.bytes().all(|c| c.is_ascii_digit()) => {
+                (days.parse::<u64>().map_err(|_| error())?, rest.trim_start())
+            }
+            _ => (0, text.trim()),
+        };
+        let days = days.checked_mul(24 * 3600).map(Duration::from_secs).ok_or_else(error)?;
+        if rest.is_empty() {
+            return Ok(Self(days));
+        }
+        let parsed: jiff::SignedDuration = rest.parse().map_err(|_| error())?;
+        let rest = Duration::try_from(parsed).map_err(|_| error())?;
+        days.checked_add(rest).map(Self).ok_or_else(error)
     }
 }
 

@@ -127,7 +127,8 @@ impl From<TlsError> for ProbeBuildError {
     }
 }
 
-/// Builds the probe of a kind. Does not connect and reads no secret.
+/// Builds the probe of a kind that asks somebody ([`ProbeKind::asks`]). Does not connect and reads no
+/// secret.
 ///
 /// # Errors
 /// [`ProbeBuildError`] names the parameter that cannot be used.
@@ -151,6 +152,7 @@ pub fn build(kind: &ProbeKind, context: &ProbeContext) -> Result<Box<dyn Probe>,
         ProbeKind::Icmp(config) => Box::new(icmp::Icmp::new(config, context)?),
         ProbeKind::Exec(config) => Box::new(exec::Exec::new(config, context)?),
         ProbeKind::HttpSequence(config) => Box::new(http_sequence::HttpSequence::new(config, context)?),
+        ProbeKind::Window(_) => return Err(ProbeBuildError::new("window", "it asks nobody: the brain computes it")),
     })
 }
 

@@ -1,7 +1,7 @@
 //! Where the journal, the outbox and the right to act are kept.
 //!
-//! Lives here: the embedded store (SQLite, one daemon), its lock, and the crash points by which
-//! its durability is tested. Does not live here: what the records mean. Imports `model`, `ports`.
+//! Lives here: the embedded store (SQLite, one daemon), its lock, the crash points by which its
+//! durability is tested, and, in a file of its own that may be lost, the probes' history. Does not live here: what the records mean. Imports `model`, `ports`.
 //!
 //! One process owns a state, by an OS lock; every write is on disk before it is reported; the
 //! first write that fails is the last: [`ports::JournalError::Write`](crate::ports::JournalError),
@@ -10,6 +10,7 @@
 
 mod chain;
 pub mod crash;
+mod history;
 mod lock;
 mod outbox;
 mod schema;
@@ -18,5 +19,6 @@ mod sqlite;
 #[cfg(test)]
 mod tests;
 
+pub use history::{HistoryError, HistoryFile, history_path, read_history};
 pub use outbox::SqliteOutbox;
 pub use sqlite::{Audit, SqliteAuthority, SqliteJournal, SqliteState, audit, read_records};

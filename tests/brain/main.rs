@@ -20,4 +20,5 @@ mod sight;
 mod steps;
 mod undo;
 mod wakes;
+mod windows;
 mod witnesses;

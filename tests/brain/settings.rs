@@ -21,6 +21,7 @@ pub fn probe(name: &str) -> ProbeSettings {
         rise: 2,
         max_age: HumanDuration::secs(5),
         causes: std::collections::BTreeMap::new(),
+        window: None,
     }
 }
 

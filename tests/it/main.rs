@@ -10,6 +10,7 @@ mod deploy;
 mod durability;
 mod faults;
 mod fleet_selftest;
+mod gray;
 mod kube_contract;
 mod kube_faults;
 mod logging;

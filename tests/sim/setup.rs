@@ -293,6 +293,7 @@ fn probe(rng: &mut Rng, name: &str) -> ProbeSettings {
         rise: rng.between(1, 2) as u32,
         max_age: HumanDuration::secs(7),
         causes: std::collections::BTreeMap::new(),
+        window: None,
     }
 }
 

@@ -68,12 +68,22 @@ fn stand_in(plan: &Plan) -> Plan {
     }
 }
 
-/// The probes that have a say: places in the settings.
+/// The probes that have a say and ask somebody: places in the settings.
 pub(super) fn watched(settings: &Settings) -> Vec<usize> {
     let mut names: BTreeSet<&ProbeName> = settings.anchors.iter().collect();
-    names.extend(settings.scenarios.iter().flat_map(probes_of));
+    names.extend(asked(settings));
     let probes = settings.probes.iter().enumerate();
     probes.filter(|(_, probe)| names.contains(&probe.name)).map(|(place, _)| place).collect()
+}
+
+/// The probes that the scenarios ask; of a window, those whose looks it counts.
+fn asked(settings: &Settings) -> BTreeSet<&ProbeName> {
+    let named = settings.scenarios.iter().flat_map(probes_of);
+    let parts = |name| match settings.probe(name).and_then(|probe| probe.window.as_ref()) {
+        Some(window) => window.of.iter().collect(),
+        None => vec![name],
+    };
+    named.flat_map(parts).collect()
 }
 
 /// The probes that a scenario asks.
@@ -96,8 +106,7 @@ pub fn assumptions(settings: &Settings, history: &History) -> Vec<String> {
         said.push(format!("The quorum is {}: all vantages are taken to have seen what was recorded.", settings.quorum));
     }
     let recorded = |name: &ProbeName| history.series.contains_key(name);
-    let asked: BTreeSet<&ProbeName> = settings.scenarios.iter().flat_map(probes_of).collect();
-    let missing: Vec<&ProbeName> = asked.into_iter().filter(|name| !recorded(name)).collect();
+    let missing: Vec<&ProbeName> = asked(settings).into_iter().filter(|name| !recorded(name)).collect();
     if !missing.is_empty() {
         said.push(format!("Nothing was recorded of {}: taken to be up all the time.", list(&missing)));
     }

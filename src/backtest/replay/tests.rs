@@ -18,6 +18,7 @@ fn probe(name: &str) -> ProbeSettings {
         rise: 2,
         max_age: HumanDuration::secs(7),
         causes: BTreeMap::new(),
+        window: None,
     }
 }
 
@@ -254,4 +255,33 @@ fn what_is_taken_for_granted_is_said() {
         assert!(said.contains(word), "{word}: {said}");
     }
     assert!((stage::attempts_per_minute(&settings()) - 90.0).abs() < 0.001);
+}
+
+/// A window is computed from the recorded looks of its parts, by the same brain.
+#[test]
+fn gray_failure_is_found_in_what_was_recorded_of_the_parts() {
+    let mut settings = settings();
+    let window = WindowSettings {
+        of: vec!["api".into()],
+        over: HumanDuration::secs(120),
+        at_least: 20,
+        latency: vec![LatencyLimit { percentile: 90, at_most: HumanDuration::millis(300) }],
+        error_ratio: None,
+        burn_rate: None,
+    };
+    settings.probes.push(ProbeSettings { window: Some(Box::new(window)), ..probe("whole") });
+    settings.scenarios[0].when = is("whole", Is::Degraded);
+    let points = (0..3600).map(|second| {
+        let slow = (1000..1600).contains(&second) && second % 3 == 0;
+        Point { at: second * 1000, health: Health::Up, latency: Some(if slow { 800 } else { 20 }), cause: None }
+    });
+    let history = History::new([Series::new("api".into(), points.collect(), Duration::from_secs(1))]).expect("some");
+    let played = play(&history, &settings);
+    assert_eq!(played.incidents.len(), 1, "{played:?}");
+    // A third of the answers is slow: a tenth of the window is, after 36 s.
+    assert!((1030.0..1060.0).contains(&seconds(played.incidents[0].at)), "{played:?}");
+    assert_eq!(played.trips.len(), 1, "{played:?}");
+    let said = stage::assumptions(&settings, &history).join("\n");
+    assert!(!said.contains("whole"), "{said}");
+    assert!((stage::attempts_per_minute(&settings) - 90.0).abs() < 0.001, "a window asks nobody");
 }

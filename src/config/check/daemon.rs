@@ -1,4 +1,4 @@
-//! `[daemon]`, `[defaults]`, `[quorum]`, `[policy]`, `[control]`, `[metrics]`, `[log]`, `[limits]`.
+//! `[daemon]`, `[defaults]`, `[quorum]`, `[policy]`, `[control]`, `[metrics]`, `[history]`, `[log]`, `[limits]`.
 
 use std::net::SocketAddr;
 
@@ -27,6 +27,8 @@ pub fn check(file: &File, names: &Names, report: &mut Report<'_>) {
         }
     }
     outputs(file, report);
+    let size = Path::of(&["history", "max_size_mib"]);
+    at_least_one(report, &size, Some(file.history.max_size_mib));
 }
 
 fn daemon(file: &File, names: &Names, report: &mut Report<'_>) {

@@ -15,6 +15,7 @@ pub mod probes;
 pub mod scenarios;
 pub mod secrets;
 pub mod steps;
+pub mod windows;
 pub mod witnesses;
 
 use std::collections::BTreeSet;
@@ -125,6 +126,7 @@ pub fn all(
     let plans = plans::plans(file, &names, &mut resolver, order, references, report);
     let scenarios = scenarios::scenarios(file, &names, &mut resolver, &plans, report);
     let anchor_names = anchors.iter().map(|anchor| anchor.settings.name.clone()).collect();
+    windows::fit(file, &names, &mut probes, report);
     probes.extend(anchors);
     let policy = &file.policy;
     let settings = Settings {

@@ -11,7 +11,7 @@ use crate::config::report::Report;
 use crate::config::shape::{Anchors, File, Probe, ProbeTiming};
 use crate::model::{CauseKind, HumanDuration, Meaning, ProbeSettings, RegionName, Role};
 
-const KINDS: [&str; 18] = [
+const KINDS: [&str; 19] = [
     "http",
     "tcp",
     "dns",
@@ -30,6 +30,7 @@ const KINDS: [&str; 18] = [
     "icmp",
     "exec",
     "http_sequence",
+    "window",
 ];
 
 /// A cloud's API is asked more often than this only by mistake.
@@ -99,6 +100,7 @@ fn kind(report: &mut Report<'_>, at: &Path, probe: &Probe) -> Option<ProbeKind> 
         probe.icmp.clone().map(ProbeKind::Icmp),
         probe.exec.clone().map(ProbeKind::Exec),
         probe.http_sequence.clone().map(ProbeKind::HttpSequence),
+        probe.window.clone().map(ProbeKind::Window),
     ]
     .into_iter()
     .flatten()
@@ -196,6 +198,7 @@ fn resolve(
         rise: own.rise.or(defaults.rise).unwrap_or(2),
         max_age,
         causes: BTreeMap::new(),
+        window: None,
     }
 }
 
@@ -247,6 +250,8 @@ fn check_kind(report: &mut Report<'_>, at: &Path, kind: &ProbeKind, settings: &P
         ProbeKind::Icmp(icmp) => icmp.check(&at, report),
         ProbeKind::Exec(exec) => exec.check(&at, report),
         ProbeKind::HttpSequence(sequence) => sequence.check(&at, report, settings.timeout),
+        // When all of its parts are known.
+        ProbeKind::Window(_) => {}
     }
 }
 

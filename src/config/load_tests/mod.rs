@@ -7,6 +7,7 @@ mod damping;
 mod language;
 mod probes;
 mod switches;
+mod windows;
 mod witnesses;
 mod wrong;
 mod wrong_databases;

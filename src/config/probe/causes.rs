@@ -8,7 +8,7 @@ use super::grpc::GRPC;
 use super::http_sequence::HTTP_SEQUENCE;
 use super::icmp::ICMP;
 use super::tls::TLS;
-use super::{ProbeKind, aws_health, cloudwatch, elasticache, kubernetes, promql, rds, s3_age, velero_age};
+use super::{ProbeKind, aws_health, cloudwatch, elasticache, kubernetes, promql, rds, s3_age, velero_age, window};
 use crate::model::{CauseKind, Meaning};
 
 /// A cause that a kind of probe can see.
@@ -151,4 +151,5 @@ causes! {
     Self::S3Age(_) => &[s3_age::CAUSES, OURS, CONTROL_PLANE],
     Self::VeleroAge(_) => &[velero_age::CAUSES, OURS, CONTROL_PLANE],
     Self::AwsHealth(_) => &[aws_health::CAUSES, OURS, CONTROL_PLANE],
+    Self::Window(_) => &[window::CAUSES],
 }

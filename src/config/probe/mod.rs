@@ -18,6 +18,7 @@ mod rds;
 mod s3_age;
 mod tls;
 mod velero_age;
+mod window;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -41,6 +42,7 @@ pub use rds::RdsProbe;
 pub use s3_age::S3AgeProbe;
 pub use tls::TlsProbe;
 pub use velero_age::VeleroAgeProbe;
+pub use window::{WindowBurnRate, WindowProbe};
 
 use super::path::Path;
 use super::report::Report;
@@ -87,6 +89,8 @@ pub enum ProbeKind {
     Exec(ExecProbe),
     /// Several HTTP requests, one after the other: log in, then read.
     HttpSequence(HttpSequenceProbe),
+    /// Gray failure: what other probes saw, over a window of time.
+    Window(WindowProbe),
 }
 
 impl ProbeKind {
@@ -111,7 +115,13 @@ impl ProbeKind {
             Self::Icmp(_) => "icmp",
             Self::Exec(_) => "exec",
             Self::HttpSequence(_) => "http_sequence",
+            Self::Window(_) => "window",
         }
+    }
+
+    /// Does it ask somebody? Else the brain computes it from what other probes saw.
+    pub fn asks(&self) -> bool {
+        !matches!(self, Self::Window(_))
     }
 
     /// The key of `[limits]` under which a cloud's API is asked, and how many calls a second it lets

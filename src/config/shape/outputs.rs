@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::secret::SecretText;
+use crate::model::HumanDuration;
 
 /// A route to people. Exactly one of `sns`, `webhook`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -127,6 +128,32 @@ pub enum SwitchState {
     On,
     /// Send the traffic elsewhere: 503.
     Off,
+}
+
+/// What the daemon keeps of what its probes saw, for `failoverd backtest --history`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct History {
+    /// For how long (default 30d); `0s` keeps nothing.
+    #[serde(default = "a_month")]
+    pub keep: HumanDuration,
+    /// In how much room, in MiB (default 64). Where it is not enough, the oldest is given up.
+    #[serde(default = "room")]
+    pub max_size_mib: u32,
+}
+
+fn a_month() -> HumanDuration {
+    HumanDuration::secs(30 * 24 * 3600)
+}
+
+fn room() -> u32 {
+    64
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { keep: a_month(), max_size_mib: room() }
+    }
 }
 
 /// Logs.
