@@ -8,6 +8,7 @@
 mod fleet;
 
 mod act;
+mod campaign;
 mod detect;
 mod endpoint;
 mod executor;
@@ -23,14 +24,20 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 const BENCHES: [&str; 5] = ["detect", "act", "executor", "regional", "footprint"];
+/// Takes minutes, so that it is run only where it is named.
+const CAMPAIGN: &str = "campaign";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     if arguments.first().is_some_and(|first| first == target::FLAG) {
         return target::serve(&arguments[1..]);
     }
-    if let Some(unknown) = arguments.iter().find(|wanted| !BENCHES.contains(&wanted.as_str())) {
-        eprintln!("bench: there is no {unknown}; there are {}", BENCHES.join(", "));
+    if arguments.first().is_some_and(|first| first == campaign::PART) {
+        return campaign::play();
+    }
+    let known = || BENCHES.into_iter().chain([CAMPAIGN]);
+    if let Some(unknown) = arguments.iter().find(|wanted| !known().any(|bench| bench == wanted.as_str())) {
+        eprintln!("bench: there is no {unknown}; there are {}", known().collect::<Vec<_>>().join(", "));
         return ExitCode::from(2);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -41,9 +48,10 @@ fn main() -> ExitCode {
         }
     };
     println!("{}", figures::machine());
-    let wanted = |bench: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == bench);
+    let named = |bench: &str| arguments.iter().any(|argument| argument == bench);
+    let wanted = |bench: &str| named(bench) || (arguments.is_empty() && bench != CAMPAIGN);
     let mut failed = false;
-    for bench in BENCHES.into_iter().filter(|bench| wanted(bench)) {
+    for bench in known().filter(|bench| wanted(bench)) {
         if let Err(error) = runtime.block_on(run(bench)) {
             eprintln!("bench {bench}: could not be run: {error:#}");
             failed = true;
@@ -58,6 +66,7 @@ async fn run(bench: &str) -> Result<()> {
         "act" => act::bench(rounds(24)).await,
         "executor" => executor::bench(rounds(7)).await,
         "regional" => regional::bench(rounds(5)).await,
+        CAMPAIGN => campaign::bench().await,
         _ => footprint::bench(rounds(15)).await,
     }
 }
