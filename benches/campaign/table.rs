@@ -53,11 +53,11 @@ fn outages(report: &Report) {
         figures.row(&[
             kind.clone(),
             count(|_| true),
-            count(|found| matches!(found, Found::InTime(_))),
+            count(|found| matches!(found, Found::InTime(_) | Found::AfterPartition)),
             count(|found| *found == Found::Missed),
             count(|found| matches!(found, Found::Anyway | Found::NotToBeSeen)),
             count(|found| *found == Found::Anyway),
-            count(|found| *found == Found::Tilt),
+            count(|found| *found == Found::Stalled),
         ]);
     }
     figures.print(&[]);
@@ -77,11 +77,12 @@ fn aims(report: &Report, budget: Budget) {
         aim(
             missed == 0,
             &format!(
-                "each real outage that a quorum can see is found in its budget: {missed} missed; median {:.2} s, at most {:.2} s, budget {} + {} = {} (and {} for the vote's way, the journal and the call)",
+                "each real outage that a quorum can see is found in its budget: {missed} missed; median {:.2} s, at most {:.2} s, budget {} + {} as `check` prints it, and {} for a last look at what hangs: {} (and {} for the vote's way, the journal and the call)",
                 times.median(),
                 times.quantile(1.0),
                 seconds(budget.detection.as_secs_f64()),
                 seconds(budget.confirm_for.as_secs_f64()),
+                seconds(budget.last_look.as_secs_f64()),
                 seconds(budget.whole().as_secs_f64()),
                 seconds(MARGIN.as_secs_f64()),
             ),

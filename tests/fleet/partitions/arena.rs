@@ -30,6 +30,8 @@ const ANCHOR: u16 = 443;
 /// On loopback beside the daemon: what the plan calls, whatever the network does.
 const RECORDER: u16 = 9000;
 const CONFIG: [&str; 2] = ["--config", "failoverd.toml"];
+/// Of each probe.
+const TIMEOUT: Duration = Duration::from_millis(800);
 /// In so much time the daemon has to be back to normal once everything is whole.
 const RECOVERY: Duration = Duration::from_secs(20);
 
@@ -52,6 +54,7 @@ pub struct Arena {
     active: Vec<What>,
     faults: Vec<Broken>,
     lost: Vec<i64>,
+    normal: Vec<i64>,
     lives: u32,
 }
 
@@ -69,6 +72,7 @@ fn config(dir: &Path) -> String {
     let anchors: Vec<String> =
         (0..ANCHORS).map(|number| format!("\"{}:{ANCHOR}\"", Node::Anchor(number).address())).collect();
     let (anchors, primary, backup) = (anchors.join(", "), Node::Primary.address(), Node::Backup.address());
+    let timeout = HumanDuration(TIMEOUT);
     let (east, eu) = (Node::East.address(), Node::Eu.address());
     format!(
         r#"[daemon]
@@ -101,7 +105,7 @@ role = "primary"
 role = "backup"
 [defaults.probe]
 interval = "400ms"
-timeout = "800ms"
+timeout = "{timeout}"
 fall = 3
 rise = 2
 [probes.api]
@@ -149,6 +153,7 @@ impl Arena {
             active: Vec::new(),
             faults: Vec::new(),
             lost: Vec::new(),
+            normal: Vec::new(),
             lives: 0,
         };
         arena.certificates().await?;
@@ -249,7 +254,7 @@ impl Arena {
             let text = said["scenarios"][0][name].clone();
             Ok(serde_json::from_value::<HumanDuration>(text).with_context(|| format!("{name} in {said}"))?.get())
         };
-        Ok(Budget { detection: time("detection")?, confirm_for: time("confirm_for")? })
+        Ok(Budget { detection: time("detection")?, confirm_for: time("confirm_for")?, last_look: TIMEOUT })
     }
 
     /// Waits until everything is up, both witnesses are heard, and nothing is open.
@@ -257,7 +262,10 @@ impl Arena {
         let client = self.client()?;
         eventually(timeout, "the daemon to see everything up", async || {
             let status = client.status().await?;
-            let wrong = status.probes.iter().find(|probe| probe.health != Health::Up || !probe.why.is_empty());
+            let wrong = status
+                .probes
+                .iter()
+                .find(|probe| !probe.anchor && (probe.health != Health::Up || !probe.why.is_empty()));
             ensure!(wrong.is_none(), "{wrong:?}");
             ensure!(!status.scenarios.iter().any(|one| one.incident.is_some()), "an incident is open");
             ensure!(status.run.is_none(), "a run is active");
@@ -299,6 +307,7 @@ impl Arena {
             self.lost.push(micros());
             self.normal(RECOVERY * 3).await.with_context(|| self.words()).context(error)?;
         }
+        self.normal.push(micros());
         ensure!(self.watcher.as_ref().is_some_and(|watcher| !watcher.is_finished()), "the daemon stopped telling");
         Ok(())
     }
@@ -338,7 +347,12 @@ impl Arena {
 
     /// What was written down until now.
     pub fn record(&self) -> Result<Record> {
-        let mut record = Record { faults: self.faults.clone(), lost: self.lost.clone(), ..Record::default() };
+        let mut record = Record {
+            faults: self.faults.clone(),
+            lost: self.lost.clone(),
+            normal: self.normal.clone(),
+            ..Record::default()
+        };
         for number in 0..CLIENTS {
             record.clients.push(asked(&std::fs::read_to_string(self.log(&format!("client-{number}")))?)?);
         }
@@ -380,7 +394,7 @@ fn say(view: &StatusView) -> Seen {
         at: micros(),
         verdicts: verdicts.collect(),
         condition: scenario.map_or(failoverd::model::Truth::Unknown, |scenario| scenario.truth),
-        tilt: view.tilt_until.is_some(),
+        stalled: view.tilt_until.is_some() || view.probes.iter().any(|probe| probe.why.starts_with("stalled")),
         line: words.join("; "),
     }
 }

@@ -23,16 +23,18 @@ pub const SETTLE: Duration = Duration::from_secs(4);
 /// What came of one outage.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Found {
-    /// In so many seconds from when a quorum could see it.
+    /// In so many seconds from its beginning.
     InTime(f64),
+    /// In time, counted from the end of the partition that kept the quorum apart.
+    AfterPartition,
     /// It has to be found, and was not.
     Missed,
     /// A quorum could not see it for long enough; a failover came all the same.
     Anyway,
     /// And none came.
     NotToBeSeen,
-    /// The machine stood still, and the daemon rightly only looked.
-    Tilt,
+    /// Too late, and the machine stood still meanwhile: an attempt that overlaps a stall says nothing.
+    Stalled,
 }
 
 /// One kind of fault.
@@ -140,9 +142,15 @@ fn failovers(record: &Record, budget: Budget, report: &mut Report) {
     }
 }
 
-/// From when on a quorum saw it without interruption for so long; the earliest.
+/// From when on a quorum could see it without interruption for so long; the earliest.
 fn to_be_seen(record: &Record, outage: &Broken, long: i64) -> Option<i64> {
-    let near = record.broken_within(outage.from - us(SETTLE), outage.until);
+    // What was mended before everything was known to be whole left nothing behind.
+    let whole = record.normal.iter().copied().filter(|at| *at <= outage.from).max().unwrap_or(i64::MIN);
+    let broken = |from, until| {
+        let faults = record.broken_within(from, until);
+        faults.into_iter().filter(|fault| fault.until > whole).collect::<Vec<_>>()
+    };
+    let near = broken(outage.from - us(SETTLE), outage.until);
     let ends = near.iter().filter(|fault| fault.until < outage.until).map(|fault| fault.until + us(SETTLE));
     let starts: BTreeSet<i64> = ends.filter(|at| *at > outage.from).chain([outage.from]).collect();
     starts.into_iter().find(|&start| {
@@ -151,7 +159,7 @@ fn to_be_seen(record: &Record, outage: &Broken, long: i64) -> Option<i64> {
             return false;
         }
         // All that was broken at some time of it, and what was whole for too short a time.
-        let broken = record.broken_within(start - us(SETTLE), end);
+        let broken = broken(start - us(SETTLE) + 1, end);
         quorum_sees(&broken.iter().map(|fault| fault.what).collect::<Vec<_>>())
     })
 }
@@ -162,12 +170,9 @@ fn find(record: &Record, outage: &Broken, long: Duration) -> Found {
         return came.map_or(Found::NotToBeSeen, |_| Found::Anyway);
     };
     match came {
-        Some(at) if *at <= start + us(long) => {
-            // One that did not need the whole quorum for so long is measured from the outage.
-            let begun = if *at < start { outage.from } else { start };
-            Found::InTime((at - begun) as f64 / 1e6)
-        }
-        _ if record.seen_within(outage.from, start + us(long)).iter().any(|seen| seen.tilt) => Found::Tilt,
+        Some(at) if *at <= outage.from + us(long) => Found::InTime((at - outage.from) as f64 / 1e6),
+        Some(at) if *at <= start + us(long) => Found::AfterPartition,
+        _ if record.seen_within(outage.from, start + us(long)).iter().any(|seen| seen.stalled) => Found::Stalled,
         _ => Found::Missed,
     }
 }

@@ -30,8 +30,8 @@ pub struct Seen {
     /// The verdicts on what the primary serves; Inconclusive is Unknown.
     pub verdicts: Vec<Health>,
     pub condition: Truth,
-    /// It only looked, after a stall of the machine.
-    pub tilt: bool,
+    /// The machine stood still: it only looked, or an attempt said nothing.
+    pub stalled: bool,
     /// All of it in one line.
     pub line: String,
 }
@@ -47,6 +47,8 @@ pub struct Record {
     pub seen: Vec<Seen>,
     /// What the vantages logged: when, and what.
     pub logged: Vec<(i64, String)>,
+    /// When everything was whole, and the daemon saw it.
+    pub normal: Vec<i64>,
     /// When the daemon was not back to normal in time after the end of an episode.
     pub lost: Vec<i64>,
 }
@@ -56,13 +58,16 @@ pub struct Record {
 pub struct Budget {
     /// As `failoverd check` prints it.
     pub detection: Duration,
+    /// As `failoverd check` prints it.
     pub confirm_for: Duration,
+    /// What the last look at a primary that hangs takes: the timeout of its probes.
+    pub last_look: Duration,
 }
 
 impl Budget {
     /// From the outage to the first step.
     pub fn whole(self) -> Duration {
-        self.detection + self.confirm_for
+        self.detection + self.confirm_for + self.last_look
     }
 }
 

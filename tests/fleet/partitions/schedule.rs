@@ -114,7 +114,7 @@ pub fn draw(rng: &mut Rng, budget: Duration) -> Episode {
         // One in six is over before anybody should act.
         let lasts = match rng.below(6) {
             0 => rng.millis(300, budget.as_millis() as u64 / 2),
-            _ => budget + rng.millis(3_000, 9_000),
+            _ => budget + rng.millis(3_000, 10_000),
         };
         faults.push(Fault { what: outage(rng), from, until: from + lasts });
         length = from + lasts + rng.millis(0, 4_000);
