@@ -21,6 +21,7 @@ declare -A needs=(
   [gcc]=build-essential
   [make]=build-essential
   [ip]=iproute2
+  [nft]=nftables
   [setpriv]=util-linux
   [unshare]=util-linux
   [script]=bsdutils
@@ -31,7 +32,7 @@ declare -A needs=(
   [/usr/share/doc/python3-venv]=python3-venv
 )
 # Units of these packages would otherwise hold the well-known ports.
-declare -A units=([postgresql-15]=postgresql [redis-server]=redis-server [bind9]=named [prometheus]=prometheus [haproxy]=haproxy)
+declare -A units=([postgresql-15]=postgresql [redis-server]=redis-server [bind9]=named [prometheus]=prometheus [haproxy]=haproxy [nftables]=nftables)
 
 say() { printf 'install: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }

@@ -7,12 +7,12 @@ use anyhow::{Result, ensure};
 use failoverd::model::{Health, Truth};
 
 use crate::fleet::partitions::arena::Arena;
-use crate::fleet::partitions::fault::{How, Pair, What, quorum_sees};
+use crate::fleet::partitions::fault::{Fault, How, Pair, What, quorum_sees};
 use crate::fleet::partitions::judge::{Found, Report, judge};
 use crate::fleet::partitions::part::{self, Myself};
 use crate::fleet::partitions::place::{Node, Place};
 use crate::fleet::partitions::record::{Asked, Broken, Budget, Record, Seen};
-use crate::fleet::partitions::schedule::{Rng, draw, each_kind};
+use crate::fleet::partitions::schedule::{Episode, Rng, draw, each_kind};
 
 /// The directions, ends and losses that are tried.
 const SEED: u64 = 4;
@@ -39,6 +39,13 @@ async fn no_partition_fails_over_and_each_outage_does() -> Result<()> {
     ensure!(report.outages.len() == 4 && report.failovers <= 4, "{:?}", report.outages);
     let found = report.ended(|found| matches!(found, Found::InTime(_) | Found::Stalled));
     ensure!(found == 4, "each of them can be seen by a quorum: {:?}", report.outages);
+    // A false failover would be told. There is one way to get it: two of the three are a quorum, and nobody
+    // can tell them that they are both wrong.
+    let until = budget.whole() + Duration::from_secs(3);
+    let blind = |vantage| Fault { what: What::Link(Pair::Target(vantage), How::Both), from: Duration::ZERO, until };
+    arena.play(&Episode { faults: vec![blind(Node::Daemon), blind(Node::Eu)] }).await?;
+    let report = judge(&arena.record()?, budget, MARGIN);
+    ensure!(report.wrong_failovers == 1 && report.wrong_verdicts == 1, "{:?}", report.violations);
     Ok(())
 }
 
