@@ -8,6 +8,7 @@
 mod fleet;
 
 mod act;
+mod campaign;
 mod detect;
 mod detection;
 mod endpoint;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
 fn play(part: &str, rest: &[String]) -> Option<ExitCode> {
     match part {
         target::FLAG => Some(target::serve(rest)),
+        campaign::PART => Some(campaign::play()),
         detection::crowd::FLAG => Some(detection::crowd::serve(rest)),
         detection::cost::FLOOR_FLAG => Some(detection::cost::floor(rest)),
         detection::blackbox::FLAG => Some(detection::blackbox::scrape(rest)),

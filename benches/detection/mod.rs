@@ -2,7 +2,6 @@
 //! machine. Each part can be run alone by its name; all of them end in one table.
 
 pub mod blackbox;
-mod campaign;
 mod cores;
 pub mod cost;
 pub mod crowd;
@@ -61,7 +60,7 @@ pub async fn part(name: &str) -> Result<Vec<Line>> {
         "quorum" => quorum::bench(rounds(20)).await,
         "loss" => loss::bench().await,
         "frozen" => frozen::bench().await,
-        _ => Ok(campaign::bench()),
+        _ => crate::campaign::bench().await,
     }
 }
 

@@ -21,6 +21,7 @@ declare -A needs=(
   [gcc]=build-essential
   [make]=build-essential
   [ip]=iproute2
+  [nft]=nftables
   [setpriv]=util-linux
   [unshare]=util-linux
   [script]=bsdutils

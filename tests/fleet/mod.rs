@@ -22,6 +22,7 @@ pub mod kube;
 pub mod kube_real;
 pub mod kube_standin;
 pub mod moto;
+pub mod partitions;
 pub mod postgres;
 pub mod process;
 pub mod prometheus;

@@ -15,6 +15,7 @@ mod kube_contract;
 mod kube_faults;
 mod logging;
 mod operations;
+mod partitions;
 mod probes;
 mod rig;
 mod runbooks;
