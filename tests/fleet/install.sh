@@ -18,6 +18,8 @@ declare -A needs=(
   [dig]=bind9-dnsutils
   [kubectl]=kubernetes-client
   [prometheus]=prometheus
+  [prometheus-alertmanager]=prometheus-alertmanager
+  [openssl]=openssl
   [gcc]=build-essential
   [make]=build-essential
   [ip]=iproute2
@@ -31,7 +33,7 @@ declare -A needs=(
   [/usr/share/doc/python3-venv]=python3-venv
 )
 # Units of these packages would otherwise hold the well-known ports.
-declare -A units=([postgresql-15]=postgresql [redis-server]=redis-server [bind9]=named [prometheus]=prometheus [haproxy]=haproxy)
+declare -A units=([postgresql-15]=postgresql [redis-server]=redis-server [bind9]=named [prometheus]=prometheus [prometheus-alertmanager]=prometheus-alertmanager [haproxy]=haproxy)
 
 say() { printf 'install: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }

@@ -13,6 +13,7 @@ mod fleet_selftest;
 mod kube_contract;
 mod kube_faults;
 mod logging;
+mod notify;
 mod operations;
 mod probes;
 mod rig;
