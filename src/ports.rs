@@ -291,6 +291,12 @@ pub trait Notifier: Send + Sync {
     /// One line that says why not, without a secret.
     async fn deliver(&self, notice: &Notice) -> Result<(), String>;
 
+    /// Does it keep an incident of its own for each of ours? Then it has to hear that one is
+    /// acknowledged or over, however quiet that is.
+    fn follows_incidents(&self) -> bool {
+        false
+    }
+
     /// See [`Action::warm`].
     async fn warm(&self) {}
 }

@@ -17,8 +17,9 @@ use super::probe::{
     VeleroAgeProbe, WindowProbe,
 };
 pub use outputs::{
-    Control, HealthSwitch, HealthSwitches, History, Limits, Log, LogFormat, Metrics, NotifyFrom, NotifyRoute,
-    NotifySns, NotifyWebhook, SwitchState,
+    Control, HealthSwitch, HealthSwitches, History, Limits, Log, LogFormat, Metrics, NOTIFY_KINDS, NotifyAlertmanager,
+    NotifyFrom, NotifyOpsgenie, NotifyPagerduty, NotifyRoute, NotifySlack, NotifySns, NotifyStatuspage, NotifyWebhook,
+    SwitchState,
 };
 pub use plans::{
     Approval, FenceNeed, Gather, ParameterTable, PlanTable, RunPlan, Scope, Step, Task, VerifyAction, VerifyProbe,

@@ -7,8 +7,8 @@ use super::incident::Incident;
 use super::run::{Doing, done, find};
 use super::run_ledger::StepState;
 use crate::model::{
-    Condition, Entry, Given, HumanDuration, IncidentId, Mode, Now, Plan, PlanHash, PlanName, RunId, RunKind,
-    ScenarioName, ScenarioSettings, StepEnd, StepName, Trigger, Work,
+    Condition, Entry, Given, HumanDuration, Importance, IncidentId, Mode, NoticeKind, Now, Plan, PlanHash, PlanName,
+    RunId, RunKind, ScenarioName, ScenarioSettings, StepEnd, StepName, Trigger, Work,
 };
 
 fn refuse(code: &str, message: impl Into<String>) -> Refusal {
@@ -107,7 +107,12 @@ impl Brain {
         if let Some(who) = incident.acknowledged_by {
             return Ok(say(format!("already acknowledged by {who}")));
         }
-        self.commit(now, Entry::IncidentAcknowledged { incident: id.clone(), by: by.to_owned() });
+        let acknowledged = Entry::IncidentAcknowledged { incident: id.clone(), by: by.to_owned() };
+        if self.commit(now, acknowledged) {
+            let incident = self.ledger.incidents.get(&id).cloned();
+            let subject = format!("{id} acknowledged by {by}");
+            self.notify(now, NoticeKind::IncidentAcknowledged, Importance::Info, incident.as_ref(), subject);
+        }
         Ok(say(format!("{id} acknowledged")))
     }
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::shape::NotifyFrom;
 use crate::control::metrics::Metrics;
-use crate::model::{Importance, Notice};
+use crate::model::{Importance, Notice, NoticeKind};
 use crate::ports::{Addressed, Delivery, JournalError, Notifier, Outbox, OutboxItem};
 
 /// One attempt may take this long.
@@ -40,7 +40,10 @@ pub(super) struct Route {
 
 impl Route {
     fn takes(&self, notice: &Notice) -> bool {
-        self.from == NotifyFrom::Info || notice.importance == Importance::Page
+        let moves = matches!(notice.kind, NoticeKind::IncidentClosed | NoticeKind::IncidentAcknowledged);
+        self.from == NotifyFrom::Info
+            || notice.importance == Importance::Page
+            || (moves && self.notifier.follows_incidents())
     }
 }
 

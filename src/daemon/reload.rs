@@ -207,7 +207,7 @@ pub(super) fn routes(file: &File, clients: &Arc<Clients>) -> Result<Vec<Route>, 
     let mut routes = Vec::new();
     let mut errors = String::new();
     for (name, route) in &file.notify {
-        match notify::build(route, clients) {
+        match notify::build(route, &file.daemon.name, clients) {
             Ok(notifier) => routes.push(Route {
                 name: name.clone(),
                 from: route.from.unwrap_or(NotifyFrom::Page),

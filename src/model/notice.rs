@@ -22,6 +22,8 @@ pub enum Importance {
 pub enum NoticeKind {
     /// An incident opened.
     IncidentOpened,
+    /// Somebody has seen an incident.
+    IncidentAcknowledged,
     /// An incident closed.
     IncidentClosed,
     /// The daemon holds although the condition holds.

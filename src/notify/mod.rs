@@ -6,13 +6,21 @@
 //!
 //! A delivery needs no permit: telling people twice, or by two daemons, is better than not at all.
 
+pub mod alertmanager;
+mod lifecycle;
+pub mod opsgenie;
+pub mod pagerduty;
+mod post;
+pub mod slack;
 pub mod sns;
+pub mod statuspage;
 pub mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clients::Clients;
+pub use crate::config::shape::NOTIFY_KINDS as KINDS;
 use crate::config::shape::NotifyRoute;
 use crate::ports::Notifier;
 
@@ -23,25 +31,70 @@ const DELIVERY: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
     /// No kind, or more than one.
-    #[error("a route has exactly one of `sns`, `webhook`")]
+    #[error("a route has exactly one of {}", KINDS.join(", "))]
     NotOne,
     /// Its parameters contradict each other.
     #[error("{0}")]
     Invalid(String),
 }
 
-/// Builds a route. Reads nothing and calls nothing.
+/// Builds a route of the daemon of this name. Reads nothing and calls nothing.
 ///
 /// # Errors
 /// [`BuildError`].
-pub fn build(route: &NotifyRoute, clients: &Arc<Clients>) -> Result<Box<dyn Notifier>, BuildError> {
-    match (&route.sns, &route.webhook) {
-        (Some(sns), None) => {
-            sns::Topic::new(sns.clone(), clients.clone()).map(|route| Box::new(route) as _).map_err(BuildError::Invalid)
-        }
-        (None, Some(webhook)) => webhook::Webhook::new(webhook.clone(), clients.clone())
-            .map(|route| Box::new(route) as _)
-            .map_err(BuildError::Invalid),
+pub fn build(route: &NotifyRoute, daemon: &str, clients: &Arc<Clients>) -> Result<Box<dyn Notifier>, BuildError> {
+    let clients = || Arc::clone(clients);
+    let mut built: Vec<Result<Box<dyn Notifier>, String>> = Vec::new();
+    if let Some(params) = route.sns.clone() {
+        built.push(sns::Topic::new(params, clients()).map(|route| Box::new(route) as _));
+    }
+    if let Some(params) = route.webhook.clone() {
+        built.push(webhook::Webhook::new(params, clients()).map(|route| Box::new(route) as _));
+    }
+    if let Some(params) = route.slack.clone() {
+        built.push(slack::Slack::new(params, daemon, clients()).map(|route| Box::new(route) as _));
+    }
+    if let Some(params) = route.pagerduty.clone() {
+        built.push(Ok(Box::new(pagerduty::Pagerduty::new(params, daemon, clients()))));
+    }
+    if let Some(params) = route.opsgenie.clone() {
+        built.push(Ok(Box::new(opsgenie::Opsgenie::new(params, daemon, clients()))));
+    }
+    if let Some(params) = route.alertmanager.clone() {
+        built.push(Ok(Box::new(alertmanager::Alertmanager::new(params, daemon, clients()))));
+    }
+    if let Some(params) = route.statuspage.clone() {
+        built.push(Ok(Box::new(statuspage::Statuspage::new(params, daemon, clients()))));
+    }
+    match (built.pop(), built.is_empty()) {
+        (Some(one), true) => one.map_err(BuildError::Invalid),
         _ => Err(BuildError::NotOne),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod sample {
+    //! Notices for tests.
+
+    use crate::model::{Importance, Notice, NoticeKind, Severity, WallTime};
+
+    /// Of the incident `INC-1`, loud.
+    pub fn page(kind: NoticeKind, severity: &str) -> Notice {
+        Notice {
+            kind,
+            importance: Importance::Page,
+            at: WallTime(1_785_381_164_000),
+            scenario: Some("outage".into()),
+            severity: Some(Severity(severity.into())),
+            incident: Some("INC-1".into()),
+            run: None,
+            subject: format!("{severity} outage"),
+            body: "first bad observation".into(),
+        }
+    }
+
+    /// The same, quiet.
+    pub fn info(kind: NoticeKind) -> Notice {
+        Notice { importance: Importance::Info, ..page(kind, "P0") }
     }
 }

@@ -1,23 +1,24 @@
 //! A webhook that takes JSON.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use async_trait::async_trait;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use aws_lc_rs::hmac;
+use reqwest::Method;
+use reqwest::header::HeaderName;
 
-use super::DELIVERY;
-use crate::clients::failure::one_line;
-use crate::clients::{Clients, Redactor, http};
-use crate::config::SecretText;
+use super::post::{Call, Delivery};
+use crate::clients::Clients;
 use crate::config::shape::NotifyWebhook;
 use crate::model::Notice;
 use crate::ports::Notifier;
 
-/// How much of a refusal is told, in characters.
-const TOLD_CHARS: usize = 200;
+/// Where the signature is.
+const SIGNATURE: &str = "x-failoverd-signature";
 
-/// POSTs each notice as JSON: the fields of [`Notice`]. Any answer of 200 to 299 counts as taken.
+/// POSTs each notice as JSON: the fields of [`Notice`]. Any answer of 200 to 299 counts as taken. With a
+/// `secret` each delivery is signed; the time in the signature is the delivery's, so that a receiver can
+/// refuse what is old.
 pub struct Webhook {
     params: NotifyWebhook,
     clients: Arc<Clients>,
@@ -34,27 +35,16 @@ impl Webhook {
             None => Ok(Self { params, clients }),
         }
     }
+}
 
-    fn prepare(&self, notice: &Notice, redactor: &mut Redactor) -> Result<reqwest::RequestBuilder, String> {
-        let address = self.params.url.read().map_err(|error| error.to_string())?;
-        if matches!(self.params.url, SecretText::Reference(_)) {
-            redactor.hide_url(&address);
-        }
-        let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-        for (name, value) in &self.params.headers {
-            let text = value.read().map_err(|error| error.to_string())?;
-            if matches!(value, SecretText::Reference(_)) {
-                redactor.hide(&text);
-            }
-            let unfit = || format!("the header {name} has characters that it must not have");
-            let mut header = HeaderValue::from_str(&text).map_err(|_| unfit())?;
-            header.set_sensitive(true);
-            headers.insert(HeaderName::from_bytes(name.as_bytes()).map_err(|_| unfit())?, header);
-        }
-        let body = serde_json::to_vec(notice).map_err(|error| error.to_string())?;
-        let client = self.clients.http(None).map_err(|failure| failure.reason)?;
-        Ok(client.post(address).headers(headers).body(body))
-    }
+/// `t=SECONDS,v1=HEX`: the HMAC-SHA-256 of `SECONDS.BODY`.
+fn signature(secret: &str, seconds: i64, body: &[u8]) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let mut context = hmac::Context::with_key(&key);
+    context.update(format!("{seconds}.").as_bytes());
+    context.update(body);
+    let hex: String = context.sign().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("t={seconds},v1={hex}")
 }
 
 #[async_trait]
@@ -64,15 +54,33 @@ impl Notifier for Webhook {
     }
 
     async fn deliver(&self, notice: &Notice) -> Result<(), String> {
-        let mut redactor = Redactor::default();
-        let request = self.prepare(notice, &mut redactor)?;
-        let answer = http::send("webhook", Instant::now() + DELIVERY, request)
-            .await
-            .map_err(|failure| redactor.clean(&failure.reason))?;
-        if answer.is_success() {
-            return Ok(());
+        let mut delivery = Delivery::new("webhook", &self.clients);
+        let url = delivery.address(&self.params.url)?;
+        let body = serde_json::to_vec(notice).map_err(|error| error.to_string())?;
+        let mut headers = Vec::with_capacity(self.params.headers.len() + 1);
+        for (name, value) in &self.params.headers {
+            headers.push((name.as_str(), delivery.secret(value)?));
         }
-        let told: String = one_line(&redactor.clean(&answer.body)).chars().take(TOLD_CHARS).collect();
-        Err(format!("webhook: status {}: {told}", answer.status))
+        if let Some(secret) = &self.params.secret {
+            let secret = delivery.secret(secret)?;
+            let now = jiff::Timestamp::now().as_second();
+            headers.push((SIGNATURE, signature(&secret, now, &body)));
+        }
+        let call = Call { method: Method::POST, url: &url, headers: &headers, body: Some(body) };
+        delivery.take(call).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `printf '1700000000.{"a":1}' | openssl dgst -sha256 -hmac hunter2` says.
+    #[test]
+    fn the_signature_is_what_others_compute() {
+        assert_eq!(
+            signature("hunter2", 1_700_000_000, br#"{"a":1}"#),
+            "t=1700000000,v1=56b25cbf563812b38800e5f4dd1febfde087d36841155e70b3aa285517e1570a"
+        );
     }
 }

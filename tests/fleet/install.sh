@@ -18,6 +18,8 @@ declare -A needs=(
   [dig]=bind9-dnsutils
   [kubectl]=kubernetes-client
   [prometheus]=prometheus
+  [prometheus-alertmanager]=prometheus-alertmanager
+  [openssl]=openssl
   [gcc]=build-essential
   [make]=build-essential
   [ip]=iproute2
@@ -32,7 +34,7 @@ declare -A needs=(
   [/usr/share/doc/python3-venv]=python3-venv
 )
 # Units of these packages would otherwise hold the well-known ports.
-declare -A units=([postgresql-15]=postgresql [redis-server]=redis-server [bind9]=named [prometheus]=prometheus
+declare -A units=([postgresql-15]=postgresql [redis-server]=redis-server [bind9]=named [prometheus]=prometheus [prometheus-alertmanager]=prometheus-alertmanager
   [haproxy]=haproxy [prometheus-blackbox-exporter]=prometheus-blackbox-exporter [redis-sentinel]=redis-sentinel [nftables]=nftables)
 # What the benches compare with, and how they lose packets -> the Debian package that has it.
 declare -A references=(

@@ -14,6 +14,7 @@ mod gray;
 mod kube_contract;
 mod kube_faults;
 mod logging;
+mod notify;
 mod operations;
 mod partitions;
 mod probes;

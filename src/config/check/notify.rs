@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::common::aws_region;
+use super::common::{aws_region, not_empty};
 use super::secrets;
 use crate::config::action::topic_region;
 use crate::config::path::Path;
 use crate::config::report::Report;
 use crate::config::secret::SecretText;
-use crate::config::shape::{File, NotifyRoute};
+use crate::config::shape::{File, NOTIFY_KINDS, NotifyRoute};
 
 /// Tells what is wrong with the routes.
 pub fn check(file: &File, report: &mut Report<'_>) {
@@ -17,21 +17,7 @@ pub fn check(file: &File, report: &mut Report<'_>) {
     for (name, route) in &file.notify {
         let at = base.key(name);
         exactly_one(route, &at, report);
-        if let Some(sns) = &route.sns {
-            topic(report, &at.key("sns"), &sns.topic, sns.region.as_deref());
-            fate.insert(format!("SNS in {}", sns.region.as_deref().or(topic_region(&sns.topic)).unwrap_or_default()));
-        }
-        if let Some(webhook) = &route.webhook {
-            let at = at.key("webhook");
-            secrets::address(report, &at.key("url"), &webhook.url, &["https", "http"]);
-            secrets::headers(report, &at.key("headers"), &webhook.headers);
-            fate.insert(match &webhook.url {
-                SecretText::Plain(url) => {
-                    url::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
-                }
-                SecretText::Reference(secret) => secret.to_string(),
-            });
-        }
+        fate.extend(checked(&at, route, report));
     }
     // L3: paging must not depend on what failed.
     if fate.len() < 2 && !file.scenarios.is_empty() && !report.touches_broken(&base) {
@@ -52,18 +38,98 @@ pub fn check(file: &File, report: &mut Report<'_>) {
     }
 }
 
+/// What is wrong with its parameters; what it goes through, and fails with.
+fn checked(at: &Path, route: &NotifyRoute, report: &mut Report<'_>) -> Option<String> {
+    let mut through = None;
+    if let Some(sns) = &route.sns {
+        topic(report, &at.key("sns"), &sns.topic, sns.region.as_deref());
+        let region = sns.region.as_deref().or(topic_region(&sns.topic)).unwrap_or_default();
+        through = Some(format!("SNS in {region}"));
+    }
+    if let Some(webhook) = &route.webhook {
+        let at = at.key("webhook");
+        secrets::headers(report, &at.key("headers"), &webhook.headers);
+        through = Some(address(report, &at.key("url"), &webhook.url));
+    }
+    if let Some(slack) = &route.slack {
+        let at = at.key("slack");
+        through = Some("Slack".to_owned());
+        if let Some(webhook) = &slack.webhook {
+            address(report, &at.key("webhook"), webhook);
+        }
+        api(report, &at, slack.url.as_deref());
+    }
+    if let Some(pagerduty) = &route.pagerduty {
+        api(report, &at.key("pagerduty"), pagerduty.url.as_deref());
+        through = Some("PagerDuty".to_owned());
+    }
+    if let Some(opsgenie) = &route.opsgenie {
+        api(report, &at.key("opsgenie"), opsgenie.url.as_deref());
+        through = Some("Opsgenie".to_owned());
+    }
+    if let Some(alertmanager) = &route.alertmanager {
+        let at = at.key("alertmanager");
+        secrets::headers(report, &at.key("headers"), &alertmanager.headers);
+        for name in alertmanager.labels.keys().filter(|name| !is_label(name)) {
+            report.error_at_key(
+                "bad_label",
+                &at.key("labels").key(name),
+                format!("`{name}` is not the name of a label, or one that failoverd gives itself"),
+                "letters, digits and `_`, not beginning with a digit; not alertname, daemon, incident, scenario, severity, kind",
+            );
+        }
+        through = Some(address(report, &at.key("url"), &alertmanager.url));
+    }
+    if let Some(statuspage) = &route.statuspage {
+        let at = at.key("statuspage");
+        api(report, &at, statuspage.url.as_deref());
+        not_empty(report, &at.key("page"), &statuspage.page);
+        not_empty(report, &at.key("title"), &statuspage.title);
+        // Customers read it, and nobody is paged by it: it is no second route.
+        through = None;
+    }
+    through
+}
+
+/// Checks an address that may be secret; tells its host, or where it is written.
+fn address(report: &mut Report<'_>, at: &Path, url: &SecretText) -> String {
+    secrets::address(report, at, url, &["https", "http"]);
+    match url {
+        SecretText::Plain(url) => {
+            url::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
+        }
+        SecretText::Reference(secret) => secret.to_string(),
+    }
+}
+
+/// Where a provider's API is, where that is written.
+fn api(report: &mut Report<'_>, table: &Path, url: Option<&str>) {
+    if let Some(url) = url {
+        secrets::address(report, &table.key("url"), &SecretText::Plain(url.to_owned()), &["https", "http"]);
+    }
+}
+
+/// <https://prometheus.io/docs/concepts/data_model/#metric-names-and-labels>
+fn is_label(name: &str) -> bool {
+    let well = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let ours = ["alertname", "daemon", "incident", "scenario", "severity", "kind"];
+    well && !name.is_empty() && !name.as_bytes()[0].is_ascii_digit() && !ours.contains(&name)
+}
+
 fn exactly_one(route: &NotifyRoute, at: &Path, report: &mut Report<'_>) {
-    match (&route.sns, &route.webhook) {
-        (Some(_), Some(_)) => report.error(
+    match route.kinds()[..] {
+        [_] => {}
+        [first, second, ..] => report.error(
             "not_exactly_one",
-            &at.key("webhook"),
-            "a route is exactly one of `sns` and `webhook`, and this one is both",
+            &at.key(second),
+            format!("a route is exactly one of {}, and this one is both {first} and {second}", NOTIFY_KINDS.join(", ")),
             "make two routes of it, each with its own name",
         ),
-        (None, None) if !report.touches_broken(at) => {
-            report.error("not_exactly_one", at, "this route leads nowhere", "add `sns = { … }` or `webhook = { … }`");
+        [] if !report.touches_broken(at) => {
+            let fix = format!("add one of {}", NOTIFY_KINDS.map(|kind| format!("`{kind} = {{ … }}`")).join(", "));
+            report.error("not_exactly_one", at, "this route leads nowhere", fix);
         }
-        _ => {}
+        [] => {}
     }
 }
 

@@ -10,7 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::config::secret::SecretText;
 use crate::model::HumanDuration;
 
-/// A route to people. Exactly one of `sns`, `webhook`.
+/// The kinds of routes, as written in the file.
+pub const NOTIFY_KINDS: [&str; 7] = ["sns", "webhook", "slack", "pagerduty", "opsgenie", "alertmanager", "statuspage"];
+
+/// A route to people. Exactly one of `sns`, `webhook`, `slack`, `pagerduty`, `opsgenie`, `alertmanager`,
+/// `statuspage`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NotifyRoute {
@@ -23,6 +27,37 @@ pub struct NotifyRoute {
     /// A webhook that takes JSON.
     #[serde(default)]
     pub webhook: Option<NotifyWebhook>,
+    /// A channel of Slack.
+    #[serde(default)]
+    pub slack: Option<NotifySlack>,
+    /// A service of PagerDuty.
+    #[serde(default)]
+    pub pagerduty: Option<NotifyPagerduty>,
+    /// Opsgenie.
+    #[serde(default)]
+    pub opsgenie: Option<NotifyOpsgenie>,
+    /// Prometheus Alertmanager.
+    #[serde(default)]
+    pub alertmanager: Option<NotifyAlertmanager>,
+    /// A public status page.
+    #[serde(default)]
+    pub statuspage: Option<NotifyStatuspage>,
+}
+
+impl NotifyRoute {
+    /// The kinds that are written in it; a right one has one.
+    pub fn kinds(&self) -> Vec<&'static str> {
+        let written = [
+            self.sns.is_some(),
+            self.webhook.is_some(),
+            self.slack.is_some(),
+            self.pagerduty.is_some(),
+            self.opsgenie.is_some(),
+            self.alertmanager.is_some(),
+            self.statuspage.is_some(),
+        ];
+        NOTIFY_KINDS.into_iter().zip(written).filter(|(_, written)| *written).map(|(kind, _)| kind).collect()
+    }
 }
 
 /// From which importance on a route is used.
@@ -55,6 +90,96 @@ pub struct NotifyWebhook {
     /// Headers; the values by reference where they are secret.
     #[serde(default)]
     pub headers: BTreeMap<String, SecretText>,
+    /// Signs each delivery: `x-failoverd-signature: t=SECONDS,v1=HEX`, the HMAC-SHA-256 of `SECONDS.BODY`.
+    #[serde(default)]
+    pub secret: Option<SecretText>,
+}
+
+/// A channel of Slack: `token` and `channel` (a thread for each incident), or `webhook`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NotifySlack {
+    /// A bot's token with the scope `chat:write`.
+    #[serde(default)]
+    pub token: Option<SecretText>,
+    /// The channel's id (`C0123456789`); the bot has to be in it.
+    #[serde(default)]
+    pub channel: Option<String>,
+    /// The address of an incoming webhook, instead of both.
+    #[serde(default)]
+    pub webhook: Option<SecretText>,
+    /// Where the API is (default `https://slack.com/api`).
+    #[serde(default)]
+    pub url: Option<String>,
+}
+
+/// A service of PagerDuty (Events API v2).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NotifyPagerduty {
+    /// The integration key of the service.
+    pub routing_key: SecretText,
+    /// Where the API is (default `https://events.pagerduty.com`; in the EU `https://events.eu.pagerduty.com`).
+    #[serde(default)]
+    pub url: Option<String>,
+}
+
+/// Opsgenie (Alert API).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NotifyOpsgenie {
+    /// The key of an API integration.
+    pub key: SecretText,
+    /// The names of the teams that are paged (default: those of the integration).
+    #[serde(default)]
+    pub teams: Vec<String>,
+    /// Where the API is (default `https://api.opsgenie.com`; in the EU `https://api.eu.opsgenie.com`).
+    #[serde(default)]
+    pub url: Option<String>,
+}
+
+/// Prometheus Alertmanager (API v2).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NotifyAlertmanager {
+    /// Its address, with the prefix where it has one: `http://alertmanager.example:9093`.
+    pub url: SecretText,
+    /// Headers; the values by reference where they are secret.
+    #[serde(default)]
+    pub headers: BTreeMap<String, SecretText>,
+    /// Labels of each alert, besides `alertname`, `daemon`, `incident`, `scenario` and `severity`.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A public status page (Statuspage's API). Customers read it: it says these texts and nothing else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NotifyStatuspage {
+    /// An API key.
+    pub key: SecretText,
+    /// The page's id.
+    pub page: String,
+    /// What the incident is called there: `Checkout is not available`.
+    pub title: String,
+    /// The ids of the components that it concerns.
+    #[serde(default)]
+    pub components: Vec<String>,
+    /// What is said when it begins.
+    #[serde(default)]
+    pub investigating: Option<String>,
+    /// What is said when the failover begins.
+    #[serde(default)]
+    pub identified: Option<String>,
+    /// What is said when it has recovered.
+    #[serde(default)]
+    pub monitoring: Option<String>,
+    /// What is said when it is over.
+    #[serde(default)]
+    pub resolved: Option<String>,
+    /// Where the API is (default `https://api.statuspage.io`).
+    #[serde(default)]
+    pub url: Option<String>,
 }
 
 /// Who may use the socket for what. The user of the daemon and root may do everything.
