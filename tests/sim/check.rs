@@ -241,7 +241,8 @@ impl Checker {
         for other in others.filter(|other| self.votes.held_for(&other.name, false, now.mono).is_some()) {
             let theirs = self.votes.explained(&self.settings, other, now.mono);
             let closer = theirs == own && other.when.wanted_down().len() < wanted.len();
-            ensure(!closer && !(theirs.len() > own.len() && theirs.is_superset(&own)), "correlation", || {
+            let more = theirs.len() > own.len() && theirs.is_superset(&own);
+            ensure(!(closer || more), "correlation", || {
                 format!("{run} of {}, which explains {own:?}, and {} explains {theirs:?}", scenario.name, other.name)
             })?;
         }

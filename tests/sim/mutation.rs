@@ -51,15 +51,13 @@ pub enum Mutation {
     ForgedEvidence,
     /// The broad scenarios are taken for such as only alert, which hide none.
     NoCorrelation,
-    /// The brain knows of no broader scenario, so that nothing is in doubt.
-    NoDoubtOfSpread,
     /// Nothing below has time to mend it.
     NoGrace,
 }
 
 impl Mutation {
     /// Each with the promises of which one has to be seen broken.
-    pub const ALL: [(Self, &[&str]); 24] = [
+    pub const ALL: [(Self, &[&str]); 23] = [
         (Self::LoseIntents, &["S2", "S12"]),
         (Self::CallBeforeIntent, &["S2"]),
         (Self::WorldIgnoresEpochs, &["S3"]),
@@ -82,7 +80,6 @@ impl Mutation {
         (Self::NoLastLook, &["S4"]),
         (Self::ForgedEvidence, &["S5"]),
         (Self::NoCorrelation, &["correlation"]),
-        (Self::NoDoubtOfSpread, &["correlation"]),
         (Self::NoGrace, &["grace"]),
     ];
 
@@ -106,8 +103,6 @@ impl Mutation {
             Self::BlindRetry => case.faults.call > 0,
             Self::QuorumOfOne => case.settings.quorum > 1 && case.synchronous_until.is_none(),
             Self::NoCorrelation => case.settings.scenario(&NARROW.into()).is_some() && !case.only_db,
-            // The others only seem to be bad, now and then.
-            Self::NoDoubtOfSpread => case.only_db && case.faults.observation > 100,
             Self::NoGrace => case.settings.scenarios.iter().any(|scenario| scenario.lower_layers_first.is_some()),
             Self::ActsAlone => case.witness_falls && case.synchronous_until.is_none(),
             Self::Deaf => case.must_fail_over(),
@@ -131,7 +126,6 @@ impl Mutation {
                 let broad = settings.scenarios.iter_mut().filter(|scenario| scenario.name.as_str() != NARROW);
                 broad.for_each(|scenario| scenario.mode = Mode::AlertOnly);
             }
-            Self::NoDoubtOfSpread => settings.scenarios.retain(|scenario| scenario.name.as_str() == NARROW),
             Self::NoGrace => settings.scenarios.iter_mut().for_each(|scenario| scenario.lower_layers_first = None),
             _ => {}
         }
