@@ -27,6 +27,7 @@ fn owner(causes: &[(CauseKind, Meaning)]) -> ProbeSettings {
     ProbeSettings {
         name: "whole".into(),
         region: None,
+        zone: None,
         target: "whole".into(),
         interval: HumanDuration::secs(1),
         fast_interval: HumanDuration::secs(1),
