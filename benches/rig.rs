@@ -88,6 +88,8 @@ listen = "{metrics}"
 startup_grace = "0s"
 cool_down = "0s"
 failover_limit = 10000
+[policy.flap_damping]
+enabled = false
 [regions.primary]
 role = "primary"
 [regions.backup]

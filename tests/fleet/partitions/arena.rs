@@ -87,6 +87,8 @@ startup_grace = "0s"
 cool_down = "0s"
 failover_limit = 10000
 tilt_for = "1s"
+[policy.flap_damping]
+enabled = false
 [quorum]
 vantages = 2
 [vantage_tls]

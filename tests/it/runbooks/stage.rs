@@ -167,7 +167,8 @@ impl Stage {
         let mut text = format!(
             "[daemon]\nstate = \"sqlite:{dir}/state.db\"\nsocket = \"{dir}/failoverd.sock\"\n\
              [metrics]\nlisten = \"\"\n\
-             [policy]\nstartup_grace = \"1ms\"\ncool_down = \"1ms\"\nfailover_limit = 100\ntilt_for = \"200ms\"\n",
+             [policy]\nstartup_grace = \"1ms\"\ncool_down = \"1ms\"\nfailover_limit = 100\ntilt_for = \"200ms\"\n\
+             [policy.flap_damping]\nenabled = false\n",
         );
         if tree.contains_key("anchors") {
             let door = Door::open().await?;
