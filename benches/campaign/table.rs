@@ -33,6 +33,9 @@ pub fn show(report: &Report, record: &Record, budget: Budget, seed: u64, episode
     )]);
     outages(report);
     aims(report, budget);
+    for odd in &report.odd {
+        println!("\nfailed over once more, or late, seed {seed}:\n{odd}");
+    }
     for violation in &report.violations {
         println!("\nVIOLATION, seed {seed}: {violation}");
     }
@@ -70,8 +73,11 @@ fn aims(report: &Report, budget: Budget) {
         aim(
             report.wrong_failovers == 0,
             &format!(
-                "no failover while the primary serves a majority of clients: {} of {} ({} more when it had just come back)",
-                report.wrong_failovers, report.failovers, report.hasty_failovers
+                "no failover while the primary serves a majority of clients: {} of {} ({} more when it had just come back, {} once more in the same outage, or after its end)",
+                report.wrong_failovers,
+                report.failovers,
+                report.hasty_failovers,
+                report.odd.len()
             ),
         ),
         aim(

@@ -27,6 +27,7 @@ pub(super) fn turn(notice: &Notice) -> Turn {
         | NoticeKind::RunRecovered
         | NoticeKind::RunEnded
         | NoticeKind::TaskOpen
+        | NoticeKind::Flapping
         | NoticeKind::Blind
         | NoticeKind::Daemon => Turn::Open,
     }

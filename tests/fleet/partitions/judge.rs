@@ -54,6 +54,9 @@ pub struct Report {
     pub failovers: usize,
     pub wrong_failovers: usize,
     pub hasty_failovers: usize,
+    /// One more in an outage that was failed over already, or one after its end, each with its timeline: no
+    /// violation (there is no cool-down here), but somebody should know why.
+    pub odd: Vec<String>,
     pub wrong_verdicts: usize,
     pub asymmetric_verdicts: usize,
     pub served: Duration,
@@ -138,6 +141,13 @@ fn failovers(record: &Record, budget: Budget, report: &mut Report) {
             report.violation(record, "a failover while the primary served a majority", from, at);
         } else if record.serves_majority(at) {
             report.hasty_failovers += 1;
+        }
+        let outages = record.faults.iter().filter(|fault| fault.what.is_outage());
+        let outage = outages.filter(|fault| fault.from <= at).max_by_key(|fault| fault.from);
+        let earlier = |begun: i64| record.failovers.iter().any(|other| (begun..at).contains(other));
+        if outage.is_none_or(|outage| outage.until < at || earlier(outage.from)) {
+            let from = outage.map_or(from, |outage| outage.from) - us(SETTLE);
+            report.odd.push(record.timeline(from, at + us(SETTLE)));
         }
     }
 }
