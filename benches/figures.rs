@@ -116,10 +116,14 @@ pub fn random_within(span: Duration) -> Duration {
     span.mul_f64((random >> 11) as f64 / (1u64 << 53) as f64)
 }
 
-/// What else the machine does: figures of a busy one are compared by their ratios only.
+/// The machine, and what else it does: figures of a busy one are compared by their ratios only.
 pub fn machine() -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or("unknown").to_owned();
     let processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    format!("{processors} processors, load {load}")
+    let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model =
+        about.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, model)| model);
+    let (model, kernel) = (model.unwrap_or("of an unknown model"), rustix::system::uname());
+    format!("{processors} × {model}, Linux {}, load {load}", kernel.release().to_string_lossy())
 }

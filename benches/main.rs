@@ -23,7 +23,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::detection::PARTS;
+use crate::detection::{Line, PARTS};
 
 /// What runs without a name.
 const BENCHES: [&str; 5] = ["detect", "act", "executor", "regional", "footprint"];
@@ -64,6 +64,7 @@ fn main() -> ExitCode {
             Ok(measured) => lines.extend(measured),
             Err(error) => {
                 eprintln!("bench {part}: could not be run: {error:#}");
+                lines.push(Line::not_run(part));
                 failed = true;
             }
         }

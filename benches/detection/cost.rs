@@ -21,9 +21,10 @@ use crate::fleet::scratch_dir;
 pub const FLOOR_FLAG: &str = "--floor";
 
 const MANY: Many = Many { probes: 2000, interval: 1, more: "" };
-/// A method that may change something is never sent over a kept connection.
-const FRESH: Many = Many { more: ", method = \"POST\"", ..MANY };
+const FRESH: Many = Many { more: ", fresh_every = 1", ..MANY };
 const WINDOW: Duration = Duration::from_secs(3);
+/// Ours over kept connections: each probe opens a fresh one once in ten looks.
+const KEPT_WINDOW: Duration = Duration::from_secs(10);
 /// Microseconds.
 const KEPT_AIM: f64 = 20.0;
 const FRESH_AIM: f64 = 50.0;
@@ -40,11 +41,11 @@ struct Cost {
 }
 
 impl Cost {
-    async fn of(who: &'static str, pid: i32, crowd: &Crowd, rounds: usize) -> Result<Self> {
+    async fn of(who: &'static str, pid: i32, crowd: &Crowd, rounds: usize, window: Duration) -> Result<Self> {
         let (mut each, mut rate, mut fresh) = (Series::default(), Series::default(), Series::default());
         for _ in 0..rounds {
             let (begun, counts, ran) = (Instant::now(), crowd.counts()?, cpu(pid)?);
-            tokio::time::sleep(WINDOW).await;
+            tokio::time::sleep(window).await;
             let (now, after, lasted) = (crowd.counts()?, cpu(pid)?, begun.elapsed());
             let made = (now.requests - counts.requests) as f64;
             ensure!(made > 0.0, "{who} has asked nothing");
@@ -59,13 +60,13 @@ impl Cost {
 /// Over kept connections.
 pub async fn kept(rounds: usize) -> Result<Vec<Line>> {
     let mut crowd = Crowd::start().await?;
-    let ours = ours(MANY, &mut crowd, rounds).await?;
+    let ours = ours(MANY, KEPT_WINDOW, &mut crowd, rounds).await?;
     let haproxy = haproxy(&mut crowd, rounds).await?;
     let blackbox = match Blackbox::start(&mut crowd).await? {
-        Some(exporter) => Some(Cost::of("blackbox_exporter", exporter.pid(), &crowd, rounds).await?),
+        Some(exporter) => Some(Cost::of("blackbox_exporter", exporter.pid(), &crowd, rounds, WINDOW).await?),
         None => None,
     };
-    let note = "neither HAProxy's checks nor blackbox_exporter's probes keep a connection: both open one for each.";
+    let note = "every tenth of ours is fresh (fresh_every, by default); neither HAProxy's checks nor blackbox_exporter's probes keep a connection: both open one for each.";
     show("cpu: an HTTP probe over a kept connection", &ours, &[&haproxy, &blackbox], KEPT_AIM, note);
     let reference = format!("HAProxy {}, blackbox_exporter {} at {SCRAPES}/s", told(&haproxy), told(&blackbox));
     Ok(vec![line("CPU per HTTP probe, kept connection, 2,000/s", reference, &ours, KEPT_AIM)])
@@ -74,7 +75,7 @@ pub async fn kept(rounds: usize) -> Result<Vec<Line>> {
 /// Over a fresh connection each.
 pub async fn fresh(rounds: usize) -> Result<Vec<Line>> {
     let mut crowd = Crowd::start().await?;
-    let ours = ours(FRESH, &mut crowd, rounds).await?;
+    let ours = ours(FRESH, WINDOW, &mut crowd, rounds).await?;
     let haproxy = haproxy(&mut crowd, rounds).await?;
     let floor = {
         let dir = scratch_dir("floor")?;
@@ -82,7 +83,7 @@ pub async fn fresh(rounds: usize) -> Result<Vec<Line>> {
         program.arg(FLOOR_FLAG).args(crowd.ports().iter().map(u16::to_string));
         let floor = Proc::start("the floor", program, &dir.path().join("log"))?;
         crowd.asked(MANY.probes as u64).await?;
-        Some(Cost::of("kernel floor", floor.pid(), &crowd, rounds).await?)
+        Some(Cost::of("kernel floor", floor.pid(), &crowd, rounds, WINDOW).await?)
     };
     let note = "kernel floor: connect, write, read and reset in bursts of twenty, as often as the others.";
     show("fresh: an HTTP probe over a fresh connection", &ours, &[&floor, &haproxy], FRESH_AIM, note);
@@ -90,20 +91,20 @@ pub async fn fresh(rounds: usize) -> Result<Vec<Line>> {
     Ok(vec![line("CPU per HTTP probe, fresh connection, 2,000/s", reference, &ours, FRESH_AIM)])
 }
 
-async fn ours(many: Many, crowd: &mut Crowd, rounds: usize) -> Result<Cost> {
+async fn ours(many: Many, window: Duration, crowd: &mut Crowd, rounds: usize) -> Result<Cost> {
     let prober = Prober::start(many, crowd).await?;
-    let cost = Cost::of("failoverd", prober.daemon.pid(), crowd, rounds).await?;
+    let cost = Cost::of("failoverd", prober.daemon.pid(), crowd, rounds, window).await?;
     prober.all_up().await?;
     Ok(cost)
 }
 
 async fn haproxy(crowd: &mut Crowd, rounds: usize) -> Result<Option<Cost>> {
     let Some(proxy) = Haproxy::start(MANY, crowd, Core::Prober).await? else { return Ok(None) };
-    Ok(Some(Cost::of("haproxy", proxy.pid(), crowd, rounds).await?))
+    Ok(Some(Cost::of("haproxy", proxy.pid(), crowd, rounds, WINDOW).await?))
 }
 
 fn show(title: &str, ours: &Cost, others: &[&Option<Cost>], most: f64, note: &str) {
-    let windows = format!("{title}; {} windows of {} s, medians", ours.each.len(), WINDOW.as_secs());
+    let windows = format!("{title}; {} windows each, medians", ours.each.len());
     let mut figures = Figures::new(&windows, &["who", "a probe", "p90", "probes/s", "of them fresh", "to failoverd"]);
     for cost in [Some(ours)].into_iter().chain(others.iter().map(|other| Option::as_ref(other))).flatten() {
         figures.row(&[
