@@ -200,6 +200,8 @@ pub struct RecoveryBudget {
     pub grace: Duration,
     /// After both, at most: [`correlation_budget`].
     pub correlation: Duration,
+    /// The last look before the first change, at most: [`look_budget`].
+    pub look: Duration,
     /// Which plan.
     pub plan_name: PlanName,
     /// Its longest chain, as estimated.
@@ -221,9 +223,19 @@ pub fn recovery_budget(settings: &Settings, scenario: &ScenarioSettings) -> Opti
     let grace = scenario.lower_layers_first.as_ref().map(|lower| lower.grace.get()).unwrap_or_default();
     let correlation = correlation_budget(settings, scenario);
     let waits = confirmation.max(grace).saturating_add(correlation);
-    let total = detection.saturating_add(waits).saturating_add(plan_with_safety);
+    let look = look_budget(settings, scenario);
+    let total = detection.saturating_add(waits).saturating_add(look).saturating_add(plan_with_safety);
     let plan_name = plan.name.clone();
-    Some(RecoveryBudget { detection, confirmation, grace, correlation, plan_name, plan: path, plan_with_safety, total })
+    let plan = path;
+    Some(RecoveryBudget { detection, confirmation, grace, correlation, look, plan_name, plan, plan_with_safety, total })
+}
+
+/// What the last look before the first change takes at most: a primary that hangs is waited for once
+/// more, for the whole timeout of its slowest probe.
+pub fn look_budget(settings: &Settings, scenario: &ScenarioSettings) -> Duration {
+    let asked = scenario.when.wanted_down();
+    let timeouts = asked.iter().filter_map(|probe| settings.probe(probe)).map(|probe| probe.timeout.get());
+    timeouts.max().unwrap_or_default()
 }
 
 /// `negated`: until the condition does not hold.

@@ -182,7 +182,8 @@ impl Brain {
         let isolated = !is_anchor && own.first_bad().is_some_and(|since| self.is_isolated_since(since));
         Question {
             now,
-            need: self.settings.quorum,
+            // Nobody else is asked about our anchors.
+            need: if is_anchor { 1 } else { self.settings.quorum },
             domain: &self.settings.domain,
             isolated: isolated.then_some(why),
             tilt: self.tilt_until.is_some_and(|until| now < until),

@@ -85,7 +85,10 @@ impl Http {
     /// The answer, and when the target began to be waited for.
     async fn answer(&self, request: &Request) -> Result<(Answer, Instant), Fault> {
         let mut started = Instant::now();
-        if let Some(mut kept) = self.parked.as_ref().and_then(Parked::take) {
+        // An old one has waited only to tell when it is cut: a gap between it and the next would be one
+        // in which nobody tells.
+        let kept = self.parked.as_ref().and_then(Parked::take);
+        if let Some(mut kept) = kept.filter(|kept| kept.served() < self.fresh_every) {
             match request.over(&mut kept).await {
                 // Cut since the last attempt: the server may stand again, so we look afresh.
                 Err(fault) if fault.is_cut() => started = Instant::now(),
@@ -107,13 +110,12 @@ impl Http {
         Ok(latency)
     }
 
-    /// Lets the connection wait for the next attempt, unless it is old or the server is done with it.
+    /// Lets the connection wait for the next attempt, unless the server is done with it.
     fn keep(&self, connection: Connection, answer: Answer) -> Answer {
-        if let Some(parked) = &self.parked
-            && answer.reusable
-            && connection.served() < self.fresh_every
-        {
-            parked.park(connection);
+        match &self.parked {
+            Some(parked) if answer.reusable => parked.park(connection),
+            None if answer.whole => connection.reset(),
+            _ => {}
         }
         answer
     }

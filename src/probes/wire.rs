@@ -52,6 +52,14 @@ impl Connection {
     pub(super) fn served(&self) -> u32 {
         self.served
     }
+
+    /// Ends it without a farewell, once the whole answer is there and the server was told that no other
+    /// request follows: as health checks of load balancers do, it leaves no port waiting (TIME_WAIT).
+    pub(super) fn reset(self) {
+        if let Either::Left(plain) = &self.stream {
+            let _as_it_is = plain.set_zero_linger();
+        }
+    }
 }
 
 impl OnSocket for Connection {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::style::{Style, Tone, clean, lines};
 use super::time::span;
 use crate::core::correlate::correlation_budget;
-use crate::core::plan::{detection_budget, recovery_budget};
+use crate::core::plan::{detection_budget, look_budget, recovery_budget};
 use crate::model::{HumanDuration, LowerLayers, Mode, PlanName, ScenarioName, Settings, Severity, StepName};
 
 /// What a scenario needs at most, held against its objective.
@@ -29,6 +29,8 @@ pub struct Objective {
     pub lower_layers_first: Option<LowerLayers>,
     /// After both, at most: until it is clear that no broader scenario is meant.
     pub correlation: HumanDuration,
+    /// The last look before the first change, at most.
+    pub look: HumanDuration,
     /// What is carried out; `None` where it alerts only.
     pub plan: Option<PlannedTime>,
     /// The objective.
@@ -58,6 +60,7 @@ pub fn objectives(settings: &Settings) -> Vec<Objective> {
         confirm_for: scenario.confirm_for,
         lower_layers_first: scenario.lower_layers_first.clone(),
         correlation: correlation_budget(settings, scenario).into(),
+        look: look_budget(settings, scenario).into(),
         plan: recovery_budget(settings, scenario).map(|budget| PlannedTime {
             name: budget.plan_name,
             critical_path: budget.plan.steps,
@@ -74,8 +77,18 @@ pub fn render_objectives(objectives: &[Objective], style: &Style) -> String {
     if objectives.is_empty() {
         return "There is no scenario: nothing is watched for.\n".into();
     }
-    let mut table =
-        style.table(&["SCENARIO", "SEV", "MODE", "DETECT", "+ CONFIRM", "+ PLAN", "+ SLACK", "= RTO", "CRITICAL PATH"]);
+    let mut table = style.table(&[
+        "SCENARIO",
+        "SEV",
+        "MODE",
+        "DETECT",
+        "+ CONFIRM",
+        "+ LOOK",
+        "+ PLAN",
+        "+ SLACK",
+        "= RTO",
+        "CRITICAL PATH",
+    ]);
     for objective in objectives {
         let plan = objective.plan.as_ref();
         let time = |time: Option<HumanDuration>| time.map_or("-".into(), |time| span(time.get()));
@@ -90,6 +103,7 @@ pub fn render_objectives(objectives: &[Objective], style: &Style) -> String {
             style.cell(Tone::Plain, objective.mode.to_string()),
             style.cell(Tone::Plain, detection(objective.detection.get())),
             style.cell(Tone::Plain, waits(objective)),
+            style.cell(Tone::Plain, time(plan.map(|_| objective.look))),
             style.cell(Tone::Plain, time(plan.map(|plan| plan.budget))),
             style.cell(if tight { Tone::Warn } else { Tone::Good }, time(plan.map(|plan| plan.slack))),
             style.cell(Tone::Plain, span(objective.rto.get())),
@@ -152,6 +166,7 @@ mod tests {
             confirm_for: HumanDuration::secs(30),
             lower_layers_first: None,
             correlation: HumanDuration::ZERO,
+            look: HumanDuration::secs(1),
             plan: Some(PlannedTime {
                 name: "regional-failover".into(),
                 critical_path: vec!["promote".into(), "route".into()],

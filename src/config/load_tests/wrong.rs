@@ -498,7 +498,7 @@ fn an_objective_that_cannot_be_met_is_told_term_by_term() {
     assert_eq!((fault.code, fault.line, fault.column), ("rto_out_of_reach", 7, 7));
     assert_eq!(
         fault.message,
-        "the RTO of 5m cannot be met: 5m 37s are needed, 37s too many: detection 7s + confirm_for 30s \
+        "the RTO of 5m cannot be met: 5m 38s are needed, 38s too many: detection 7s + confirm_for 30s + last look 1s \
          + plan 4m 10s × 1.2 = 5m (x 4m → y 10s)"
     );
     assert!(Folder::new(&text.replace("\"5m\"", "\"337s\"")).load().is_ok());

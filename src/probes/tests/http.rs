@@ -217,10 +217,16 @@ async fn what_may_change_something_never_goes_over_a_kept_connection() {
 
 /// Looks of a probe of this server until it is quiet; regular ones are an hour apart.
 async fn looks(server: &Server) -> u64 {
+    looks_with(server, json!({})).await
+}
+
+async fn looks_with(server: &Server, more: serde_json::Value) -> u64 {
     let (sender, mut events) = tokio::sync::mpsc::channel(64);
     let (runner, handle) = ProbeRunner::new(sender, CancellationToken::new());
     let hour = Duration::from_secs(3600);
-    let http = serde_json::from_value(json!({ "url": format!("http://{}/", server.address) })).unwrap();
+    let mut http = json!({ "url": format!("http://{}/", server.address) });
+    http.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let http = serde_json::from_value(http).unwrap();
     let nudged = ProbeContext { nudge: Some(handle.nudge(&"web".into())), ..context() };
     let probe = build(&ProbeKind::Http(http), &nudged).unwrap().into();
     let spec = ProbeSpec { name: "web".into(), index: 0, interval: hour, fast_interval: hour, timeout: LONG, probe };
@@ -242,6 +248,34 @@ async fn a_cut_between_two_looks_calls_for_one_and_a_close_that_was_announced_do
     })
     .await;
     assert_eq!(looks(&cutting).await, 2, "at once, and only once in an interval");
+}
+
+/// A look in ten is fresh; the old connection tells of a cut until then.
+#[tokio::test]
+async fn a_cut_of_a_connection_that_has_served_its_time_is_told_too() {
+    let cutting = Server::start(|_, mut stream| async move {
+        read_request(&mut stream).await;
+        let _ = stream.write_all(&answer("200 OK", "ok")).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    })
+    .await;
+    assert_eq!(looks_with(&cutting, json!({ "fresh_every": 1 })).await, 1, "nothing is kept");
+    // Ten requests on the first connection; the server ends it a while after the tenth.
+    let ten = Server::start(|_, mut stream| async move {
+        for _ in 0..10 {
+            read_request(&mut stream).await;
+            let _ = stream.write_all(&answer("200 OK", "ok")).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    })
+    .await;
+    let probe = get(&ten, json!({}));
+    for _ in 0..10 {
+        assert_eq!(attempt(&*probe, LONG).await.health(), Health::Up);
+    }
+    assert_eq!(ten.connections(), 1);
+    assert_eq!(attempt(&*probe, LONG).await.health(), Health::Up);
+    assert_eq!(ten.connections(), 2, "the eleventh look is fresh");
 }
 
 #[tokio::test]

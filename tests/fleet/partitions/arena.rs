@@ -256,7 +256,7 @@ impl Arena {
             let text = said["scenarios"][0][name].clone();
             Ok(serde_json::from_value::<HumanDuration>(text).with_context(|| format!("{name} in {said}"))?.get())
         };
-        Ok(Budget { detection: time("detection")?, confirm_for: time("confirm_for")?, last_look: TIMEOUT })
+        Ok(Budget { detection: time("detection")?, confirm_for: time("confirm_for")?, last_look: time("look")? })
     }
 
     /// Waits until everything is up, both witnesses are heard, and nothing is open.

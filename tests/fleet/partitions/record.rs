@@ -60,7 +60,7 @@ pub struct Budget {
     pub detection: Duration,
     /// As `failoverd check` prints it.
     pub confirm_for: Duration,
-    /// What the last look at a primary that hangs takes: the timeout of its probes.
+    /// The last look at a primary that hangs, as `failoverd check` prints it.
     pub last_look: Duration,
 }
 
