@@ -133,7 +133,7 @@ impl Found {
                 }
             }
         } else if is("transfer-encoding") {
-            let last = words().last().unwrap_or_default();
+            let last = words().next_back().unwrap_or_default();
             self.coding = if last.eq_ignore_ascii_case("chunked") { Coding::Chunked } else { Coding::Other };
         } else if is("connection") {
             self.close |= words().any(|word| word.eq_ignore_ascii_case("close"));
