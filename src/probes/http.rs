@@ -13,6 +13,7 @@ use hyper::Method;
 use hyper::header::HeaderName;
 
 use super::classify::Fault;
+use super::everywhere::everywhere;
 use super::http_expect::{Expect, Identity, Wanted};
 use super::parked::Parked;
 use super::wire::{Answer, Call, Connection, Keep, Request, Wire, parse_method, parse_url, sensitive};
@@ -31,6 +32,8 @@ pub struct Http {
     /// Where the method is safe, and connections are to be used again.
     parked: Option<Parked<Connection>>,
     fresh_every: u32,
+    /// The attempt's timeout, where each address is asked by itself.
+    every_address: Option<Duration>,
 }
 
 /// What is sent.
@@ -58,7 +61,8 @@ impl Http {
         for (name, value) in &config.headers {
             headers.push((header_name(name)?, value.clone()));
         }
-        let keep = if method.is_safe() && config.fresh_every > 1 { Keep::Yes } else { Keep::No };
+        let keep =
+            if method.is_safe() && config.fresh_every > 1 && !config.every_address { Keep::Yes } else { Keep::No };
         let asking = match &config.url {
             SecretText::Plain(text) => {
                 parse_url(text).map_err(|reason| ProbeBuildError::new("url", reason))?;
@@ -79,6 +83,7 @@ impl Http {
             wire: Wire::new(context, config.ca_file.as_deref())?,
             parked: (keep == Keep::Yes).then(|| Parked::new(context.nudge.clone())),
             fresh_every: config.fresh_every,
+            every_address: config.every_address.then_some(context.timeout),
         })
     }
 
@@ -108,6 +113,22 @@ impl Http {
         let latency = started.elapsed();
         self.expect.check(&answer, latency, *identity)?;
         Ok(latency)
+    }
+
+    /// Each address of the name, over a fresh connection.
+    async fn everywhere(&self, timeout: Duration) -> Result<Observation, Fault> {
+        let asked = self.asking.asked().await?;
+        let addresses = self.wire.addresses(&asked.request.place).await?;
+        let asked = &*asked;
+        let look = |address| async move {
+            let started = Instant::now();
+            let mut connection = self.wire.connect_to(&asked.request.place, &[address]).await?;
+            let answer = asked.request.over(&mut connection).await?;
+            let answer = self.keep(connection, answer);
+            let latency = started.elapsed();
+            self.expect.check(&answer, latency, asked.identity).map(|()| latency)
+        };
+        Ok(everywhere(&addresses, timeout, look).await)
     }
 
     /// Lets the connection wait for the next attempt, unless the server is done with it.
@@ -168,10 +189,11 @@ pub(super) fn cannot_be_sent(name: &HeaderName) -> Fault {
 #[async_trait]
 impl Probe for Http {
     async fn attempt(&self) -> Observation {
-        match self.latency().await {
-            Ok(latency) => Observation::up(latency),
-            Err(fault) => fault.into(),
-        }
+        let seen = match self.every_address {
+            Some(timeout) => self.everywhere(timeout).await,
+            None => self.latency().await.map(Observation::up),
+        };
+        seen.unwrap_or_else(Observation::from)
     }
 
     fn is_light(&self) -> bool {

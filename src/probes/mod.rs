@@ -16,6 +16,7 @@ pub mod classify;
 mod cookies;
 pub mod dial;
 pub mod dns;
+mod everywhere;
 pub mod exec;
 pub mod grpc;
 pub mod http;

@@ -1,12 +1,15 @@
 //! A TCP connection: Up when it is accepted.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use super::dial::dial;
+use super::classify::Fault;
+use super::dial::{dial, dial_any};
+use super::everywhere::everywhere;
 use super::names::Names;
+use super::stage::{Stage, waiting_for};
 use super::{ProbeBuildError, ProbeContext};
 use crate::config::probe::TcpProbe;
 use crate::model::Observation;
@@ -17,6 +20,8 @@ pub struct Tcp {
     host: String,
     port: u16,
     names: Arc<Names>,
+    /// The attempt's timeout, where each address is asked by itself.
+    every_address: Option<Duration>,
 }
 
 impl Tcp {
@@ -31,7 +36,19 @@ impl Tcp {
                 format!("`{}` is not host:port, for example db.example:5432", config.address),
             )
         })?;
-        Ok(Self { host, port, names: Arc::clone(&context.clients.names) })
+        let every_address = config.every_address.then_some(context.timeout);
+        Ok(Self { host, port, names: Arc::clone(&context.clients.names), every_address })
+    }
+}
+
+impl Tcp {
+    async fn everywhere(&self, timeout: Duration) -> Result<Observation, Fault> {
+        let addresses = self.names.lookup_port(&self.host, self.port).await?;
+        let look = |address| async move {
+            let started = Instant::now();
+            waiting_for(Stage::Connect, dial_any(&[address])).await.map(|_| started.elapsed())
+        };
+        Ok(everywhere(&addresses, timeout, look).await)
     }
 }
 
@@ -39,10 +56,11 @@ impl Tcp {
 impl Probe for Tcp {
     async fn attempt(&self) -> Observation {
         let started = Instant::now();
-        match dial(&self.names, &self.host, self.port).await {
-            Ok(_) => Observation::up(started.elapsed()),
-            Err(fault) => fault.into(),
-        }
+        let seen = match self.every_address {
+            Some(timeout) => self.everywhere(timeout).await,
+            None => dial(&self.names, &self.host, self.port).await.map(|_| Observation::up(started.elapsed())),
+        };
+        seen.unwrap_or_else(Observation::from)
     }
 
     fn is_light(&self) -> bool {

@@ -8,6 +8,7 @@
 //! Not hyper's client: it keeps a task, two channels and 8 KiB for each connection, which is most of
 //! what ten thousand probes would cost. What comes is taken apart in [`super::message`].
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -90,10 +91,20 @@ impl Wire {
 
     /// A fresh connection; `started` becomes the time at which the target began to be waited for.
     pub(super) async fn connect(&self, place: &Place, started: &mut Instant) -> Result<Connection, Fault> {
-        let addresses = self.names.lookup_port(&place.host, place.port).await?;
+        let addresses = self.addresses(place).await?;
         // What our own resolver took is not the target's slowness.
         *started = Instant::now();
-        let stream = waiting_for(Stage::Connect, dial_any(&addresses)).await?;
+        self.connect_to(place, &addresses).await
+    }
+
+    /// All addresses of the name.
+    pub(super) async fn addresses(&self, place: &Place) -> Result<Vec<SocketAddr>, Fault> {
+        self.names.lookup_port(&place.host, place.port).await
+    }
+
+    /// A fresh connection to one of these addresses.
+    pub(super) async fn connect_to(&self, place: &Place, addresses: &[SocketAddr]) -> Result<Connection, Fault> {
+        let stream = waiting_for(Stage::Connect, dial_any(addresses)).await?;
         if !place.tls {
             return Ok(Connection { stream: Either::Left(stream), served: 0 });
         }

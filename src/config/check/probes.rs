@@ -233,7 +233,7 @@ fn check_kind(report: &mut Report<'_>, at: &Path, kind: &ProbeKind, settings: &P
     let at = at.key(kind.name());
     match kind {
         ProbeKind::Http(http) => check_http(report, &at, http, settings),
-        ProbeKind::Tcp(TcpProbe { address: text }) => address(report, &at.key("address"), text),
+        ProbeKind::Tcp(TcpProbe { address: text, .. }) => address(report, &at.key("address"), text),
         ProbeKind::Dns(dns) => check_dns(report, &at, dns),
         ProbeKind::Postgres(postgres) => check_postgres(report, &at, postgres),
         ProbeKind::Redis(redis) => check_redis(report, &at, redis),
@@ -390,7 +390,7 @@ pub fn anchors(file: &File, report: &mut Report<'_>) -> (Vec<LoadedProbe>, u32) 
         .iter()
         .filter(|text| seen.insert(text.as_str()))
         .map(|text| {
-            let kind = ProbeKind::Tcp(TcpProbe { address: text.clone() });
+            let kind = ProbeKind::Tcp(TcpProbe { address: text.clone(), every_address: false });
             let settings = resolve(&format!("anchor:{text}"), None, Some(&kind), &timing, &file.defaults.probe);
             LoadedProbe { name: settings.name.clone(), kind, settings }
         })

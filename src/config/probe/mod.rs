@@ -177,6 +177,10 @@ pub struct HttpProbe {
     /// changed address and an expired certificate; so one in so many looks is fresh.
     #[serde(default = "ten", skip_serializing_if = "is_ten")]
     pub fresh_every: u32,
+    /// Every address of the name is asked, each over a connection of its own (default: the first that
+    /// answers). Where some answer well and some do not it is degraded; `causes` can say down.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub every_address: bool,
 }
 
 fn get() -> String {
@@ -198,6 +202,10 @@ fn is_ten(value: &u32) -> bool {
 pub struct TcpProbe {
     /// `host:port`.
     pub address: String,
+    /// Every address of the name is asked, each over a connection of its own (default: the first that
+    /// answers). Where some answer well and some do not it is degraded; `causes` can say down.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub every_address: bool,
 }
 
 /// The DNS record types that can be asked for.

@@ -250,6 +250,19 @@ async fn a_cut_between_two_looks_calls_for_one_and_a_close_that_was_announced_do
     assert_eq!(looks(&cutting).await, 2, "at once, and only once in an interval");
 }
 
+#[tokio::test]
+async fn every_address_of_a_name_is_asked() {
+    let server = Server::answering(answer("200 OK", "ok")).await;
+    let every = |url: String| probe(json!({ "http": { "url": url, "every_address": true } }));
+    let good = every(format!("http://{}/", server.address));
+    for _ in 0..2 {
+        assert_eq!(attempt(&*good, LONG).await.health(), Health::Up);
+    }
+    assert_eq!(server.connections(), 2, "over a connection of its own");
+    let refused = every(format!("http://{}/", closed_port().await));
+    assert_saw(&attempt(&*refused, LONG).await, Health::Down, CauseKind::ConnectionRefused);
+}
+
 /// A look in ten is fresh; the old connection tells of a cut until then.
 #[tokio::test]
 async fn a_cut_of_a_connection_that_has_served_its_time_is_told_too() {

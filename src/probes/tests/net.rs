@@ -189,7 +189,7 @@ fn clients_through(server: SocketAddr) -> ProbeContext {
 
 /// The same name, looked up by a TCP and by an HTTP probe.
 fn by_name(context: &ProbeContext, name: &str, port: u16) -> [Box<dyn Probe>; 2] {
-    let tcp = TcpProbe { address: format!("{name}:{port}") };
+    let tcp = TcpProbe { address: format!("{name}:{port}"), every_address: false };
     let http: HttpProbe = serde_json::from_value(json!({ "url": format!("http://{name}:{port}/") })).unwrap();
     [ProbeKind::Tcp(tcp), ProbeKind::Http(http)].map(|kind| build(&kind, context).unwrap())
 }
