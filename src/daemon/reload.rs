@@ -146,6 +146,7 @@ impl ProbeBuilder {
                         clients: self.clients.clone(),
                         timeout,
                         nudge: Some(runner.nudge(&wanted.name)),
+                        phase: u32::try_from(index % 1000).unwrap_or_default(),
                     };
                     let built = probes::build(&wanted.kind, &context);
                     Arc::from(built.map_err(|error| format!("probe {}: {error}", wanted.name))?)

@@ -6,6 +6,7 @@
 //! [`super::wire`].
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -32,6 +33,8 @@ pub struct Http {
     /// Where the method is safe, and connections are to be used again.
     parked: Option<Parked<Connection>>,
     fresh_every: u32,
+    /// So many requests go over the present connection.
+    turn: AtomicU32,
     /// The attempt's timeout, where each address is asked by itself.
     every_address: Option<Duration>,
 }
@@ -83,6 +86,7 @@ impl Http {
             wire: Wire::new(context, config.ca_file.as_deref())?,
             parked: (keep == Keep::Yes).then(|| Parked::new(context.nudge.clone())),
             fresh_every: config.fresh_every,
+            turn: AtomicU32::new(config.fresh_every - context.phase % config.fresh_every.max(1)),
             every_address: config.every_address.then_some(context.timeout),
         })
     }
@@ -93,13 +97,17 @@ impl Http {
         // An old one has waited only to tell when it is cut: a gap between it and the next would be one
         // in which nobody tells.
         let kept = self.parked.as_ref().and_then(Parked::take);
-        if let Some(mut kept) = kept.filter(|kept| kept.served() < self.fresh_every) {
-            match request.over(&mut kept).await {
-                // Cut since the last attempt: the server may stand again, so we look afresh.
-                Err(fault) if fault.is_cut() => started = Instant::now(),
-                Err(fault) => return Err(fault),
-                Ok(answer) => return Ok((self.keep(kept, answer), started)),
+        match kept {
+            Some(mut kept) if kept.served() < self.turn.load(Ordering::Relaxed) => {
+                match request.over(&mut kept).await {
+                    // Cut since the last attempt: the server may stand again, so we look afresh.
+                    Err(fault) if fault.is_cut() => started = Instant::now(),
+                    Err(fault) => return Err(fault),
+                    Ok(answer) => return Ok((self.keep(kept, answer), started)),
+                }
             }
+            Some(_old) => self.turn.store(self.fresh_every, Ordering::Relaxed),
+            None => {}
         }
         let mut fresh = self.wire.connect(&request.place, &mut started).await?;
         let answer = request.over(&mut fresh).await?;

@@ -96,12 +96,15 @@ pub struct ProbeContext {
     pub timeout: Duration,
     /// Called when a kept connection is cut between two attempts; `None`: nobody listens.
     pub nudge: Option<Nudge>,
+    /// Where in its row of kept and fresh attempts it begins, another number for each probe: thousands
+    /// that begin together must not all be fresh at the same time, again and again.
+    pub phase: u32,
 }
 
 impl ProbeContext {
     /// For a probe of this timeout, without a nudge.
     pub fn new(clients: ProbeClients, timeout: Duration) -> Self {
-        Self { clients, timeout, nudge: None }
+        Self { clients, timeout, nudge: None, phase: 0 }
     }
 }
 

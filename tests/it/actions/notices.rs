@@ -33,7 +33,7 @@ fn notice() -> Notice {
 
 fn route(route: Value, clients: &Arc<Clients>) -> Result<Box<dyn Notifier>> {
     let route: NotifyRoute = serde_json::from_value(route)?;
-    Ok(notify::build(&route, clients)?)
+    Ok(notify::build(&route, "shop", clients)?)
 }
 
 #[tokio::test]
