@@ -67,6 +67,9 @@ pub enum Verb {
     /// The certificates by which vantages know each other
     #[command(subcommand)]
     Certs(Certs),
+    /// The journal as an auditor reads it: is it whole, and what is in it
+    #[command(subcommand)]
+    Audit(Audit),
     /// Check the configuration, and print the arithmetic of each scenario
     Check {
         /// Leave the files and variables alone that it refers to, as on a machine that is not its own
@@ -353,6 +356,34 @@ mod tests {
         let Verb::Mode { mode } = parse("failoverd mode config").expect("good").verb else { panic!("another verb") };
         assert_eq!(mode.mode(), None);
     }
+}
+
+/// What an auditor asks.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Audit {
+    /// Verify the chain of checksums over all records
+    ///
+    /// Keep the line that it prints elsewhere; given back as `--anchor`, it shows later that nothing up to
+    /// there was changed, written anew or cut off. The daemon may run meanwhile.
+    Verify {
+        /// What was kept of an earlier verification: RECORD:CHECKSUM
+        #[arg(long, value_name = "RECORD:CHECKSUM", value_parser = anchor)]
+        anchor: Option<(u64, String)>,
+    },
+    /// List the records: decisions, intents, outcomes, commands
+    List {
+        /// Only the newest
+        #[arg(long, value_name = "N")]
+        last: Option<usize>,
+    },
+}
+
+fn anchor(text: &str) -> Result<(u64, String), String> {
+    let wrong = "write RECORD:CHECKSUM as `failoverd audit verify` prints it, for example 42:9f86d0…";
+    let (seq, checksum) = text.split_once(':').ok_or(wrong)?;
+    let seq = seq.parse().map_err(|_| wrong)?;
+    let whole = checksum.len() == 64 && checksum.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if whole { Ok((seq, checksum.to_ascii_lowercase())) } else { Err(wrong.to_owned()) }
 }
 
 /// `failoverd certs`.

@@ -6,6 +6,7 @@
 mod actions;
 pub mod args;
 pub mod ask;
+mod audit;
 pub mod backtest;
 mod certs;
 pub mod check;
@@ -37,6 +38,7 @@ pub async fn dispatch(global: &Global, verb: &Verb) -> Result<(), Failure> {
             Err(Failure::new(Exit::Failed, "internal", "this verb is not carried out here"))
         }
         Verb::Certs(verb) => certs::certs(verb, global.json),
+        Verb::Audit(verb) => audit::audit(global, verb),
         Verb::Check { no_inspect } => check::check(global, !no_inspect),
         Verb::Schema => print_json(&crate::config::schema()),
         Verb::Actions { permissions: true, .. } => actions::permissions(global.json),
@@ -73,6 +75,7 @@ async fn talk(context: &Context, verb: &Verb) -> Result<(), Failure> {
         Verb::Run { .. }
         | Verb::Witness { .. }
         | Verb::Certs(_)
+        | Verb::Audit(_)
         | Verb::Check { .. }
         | Verb::Schema
         | Verb::Actions { .. }

@@ -78,8 +78,12 @@ fn link(previous: &str, seq: i64, at: i64, entry: &str) -> String {
     })
 }
 
-/// Reads every row in order, checks that it follows from the one before, and hands it on.
-pub(super) fn walk(connection: &Connection, path: &str, mut each: impl FnMut(Record)) -> Result<Tail, JournalError> {
+/// Reads every row in order, checks that it follows from the one before, and hands it on with its checksum.
+pub(super) fn walk(
+    connection: &Connection,
+    path: &str,
+    mut each: impl FnMut(Record, &str),
+) -> Result<Tail, JournalError> {
     let mut tail = Tail::default();
     let unreadable = |tail: &Tail, error: &rusqlite::Error| JournalError::Corrupt {
         path: path.to_owned(),
@@ -94,7 +98,7 @@ pub(super) fn walk(connection: &Connection, path: &str, mut each: impl FnMut(Rec
         let row = read(row).map_err(|error| unreadable(&tail, &error))?;
         let (record, next) =
             check(&tail, row).map_err(|(seq, reason)| JournalError::Corrupt { path: path.to_owned(), seq, reason })?;
-        each(record);
+        each(record, &next.checksum);
         tail = next;
     }
     Ok(tail)

@@ -21,4 +21,4 @@ mod tests;
 
 pub use history::{HistoryError, HistoryFile, history_path, read_history};
 pub use outbox::SqliteOutbox;
-pub use sqlite::{Audit, SqliteAuthority, SqliteJournal, SqliteState, audit, read_records};
+pub use sqlite::{Audit, SqliteAuthority, SqliteJournal, SqliteState, audit, audit_against, read_records};

@@ -40,7 +40,7 @@ impl SqliteState {
         }
         let connection = schema::open(&path)?;
         let shown = path.display().to_string();
-        let tail = chain::walk(&connection, &shown, |_| {})?;
+        let tail = chain::walk(&connection, &shown, |_, _| {})?;
         let same = |path: &Path| SameFile::of(path).map_err(|error| schema::refuse(path, error.to_string()));
         let files = vec![same(&path)?, same(&schema::beside(&path, "-wal"))?];
         let highest = AtomicU64::new(tail.highest.0);
@@ -249,7 +249,7 @@ impl Journal for SqliteJournal {
     fn replay(&mut self) -> Result<Vec<Record>, JournalError> {
         self.shared.read(|store| {
             let mut records = Vec::new();
-            let tail = chain::walk(&store.connection, &self.shared.shown, |record| records.push(record))?;
+            let tail = chain::walk(&store.connection, &self.shared.shown, |record, _| records.push(record))?;
             if tail == store.tail {
                 Ok(records)
             } else {
@@ -301,7 +301,7 @@ impl Authority for SqliteAuthority {
 /// [`JournalError`], as for [`SqliteState::open`]; the lock is not asked for.
 pub fn read_records(path: &Path) -> Result<Vec<Record>, JournalError> {
     let mut records = Vec::new();
-    read(path, |record| records.push(record))?;
+    read(path, |record, _| records.push(record))?;
     Ok(records)
 }
 
@@ -320,11 +320,32 @@ pub struct Audit {
 /// # Errors
 /// [`JournalError::Corrupt`] at the first record that is not what was written.
 pub fn audit(path: &Path) -> Result<Audit, JournalError> {
-    let tail = read(path, |_| {})?;
+    let tail = read(path, |_, _| {})?;
     Ok(Audit { records: tail.seq, head: tail.checksum })
 }
 
-fn read(path: &Path, each: impl FnMut(Record)) -> Result<Tail, JournalError> {
+/// As [`audit`], and the record of this number still has the checksum that was kept elsewhere: so it
+/// shows, too, where the end was cut off, or all was written anew.
+///
+/// # Errors
+/// As there.
+pub fn audit_against(path: &Path, seq: u64, checksum: &str) -> Result<Audit, JournalError> {
+    let mut found = None;
+    let tail = read(path, |record, of_record| {
+        if record.seq == seq {
+            found = Some(of_record == checksum);
+        }
+    })?;
+    let wrong =
+        |reason: &str| JournalError::Corrupt { path: path.display().to_string(), seq, reason: reason.to_owned() };
+    match found {
+        Some(true) => Ok(Audit { records: tail.seq, head: tail.checksum }),
+        Some(false) => Err(wrong("its checksum is not the one that was kept: it, or one before it, was written anew")),
+        None => Err(wrong("it was there when its checksum was kept, and is not any more: the end was cut off")),
+    }
+}
+
+fn read(path: &Path, each: impl FnMut(Record, &str)) -> Result<Tail, JournalError> {
     let path = schema::locate(path)?;
     let connection = schema::open_to_read(&path)?;
     chain::walk(&connection, &path.display().to_string(), each)

@@ -3,6 +3,7 @@
 mod fleet;
 
 mod actions;
+mod audit;
 mod backtest;
 mod cli;
 mod deploy;
