@@ -47,7 +47,8 @@ pub struct StatusView {
 impl StatusView {
     /// Who would tell that it is not us who are cut off.
     pub fn tellers(&self) -> &'static str {
-        if self.probes.iter().any(|probe| probe.anchor) { "the anchors" } else { "the witnesses" }
+        let by_witnesses = self.vantages.len() > 1 && !self.probes.iter().any(|probe| probe.anchor);
+        if by_witnesses { "the witnesses" } else { "the anchors" }
     }
 }
 

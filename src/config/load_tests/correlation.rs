@@ -45,7 +45,7 @@ fn zones_and_lower_layers_are_read() {
     assert!(warned.iter().any(|fault| fault.code == "grace_has_no_effect"), "{warned:?}");
 }
 
-/// 7 s to detect, the longer one of 30 s and 90 s, up to 7 s of correlation, 60 s × 1.2 of the plan.
+/// 7 s to detect, the longer one of 30 s and 90 s, up to 7 s of correlation, 1 s for the last look, 60 s × 1.2 of the plan.
 #[test]
 fn the_grace_runs_beside_the_confirmation_and_correlation_comes_after_both() {
     let met = |rto: &str, text: &str| {
@@ -58,18 +58,18 @@ fn the_grace_runs_beside_the_confirmation_and_correlation_comes_after_both() {
             }
         }
     };
-    assert_eq!(met("169s", SHOP), "");
-    let refused = met("168s", SHOP);
+    assert_eq!(met("170s", SHOP), "");
+    let refused = met("169s", SHOP);
     assert!(refused.starts_with("rto_out_of_reach"), "{refused}");
     assert!(
-        refused.contains("the longer one of confirm_for 30s and the grace of 1m 30s for RDS Multi-AZ + plan"),
+        refused.contains("the longer one of confirm_for 30s and the grace of 1m 30s for RDS Multi-AZ + last look 1s + plan"),
         "{refused}"
     );
     let both = format!("{SHOP}{BROAD}");
-    assert_eq!(met("176s", &both), "");
-    let refused = met("175s", &both);
-    assert!(refused.contains("RDS Multi-AZ + correlation 7s + plan"), "{refused}");
+    assert_eq!(met("177s", &both), "");
+    let refused = met("176s", &both);
+    assert!(refused.contains("RDS Multi-AZ + correlation 7s + last look 1s + plan"), "{refused}");
     let alone = both.replace("lower_layers_first = { grace = \"90s\", layer = \" RDS Multi-AZ \" }\n", "");
-    assert_eq!(met("116s", &alone), "");
-    assert!(met("115s", &alone).contains("+ confirm_for 30s + correlation 7s + plan"));
+    assert_eq!(met("117s", &alone), "");
+    assert!(met("116s", &alone).contains("+ confirm_for 30s + correlation 7s + last look 1s + plan"));
 }
