@@ -62,7 +62,9 @@ fn the_grace_runs_beside_the_confirmation_and_correlation_comes_after_both() {
     let refused = met("169s", SHOP);
     assert!(refused.starts_with("rto_out_of_reach"), "{refused}");
     assert!(
-        refused.contains("the longer one of confirm_for 30s and the grace of 1m 30s for RDS Multi-AZ + last look 1s + plan"),
+        refused.contains(
+            "the longer one of confirm_for 30s and the grace of 1m 30s for RDS Multi-AZ + last look 1s + plan"
+        ),
         "{refused}"
     );
     let both = format!("{SHOP}{BROAD}");
