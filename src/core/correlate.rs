@@ -227,9 +227,9 @@ impl Brain {
         Some((until, self.detectors[probe].settings.name.clone()))
     }
 
-    /// Since when it is in doubt whether a probe is part of an outage that began at `start`: since a bad
-    /// observation that has made it Down for nobody or too few yet; or since `start`, where it was not
-    /// seen well since.
+    /// Since when it is in doubt whether a probe is part of an outage that began at `start`: since the bad
+    /// observation that has made it Down for nobody or too few yet, by the vantage that saw one last; or since
+    /// `start`, where it was not seen well since.
     fn doubted_since(&self, index: usize, start: MonoTime, now: MonoTime) -> Option<MonoTime> {
         let verdict = self.verdict(index, now);
         if let Verdict::Down { .. } = verdict {
@@ -237,7 +237,7 @@ impl Brain {
         }
         let own = &self.detectors[index];
         let peers = self.peers[index].iter().filter(|peer| peer.is_fresh(now, own.settings.max_age));
-        let bad = peers.clone().filter_map(|peer| peer.first_bad).chain(own.first_bad()).min();
+        let bad = peers.clone().filter_map(|peer| peer.first_bad).chain(own.first_bad()).max();
         let well = peers.filter(|peer| peer.health == Health::Up).map(|peer| peer.seen).chain(own.last_up);
         let well = well.max().filter(|_| verdict == Verdict::Up);
         bad.or_else(|| (well < Some(start)).then_some(start))
