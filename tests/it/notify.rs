@@ -30,11 +30,14 @@ struct Sent {
     raw: Vec<u8>,
 }
 
+/// Status and body of an answer.
+type Answer = Arc<dyn Fn(&Sent) -> (u16, Value) + Send + Sync>;
+
 /// Answers as `answer` says and keeps what came.
 #[derive(Clone)]
 struct Receiver {
     sent: Arc<Mutex<Vec<Sent>>>,
-    answer: Arc<dyn Fn(&Sent) -> (u16, Value) + Send + Sync>,
+    answer: Answer,
     address: String,
 }
 
@@ -82,7 +85,7 @@ fn notice(kind: NoticeKind, importance: Importance) -> Notice {
     Notice {
         kind,
         importance,
-        at: WallTime(i64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default()),
+        at: WallTime(jiff::Timestamp::now().as_millisecond()),
         scenario: Some("regional-outage".into()),
         severity: Some(Severity("P0".into())),
         incident: Some("INC-20261128-001".into()),

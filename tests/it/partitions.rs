@@ -96,9 +96,9 @@ fn an_outage_has_to_be_found_where_a_quorum_can_see_it_for_long_enough() {
         judged(&record).outages[0].1
     };
     let killed = broken(What::Killed, 20, 40);
-    assert_eq!(find(&[killed.clone()], &[25]), Found::InTime(5.0));
-    assert_eq!(find(&[killed.clone()], &[27]), Found::Missed, "too late");
-    assert_eq!(find(&[killed.clone()], &[]), Found::Missed);
+    assert_eq!(find(std::slice::from_ref(&killed), &[25]), Found::InTime(5.0));
+    assert_eq!(find(std::slice::from_ref(&killed), &[27]), Found::Missed, "too late");
+    assert_eq!(find(std::slice::from_ref(&killed), &[]), Found::Missed);
     assert_eq!(find(&[broken(What::Killed, 20, 25)], &[]), Found::NotToBeSeen, "too short");
     let cut = |from, until| broken(What::Isolated(Node::Daemon), from, until);
     assert_eq!(find(&[killed.clone(), cut(10, 40)], &[]), Found::NotToBeSeen, "nobody hears the others");
