@@ -1,7 +1,7 @@
 //! An HTTP request: status, body, JSON, latency, certificate.
 //!
 //! The connection is dialled as by all probes ([`super::dial`]) and waits between two attempts
-//! ([`super::parked`]), but for a method that may change something: that goes over a fresh one, since a
+//! (`parked`), but for a method that may change something: that goes over a fresh one, since a
 //! request that is lost on a stale connection could not be sent again. How a request goes over it:
 //! [`super::wire`].
 

@@ -6,7 +6,7 @@
 //! other, and nothing is decompressed, since nothing compressed is asked for.
 //!
 //! Not hyper's client: it keeps a task, two channels and 8 KiB for each connection, which is most of
-//! what ten thousand probes would cost. What comes is taken apart in [`super::message`].
+//! what ten thousand probes would cost. What comes is taken apart in `message`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
