@@ -17,11 +17,14 @@
 //!   then without a [`RunnerEvent::Stalled`], which tells of single stalls. The price: on a host
 //!   that starves us all the time, a target that hangs is never called Down (one that refuses
 //!   is). A start that was missed is not made up for.
+//! - **Answers of a crowd are taken together.** With eight attempts or more under way the thread rests for
+//!   0.2 ms before it looks for answers; a latency may be told so much too long then.
 //! - **Good news waits.** A good answer that nobody waits for is told within 10 ms, together with
 //!   others; everything else at once.
 //! - **Nobody reads.** Reports wait in a bounded queue; the oldest give way, and are counted.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -45,6 +48,12 @@ const JITTER: Duration = Duration::from_millis(20);
 
 /// Lateness from here on is a stall.
 const STALL: Duration = Duration::from_millis(250);
+
+/// Where so many attempts are under way, their answers are taken together: each would wake the thread by
+/// itself, and that costs more than to take it.
+const CROWD: usize = 8;
+/// How long the thread rests before it looks for answers then. It is what a latency may be told too long.
+const REST: Duration = Duration::from_micros(200);
 
 /// Good news waits for so long at most.
 const GATHER: Duration = Duration::from_millis(10);
@@ -136,6 +145,8 @@ struct Inbox {
 struct Shared {
     inbox: Mutex<Inbox>,
     stats: Mutex<RunnerStats>,
+    /// As in the statistics, for the thread that goes to sleep.
+    in_flight: AtomicUsize,
     wake: Notify,
 }
 
@@ -282,7 +293,13 @@ impl ProbeRunner {
     /// Where the system gives no thread.
     pub fn on_own_thread(mut self) -> std::io::Result<()> {
         self.beside = Some(Handle::current());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let shared = Arc::clone(&self.shared);
+        let rest = move || {
+            if shared.in_flight.load(Ordering::Relaxed) >= CROWD {
+                std::thread::sleep(REST);
+            }
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().on_thread_park(rest).build()?;
         let thread = std::thread::Builder::new().name("prober".into());
         thread.spawn(move || runtime.block_on(self.run())).map(drop)
     }
@@ -321,6 +338,7 @@ impl ProbeRunner {
             }
             self.stats.probes = self.schedule.len();
             self.stats.in_flight = self.in_flight.len();
+            self.shared.in_flight.store(self.in_flight.len(), Ordering::Relaxed);
             *lock(&self.shared.stats) = self.stats;
             if self.events.is_closed() {
                 break;
