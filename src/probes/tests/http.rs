@@ -217,10 +217,11 @@ async fn what_may_change_something_never_goes_over_a_kept_connection() {
 
 /// Looks of a probe of this server until it is quiet; regular ones are an hour apart.
 async fn looks(server: &Server) -> u64 {
-    looks_with(server, json!({})).await
+    looks_with(server, json!({}), 1).await
 }
 
-async fn looks_with(server: &Server, more: serde_json::Value) -> u64 {
+/// After so many that were asked for, one after the other.
+async fn looks_with(server: &Server, more: serde_json::Value, asked: u32) -> u64 {
     let (sender, mut events) = tokio::sync::mpsc::channel(64);
     let (runner, handle) = ProbeRunner::new(sender, CancellationToken::new());
     let hour = Duration::from_secs(3600);
@@ -232,7 +233,10 @@ async fn looks_with(server: &Server, more: serde_json::Value) -> u64 {
     let spec = ProbeSpec { name: "web".into(), index: 0, interval: hour, fast_interval: hour, timeout: LONG, probe };
     handle.replace(vec![spec]);
     let _task = AbortOnDropHandle::new(tokio::spawn(runner.run()));
-    handle.probe_now(&"web".into());
+    for _ in 0..asked {
+        handle.probe_now(&"web".into());
+        tokio::time::timeout(LONG, events.recv()).await.expect("no report came").expect("the runner ended");
+    }
     while tokio::time::timeout(SHORT * 2, events.recv()).await.is_ok() {}
     handle.stats().started
 }
@@ -263,32 +267,20 @@ async fn every_address_of_a_name_is_asked() {
     assert_saw(&attempt(&*refused, LONG).await, Health::Down, CauseKind::ConnectionRefused);
 }
 
-/// A look in ten is fresh; the old connection tells of a cut until then.
+/// One look in so many is fresh; until then the old connection waits only to tell of a cut.
 #[tokio::test]
 async fn a_cut_of_a_connection_that_has_served_its_time_is_told_too() {
-    let cutting = Server::start(|_, mut stream| async move {
-        read_request(&mut stream).await;
-        let _ = stream.write_all(&answer("200 OK", "ok")).await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    })
-    .await;
-    assert_eq!(looks_with(&cutting, json!({ "fresh_every": 1 })).await, 1, "nothing is kept");
-    // Ten requests on the first connection; the server ends it a while after the tenth.
-    let ten = Server::start(|_, mut stream| async move {
-        for _ in 0..10 {
+    let two = Server::start(|_, mut stream| async move {
+        for _ in 0..2 {
             read_request(&mut stream).await;
             let _ = stream.write_all(&answer("200 OK", "ok")).await;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     })
     .await;
-    let probe = get(&ten, json!({}));
-    for _ in 0..10 {
-        assert_eq!(attempt(&*probe, LONG).await.health(), Health::Up);
-    }
-    assert_eq!(ten.connections(), 1);
-    assert_eq!(attempt(&*probe, LONG).await.health(), Health::Up);
-    assert_eq!(ten.connections(), 2, "the eleventh look is fresh");
+    assert_eq!(looks_with(&two, json!({ "fresh_every": 2 }), 2).await, 3, "the third because of the cut");
+    assert_eq!(two.connections(), 2, "and it is fresh");
+    assert_eq!(looks_with(&two, json!({ "fresh_every": 1 }), 2).await, 2, "nothing is kept");
 }
 
 #[tokio::test]
