@@ -149,6 +149,8 @@ pub enum Verb {
     },
     /// Carry out a scenario's plan now
     Failover(Failover),
+    /// Bring a service back to its region, by the scenario's `failback` plan
+    Failback(Failback),
     /// Carry out a plan now, with its parameters
     Execute(Execute),
     /// The runs, or one with its steps
@@ -196,6 +198,22 @@ pub struct Failover {
     /// So much data may be lost, for example 30s
     #[arg(long, value_name = "TIME")]
     pub allow_data_loss: Option<HumanDuration>,
+    /// Do not ask; needed where there is no terminal
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Follow the run to its end
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// `failoverd failback`.
+#[derive(Clone, Debug, Args)]
+pub struct Failback {
+    /// The scenario
+    pub scenario: String,
+    /// Give up what the old primary has that the new one lacks
+    #[arg(long)]
+    pub discard: bool,
     /// Do not ask; needed where there is no terminal
     #[arg(long, short)]
     pub yes: bool,

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 
-use super::args::{Approve, Execute, Failover, StepVerb};
+use super::args::{Approve, Execute, Failback, Failover, StepVerb};
 use super::context::{Context, confirm, now};
 use super::exit::{Exit, Failure, print, print_json};
 use super::render::incident::render_incident;
@@ -63,8 +63,9 @@ impl Context {
             let plan = plan_hash.as_ref().map_or(String::new(), |hash| format!(" by plan {}", hash.short()));
             confirm(&format!("Fail over{plan} now?"))?;
         }
+        let epoch = incident.approval.as_ref().map(|approval| approval.epoch);
         let command =
-            Command::Approve { incident: incident.id.clone(), plan_hash, allow_data_loss: args.allow_data_loss };
+            Command::Approve { incident: incident.id.clone(), plan_hash, epoch, allow_data_loss: args.allow_data_loss };
         let answer = self.give(command).await?;
         if args.watch { self.watch(Until::after(answer.run)).await } else { Ok(()) }
     }
@@ -103,6 +104,20 @@ impl Context {
         }
         let command = Command::Failover { scenario: name, allow_data_loss: args.allow_data_loss };
         let answer = self.give(command).await?;
+        if args.watch { self.watch(Until::after(answer.run)).await } else { Ok(()) }
+    }
+
+    /// `failoverd failback`.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn failback(&self, args: &Failback) -> Result<(), Failure> {
+        let name = ScenarioName::from(args.scenario.as_str());
+        if !args.yes {
+            let discard = if args.discard { ", and give up what only the old primary has" } else { "" };
+            confirm(&format!("Bring {name} back now{discard}?"))?;
+        }
+        let answer = self.give(Command::Failback { scenario: name, discard: args.discard }).await?;
         if args.watch { self.watch(Until::after(answer.run)).await } else { Ok(()) }
     }
 
@@ -192,6 +207,10 @@ fn stakes(scenario: &ScenarioView, allowed: Option<HumanDuration>, now: WallTime
     if let Some(deadline) = scenario.deadline {
         let _ = writeln!(text, "  RTO          ends {}", moment(now, deadline));
     }
+    for line in &scenario.stakes {
+        let (what, costs) = line.split_once(": ").unwrap_or(("", line));
+        let _ = writeln!(text, "  {:<12} {}", clean(what), clean(costs));
+    }
     let enough = match (scenario.predicted_loss, scenario.rpo) {
         (_, None) => true,
         (Some(loss), Some(rpo)) => loss <= rpo || allowed.is_some_and(|allowed| loss <= allowed),
@@ -200,7 +219,11 @@ fn stakes(scenario: &ScenarioView, allowed: Option<HumanDuration>, now: WallTime
     if let Some(rpo) = scenario.rpo {
         let loss = scenario.predicted_loss.map_or("UNKNOWN".into(), |loss| span(loss.get()));
         let allowed = allowed.map_or(String::new(), |allowed| format!(", you allow {}", span(allowed.get())));
-        let line = format!("  data loss    {loss} predicted; the RPO is {}{allowed}", span(rpo.get()));
+        let writes = match scenario.predicted_writes {
+            writes if writes.is_unknown() => String::new(),
+            writes => format!(" ({writes})"),
+        };
+        let line = format!("  data loss    {loss}{writes} predicted; the RPO is {}{allowed}", span(rpo.get()));
         let _ = writeln!(text, "{}", style.paint(if enough { Tone::Plain } else { Tone::Bad }, &line));
     }
     if !enough {

@@ -66,6 +66,7 @@ async fn talk(context: &Context, verb: &Verb) -> Result<(), Failure> {
         Verb::Deny { incident } => context.deny(incident.as_deref()).await,
         Verb::Ack { incident } => context.ack(incident.as_deref()).await,
         Verb::Failover(args) => context.failover(args).await,
+        Verb::Failback(args) => context.failback(args).await,
         Verb::Execute(args) => context.execute(args).await,
         Verb::Step(verb) => context.step(verb).await,
         Verb::Abort { run } => give(Command::Abort { run: run.as_deref().map(Into::into) }).await,

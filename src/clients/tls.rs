@@ -9,8 +9,8 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::{ClientConfig, Resumption};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme};
 
 use super::Failure;
 
@@ -122,6 +122,23 @@ fn build(check: Check, roots: Option<Arc<RootCertStore>>) -> Result<Arc<ClientCo
     };
     // A resumed session shows no certificate: one that expired in the meantime would go unseen.
     config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+/// The server's side, with a certificate of our own.
+///
+/// # Errors
+/// Where the files hold no certificate or no key, or do not belong together.
+pub fn server(certificate_file: &Path, key_file: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+    let error =
+        |field, path: &Path, reason: String| TlsError { field, reason: format!("{}: {reason}", path.display()) };
+    let chain = CertificateDer::pem_file_iter(certificate_file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let chain = chain.map_err(|e| error("certificate_file", certificate_file, e.to_string()))?;
+    let key = PrivateKeyDer::from_pem_file(key_file).map_err(|e| error("key_file", key_file, e.to_string()))?;
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+        .map_err(|e| error("key_file", key_file, e.to_string()))?;
     Ok(Arc::new(config))
 }
 

@@ -1,5 +1,6 @@
 //! The shape of the file: what `toml` is read into, before anything is checked across it.
 
+mod links;
 mod outputs;
 mod plans;
 mod policy;
@@ -16,6 +17,7 @@ use super::probe::{
     IcmpProbe, KubernetesProbe, PostgresProbe, PromqlProbe, RdsProbe, RedisProbe, S3AgeProbe, TcpProbe, TlsProbe,
     VeleroAgeProbe, WindowProbe,
 };
+pub use links::{Links, LinksTls};
 pub use outputs::{
     Control, HealthSwitch, HealthSwitches, History, Limits, Log, LogFormat, Metrics, NOTIFY_KINDS, NotifyAlertmanager,
     NotifyFrom, NotifyOpsgenie, NotifyPagerduty, NotifyRoute, NotifySlack, NotifySns, NotifyStatuspage, NotifyWebhook,
@@ -72,6 +74,9 @@ pub struct File {
     /// The routes to people.
     #[serde(default)]
     pub notify: BTreeMap<String, NotifyRoute>,
+    /// Signed links by which people answer.
+    #[serde(default)]
+    pub links: Option<Links>,
     /// Who may use the socket for what.
     #[serde(default)]
     pub control: Control,
@@ -94,7 +99,7 @@ pub struct File {
 
 impl File {
     /// The tables that a file can have.
-    pub fn keys() -> [&'static str; 19] {
+    pub fn keys() -> [&'static str; 20] {
         [
             "daemon",
             "defaults",
@@ -109,6 +114,7 @@ impl File {
             "scenarios",
             "plans",
             "notify",
+            "links",
             "control",
             "metrics",
             "health_switch",
@@ -336,6 +342,10 @@ pub struct Scenario {
     /// What is done when nobody answers: `hold` (default) or `failover`.
     #[serde(default)]
     pub on_no_answer: Option<OnNoAnswer>,
+    /// So many persons have to approve, or to ask for it by hand (default 1, at most 5).
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 5))]
+    pub approvals: Option<u32>,
     /// It trips while this holds. A probe's or group's name means that it is down.
     pub when: ConditionConfig,
     /// It does not act while one of these holds or cannot be told.
@@ -364,6 +374,10 @@ pub struct Scenario {
     /// What is carried out; without it the scenario alerts only.
     #[serde(default)]
     pub plan: Option<String>,
+    /// The plan that brings the service back, once its region is well again: only ever carried out by hand
+    /// (`failoverd failback SCENARIO`).
+    #[serde(default)]
+    pub failback: Option<String>,
 }
 
 /// A failover below this one that may mend the outage by itself first.

@@ -251,6 +251,7 @@ pub fn command_name(command: &Command) -> &'static str {
         Command::Approve { .. } => "approve",
         Command::Deny { .. } => "deny",
         Command::Failover { .. } => "failover",
+        Command::Failback { .. } => "failback",
         Command::Execute { .. } => "execute",
         Command::Abort { .. } => "abort",
         Command::StepRetry { .. } => "step_retry",

@@ -42,6 +42,8 @@ struct Gauges {
     rpo: GaugeVec,
     budget: GaugeVec,
     predicted_loss: GaugeVec,
+    predicted_bytes: GaugeVec,
+    predicted_transactions: GaugeVec,
     deadline: GaugeVec,
     decide_by: GaugeVec,
     run_active: IntGauge,
@@ -142,6 +144,16 @@ impl Gauges {
             rto: make.gauges("rto_seconds", "Recovery-time objective.", of)?,
             rpo: make.gauges("rpo_seconds", "Recovery-point objective.", of)?,
             budget: make.gauges("rto_budget_seconds", "Critical path of the scenario's plan.", of)?,
+            predicted_bytes: make.gauges(
+                "predicted_loss_bytes",
+                "Log that a failover would lose now, as far as the primary told.",
+                of,
+            )?,
+            predicted_transactions: make.gauges(
+                "predicted_loss_transactions",
+                "Transactions that a failover would lose now, as far as the primary told.",
+                of,
+            )?,
             predicted_loss: make.gauges("predicted_loss_seconds", "Loss of data predicted for a failover now.", of)?,
             deadline: make.gauges(
                 "deadline_timestamp_seconds",
@@ -189,6 +201,8 @@ impl Gauges {
             &self.rpo,
             &self.budget,
             &self.predicted_loss,
+            &self.predicted_bytes,
+            &self.predicted_transactions,
             &self.deadline,
             &self.decide_by,
         ] {
@@ -233,6 +247,15 @@ impl Gauges {
         }
         if let Some(loss) = scenario.predicted_loss {
             self.predicted_loss.with_label_values(&[name]).set(loss.get().as_secs_f64());
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a metric")]
+        for (gauge, count) in [
+            (&self.predicted_bytes, scenario.predicted_writes.bytes),
+            (&self.predicted_transactions, scenario.predicted_writes.transactions),
+        ] {
+            if let Some(count) = count {
+                gauge.with_label_values(&[name]).set(count as f64);
+            }
         }
         if let Some(deadline) = scenario.deadline {
             self.deadline.with_label_values(&[name]).set(seconds(deadline));

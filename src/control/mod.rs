@@ -15,6 +15,7 @@ mod attempts;
 pub mod client;
 pub mod health;
 pub mod health_switch;
+pub mod links;
 pub mod metrics;
 pub mod peer;
 pub mod serve;

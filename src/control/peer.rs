@@ -40,6 +40,7 @@ impl Role {
             Command::Approve { .. }
             | Command::Deny { .. }
             | Command::Failover { .. }
+            | Command::Failback { .. }
             | Command::Execute { .. }
             | Command::StepApprove { .. }
             // What is left out may be the very question, or the promotion that a route waits for.
@@ -341,7 +342,7 @@ mod tests {
         use crate::model::{IncidentId, ScenarioName};
         let incident = IncidentId::from("INC-20260730-001");
         for command in [
-            Command::Approve { incident: incident.clone(), plan_hash: None, allow_data_loss: None },
+            Command::Approve { incident: incident.clone(), plan_hash: None, epoch: None, allow_data_loss: None },
             Command::Deny { incident: incident.clone() },
             Command::Failover { scenario: ScenarioName::from("x"), allow_data_loss: None },
             Command::StepApprove { run: None, step: "s".into() },

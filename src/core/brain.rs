@@ -14,7 +14,7 @@ use super::run::{Doing, Driver};
 use super::scenario::Watch;
 use crate::model::{
     Applied, CallId, Entry, Importance, IncidentId, MonoTime, Notice, NoticeKind, Now, Plan, PlanHash, PlanName,
-    ProbeName, Record, ScenarioSettings, Settings, Trigger, VantageId, Work,
+    ProbeName, Record, ScenarioSettings, Settings, VantageId, Work,
 };
 
 /// Everything that decides, as one synchronous value.
@@ -44,6 +44,8 @@ pub struct Brain {
     pub(super) tilt_until: Option<MonoTime>,
     pub(super) doubt: Option<String>,
     pub(super) ending: bool,
+    /// What waits for a second person.
+    pub(super) wanted: Option<super::consent::Wanted>,
     /// When each open task is told next.
     pub(super) reminders: super::tasks::Reminders,
     pub(super) effects: Vec<Effect>,
@@ -82,6 +84,7 @@ impl Brain {
             tilt_until: None,
             doubt: None,
             ending: false,
+            wanted: None,
             reminders: super::tasks::Reminders::new(),
             effects: Vec::new(),
             action_check: super::ActionCheck::default(),
@@ -345,6 +348,7 @@ impl Brain {
             run: about.and_then(|incident| incident.run.clone()),
             subject,
             body: about.map(body).unwrap_or_default(),
+            approval: None,
         }));
     }
 }
@@ -359,7 +363,7 @@ impl Brain {
         let Some(run) = incident.run.as_ref().and_then(|run| self.ledger.runs.get(run)) else { return false };
         let vain = self.watches[place].vain;
         match kind {
-            NoticeKind::RunStarted => vain > 0 && !matches!(run.trigger, Trigger::Manual { .. }) && !run.changed(),
+            NoticeKind::RunStarted => vain > 0 && !run.trigger.is_by_hand() && !run.changed(),
             NoticeKind::RunEnded => vain > 1 && !run.counts(),
             _ => false,
         }

@@ -7,7 +7,7 @@ use super::incident::Incident;
 use super::run::{Doing, done, find};
 use super::run_ledger::StepState;
 use crate::model::{
-    Condition, Entry, Given, HumanDuration, Importance, IncidentId, Mode, NoticeKind, Now, Plan, PlanHash, PlanName,
+    Condition, Entry, Epoch, Given, HumanDuration, Importance, IncidentId, Mode, NoticeKind, Now, Plan, PlanHash,
     RunId, RunKind, ScenarioName, ScenarioSettings, StepEnd, StepName, Trigger, Work,
 };
 
@@ -23,19 +23,21 @@ impl Brain {
     /// Carries out a command; in any case it is in the journal (S13).
     pub(super) fn command(&mut self, now: Now, by: &str, command: Command) -> Result<Answer, Refusal> {
         let text = serde_json::to_string(&command).unwrap_or_default();
-        let reply = match command {
+        let reply = match command.clone() {
             Command::Pause => self.pause(now, by),
             Command::Resume => self.resume(now, by),
             Command::Mode { mode } => self.set_mode(now, by, mode),
             Command::Ack { incident } => self.ack(now, by, incident),
-            Command::Approve { incident, plan_hash, allow_data_loss } => {
-                self.answer(now, by, &incident, true, plan_hash, allow_data_loss)
+            Command::Approve { incident, plan_hash, epoch, allow_data_loss } => {
+                self.answer(now, by, &incident, true, (plan_hash, epoch), allow_data_loss)
             }
-            Command::Deny { incident } => self.answer(now, by, &incident, false, None, None),
-            Command::Failover { scenario, allow_data_loss } => self.failover(now, by, &scenario, allow_data_loss),
-            Command::Execute { plan, parameters, kind, allow_data_loss } => {
-                self.execute(now, by, &plan, &parameters, kind, allow_data_loss)
-            }
+            Command::Deny { incident } => self.answer(now, by, &incident, false, (None, None), None),
+            Command::Failover { .. } => self.failover(now, by, &command),
+            Command::Failback { scenario, discard } => match self.scenario(&scenario) {
+                Ok(scenario) => self.failback(now, by, &scenario, discard),
+                Err(refusal) => Err(refusal),
+            },
+            Command::Execute { .. } => self.execute(now, by, &command),
             Command::Abort { run } => self.abort(now, by, run),
             Command::StepRetry { run, step } => self.step_retry(now, by, run, &step),
             Command::StepSkip { run, step } => self.step_skip(now, by, run, &step),
@@ -122,7 +124,7 @@ impl Brain {
         by: &str,
         id: &IncidentId,
         approved: bool,
-        shown: Option<PlanHash>,
+        (shown, epoch): (Option<PlanHash>, Option<Epoch>),
         allow_data_loss: Option<HumanDuration>,
     ) -> Result<Answer, Refusal> {
         let incident = self.incident(id)?;
@@ -135,6 +137,9 @@ impl Brain {
                 "guard",
                 format!("the plan is {} now, not {}: look at it again", plan_hash.short(), shown.short()),
             ));
+        }
+        if let Some(epoch) = epoch.filter(|epoch| *epoch != self.ledger.epoch.next()) {
+            return Err(refuse("guard", format!("it was asked under epoch {epoch}, and runs were started since")));
         }
         if let Some(run) = self.ledger.runs.values().find(|run| run.incident.as_ref() == Some(id) && run.counts()) {
             let hint = if run.ended.is_none() { "; `failoverd abort` stops it" } else { "" };
@@ -151,14 +156,17 @@ impl Brain {
                 epoch: self.ledger.epoch.next(),
                 allow_data_loss,
                 loss_shown,
+                predicted: self.loss_now(&scenario, now.mono),
             },
         );
         // What follows from the answer is decided now, so that the person is told the truth.
         self.evaluate(now);
         let incident = self.ledger.incidents[id].clone();
+        let missing = self.still_missing(now, &scenario, &incident);
         let run = incident.run.filter(|_| approved);
         let text = match (&run, approved, incident.decision) {
             (Some(run), ..) => format!("approved: run {run} started"),
+            (None, true, _) if missing.is_some() => format!("approved: {} to say yes", missing.unwrap_or_default()),
             (None, true, Some(decision)) => format!("approved, valid for 10 minutes, but not started yet: {decision}"),
             (None, true, None) => "approved".to_owned(),
             (None, false, _) => format!("denied: {id} is not acted upon unless it is approved after all"),
@@ -175,31 +183,21 @@ impl Brain {
 
     /// By hand: neither the condition nor its confirmation, the start-up grace, the cool-down and
     /// the limit are asked. What protects the data is.
-    fn failover(
-        &mut self,
-        now: Now,
-        by: &str,
-        name: &ScenarioName,
-        allow_data_loss: Option<HumanDuration>,
-    ) -> Result<Answer, Refusal> {
+    fn failover(&mut self, now: Now, by: &str, command: &Command) -> Result<Answer, Refusal> {
+        let Command::Failover { scenario: name, .. } = command else { return Err(refuse("internal", "no failover")) };
         let scenario = self.scenario(name)?;
         let plan = scenario.plan.as_ref().and_then(|plan| self.settings.plan(plan));
         let plan = plan.ok_or_else(|| refuse("guard", format!("scenario {name} names no plan")))?;
         let plan = plan.with(&Given::new()).map_err(|why| refuse("guard", why))?;
-        self.by_hand(now, by, &scenario, plan, RunKind::Ungraceful, allow_data_loss)
+        self.by_hand(now, by, &scenario, plan, command)
     }
 
     /// Carries out a plan, with its parameters. Where a scenario names the plan, what protects that
     /// scenario's data is asked as for `failover`.
-    fn execute(
-        &mut self,
-        now: Now,
-        by: &str,
-        name: &PlanName,
-        parameters: &Given,
-        kind: RunKind,
-        allow_data_loss: Option<HumanDuration>,
-    ) -> Result<Answer, Refusal> {
+    fn execute(&mut self, now: Now, by: &str, command: &Command) -> Result<Answer, Refusal> {
+        let Command::Execute { plan: name, parameters, allow_data_loss, .. } = command else {
+            return Err(refuse("internal", "no plan to carry out"));
+        };
         let Some(plan) = self.settings.plan(name) else {
             let known: Vec<&str> = self.settings.plans.iter().map(|plan| plan.name.as_str()).collect();
             return Err(refuse("not_found", format!("there is no plan {name}; there are: {}", known.join(", "))));
@@ -222,7 +220,7 @@ impl Brain {
             return Err(refuse("guard", what));
         }
         let scenario = scenario.unwrap_or_else(|| self.scenario_of(&plan));
-        self.by_hand(now, by, &scenario, plan, kind, allow_data_loss)
+        self.by_hand(now, by, &scenario, plan, command)
     }
 
     /// What stands for the scenario of a plan that none names.
@@ -243,6 +241,8 @@ impl Brain {
             rpo: None,
             replication: Vec::new(),
             ask_replicas: false,
+            approvals: 1,
+            failback: None,
             plan: Some(plan.name.clone()),
         }
     }
@@ -253,9 +253,13 @@ impl Brain {
         by: &str,
         scenario: &ScenarioSettings,
         plan: Plan,
-        kind: RunKind,
-        allow_data_loss: Option<HumanDuration>,
+        command: &Command,
     ) -> Result<Answer, Refusal> {
+        let (kind, allow_data_loss) = match command {
+            Command::Execute { kind, allow_data_loss, .. } => (*kind, *allow_data_loss),
+            Command::Failover { allow_data_loss, .. } => (RunKind::Ungraceful, *allow_data_loss),
+            _ => (RunKind::Ungraceful, None),
+        };
         if self.mode_of(scenario) == Mode::AlertOnly {
             let what = "alert-only: `failoverd mode approve` first, or change the mode in the configuration";
             return Err(refuse("guard", what));
@@ -276,7 +280,11 @@ impl Brain {
             };
             return Err(refuse("guard", format!("{reason}{hint}")));
         }
-        let trigger = Trigger::Manual { by: by.to_owned(), allow_data_loss: allow_data_loss.map(HumanDuration::get) };
+        let by = match self.second(now, by, scenario, plan.hash(), command)? {
+            Ok(by) => by,
+            Err(waits) => return Ok(waits),
+        };
+        let trigger = Trigger::Manual { by, allow_data_loss: allow_data_loss.map(HumanDuration::get) };
         match self.start_plan(now, scenario, incident.as_ref(), trigger, plan, kind) {
             Some(run) => Ok(Answer { text: format!("run {run} started"), run: Some(run) }),
             None => Err(refuse("guard", "the run could not be started; see `failoverd explain`")),

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::flap::Flap;
+use super::loss::Positions;
 use crate::model::{Cause, Facts, Health, Lag, MonoTime, Observation, ProbeSettings, Vote};
 
 /// How many lag samples are kept: at 2 s from start to start, twenty minutes.
@@ -61,6 +62,8 @@ pub(super) struct Detector {
     pub(super) last_bad: Option<MonoTime>,
     pub(super) latency: Option<Duration>,
     pub(super) facts: Option<Box<Facts>>,
+    /// How far its log reached.
+    pub(super) positions: Positions,
     lags: VecDeque<(MonoTime, Lag)>,
     /// The one that counts while the primary is down: those measured since push it out of `lags`.
     kept_lag: Option<(MonoTime, Lag)>,
@@ -99,6 +102,7 @@ impl Detector {
             last_bad: None,
             latency: None,
             facts: None,
+            positions: Positions::default(),
             lags: VecDeque::new(),
             kept_lag: None,
             primary_heard: None,
@@ -214,6 +218,7 @@ impl Detector {
                 self.lags.pop_front();
             }
         }
+        self.positions.take(started, &facts);
         // It answered after it was asked, so that this is the earliest that it can have been.
         let age = facts.last_message.filter(|_| facts.streaming == Some(true));
         self.primary_heard = age.map(|age| (started, started.minus(age)));

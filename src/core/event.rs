@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    CallId, CallOutcome, Cause, FailureDomain, Given, Health, HumanDuration, IncidentId, Mode, MonoTime, Notice,
+    CallId, CallOutcome, Cause, Epoch, FailureDomain, Given, Health, HumanDuration, IncidentId, Mode, MonoTime, Notice,
     Observation, PlanHash, PlanName, ProbeName, Record, RunId, RunKind, ScenarioName, Settings, StepCall, StepName,
     VantageId,
 };
@@ -135,6 +135,9 @@ pub enum Command {
         /// The plan that the person was shown; another one now is refused.
         #[serde(default)]
         plan_hash: Option<PlanHash>,
+        /// The epoch that the person was shown; another one now is refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        epoch: Option<Epoch>,
         /// So much data may be lost.
         #[serde(default)]
         allow_data_loss: Option<HumanDuration>,
@@ -151,6 +154,14 @@ pub enum Command {
         /// So much data may be lost.
         #[serde(default)]
         allow_data_loss: Option<HumanDuration>,
+    },
+    /// Bring a service back to its region.
+    Failback {
+        /// The scenario that failed it over.
+        scenario: ScenarioName,
+        /// What the old primary has that the new one lacks is given up.
+        #[serde(default)]
+        discard: bool,
     },
     /// Carry out a plan now, with its parameters.
     Execute {

@@ -37,6 +37,9 @@ pub struct Incident {
     pub asked: Option<Asked>,
     /// The newest answer.
     pub answered: Option<Answered>,
+    /// The newest yes of each person since the question, or since somebody said no.
+    #[serde(default)]
+    pub approvals: Vec<Answered>,
     /// Its newest run.
     pub run: Option<RunId>,
     /// What was known of the standbys' data when it opened, or when the primary fell after that.
@@ -88,6 +91,11 @@ pub struct Answered {
     pub loss_shown: LossShown,
 }
 
+/// Who somebody is, whichever way they came: `alice` of `alice (uid 1000)` and of `alice (signed link)`.
+pub fn person(by: &str) -> &str {
+    by.split_once(" (").map_or(by, |(name, _)| name)
+}
+
 impl Incident {
     /// Opens one from its record.
     pub(super) fn open(at: WallTime, entry: &Entry) -> Result<Self, String> {
@@ -113,6 +121,7 @@ impl Incident {
             decision: None,
             asked: None,
             answered: None,
+            approvals: Vec::new(),
             run: None,
             replication: replication.clone(),
             replication_seen: None,
@@ -147,11 +156,14 @@ impl Incident {
                 self.asked = Some(Asked { plan_hash: plan_hash.clone(), epoch: *epoch, until: *until });
                 // An answer to an earlier question is none to this one.
                 self.answered = None;
+                self.approvals.clear();
                 let why = without_quorum.as_ref().map(|why| format!(", without a quorum: {why}")).unwrap_or_default();
                 format!("approval asked for plan {} until {until}{why}", plan_hash.short())
             }
-            Entry::ApprovalAnswered { by, approved, plan_hash, epoch, allow_data_loss, loss_shown, .. } => {
-                self.answered = Some(Answered {
+            Entry::ApprovalAnswered {
+                by, approved, plan_hash, epoch, allow_data_loss, loss_shown, predicted, ..
+            } => {
+                let answered = Answered {
                     at,
                     by: by.clone(),
                     approved: *approved,
@@ -159,9 +171,11 @@ impl Incident {
                     epoch: *epoch,
                     allow_data_loss: *allow_data_loss,
                     loss_shown: *loss_shown,
-                });
+                };
+                self.take_answer(answered);
+                let shown = predicted.as_ref().map(|loss| format!(", shown a loss of {loss}")).unwrap_or_default();
                 let loss = allow_data_loss.map(|loss| format!(", allowing the loss of {loss}")).unwrap_or_default();
-                format!("{} by {by}{loss}", if *approved { "approved" } else { "denied" })
+                format!("{} by {by}{shown}{loss}", if *approved { "approved" } else { "denied" })
             }
             Entry::ReplicationSeen { replication, .. } => {
                 self.replication = replication.clone();
@@ -182,6 +196,16 @@ impl Incident {
         };
         self.note(at, line);
         Ok(())
+    }
+
+    fn take_answer(&mut self, answered: Answered) {
+        if answered.approved {
+            self.approvals.retain(|known| person(&known.by) != person(&answered.by));
+            self.approvals.push(answered.clone());
+        } else {
+            self.approvals.clear();
+        }
+        self.answered = Some(answered);
     }
 
     /// Takes a line of its run into the timeline.

@@ -163,6 +163,7 @@ impl Ledger {
             | Entry::StepEnded { run, .. }
             | Entry::CompensationIntent { run, .. }
             | Entry::CompensationEnded { run, .. }
+            | Entry::LossMeasured { run, .. }
             | Entry::RunEnded { run, .. } => self.apply_to_run(at, run, entry),
         }
     }

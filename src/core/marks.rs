@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::incident::person;
 use super::ledger::Ledger;
 use crate::model::{Entry, IncidentId, MonoTime, Now, RunId, WallTime};
 
@@ -35,7 +36,7 @@ pub(super) struct Marks {
     starts: HashMap<RunId, Mark>,
     ends: HashMap<RunId, Mark>,
     outages: HashMap<IncidentId, Mark>,
-    answers: HashMap<IncidentId, Mark>,
+    answers: HashMap<(IncidentId, String), Mark>,
 }
 
 impl Marks {
@@ -50,8 +51,8 @@ impl Marks {
         }
         for (id, incident) in ledger.incidents.iter().filter(|(_, incident)| incident.closed.is_none()) {
             marks.outages.insert(id.clone(), Mark::of(now, incident.outage_start));
-            if let Some(answer) = &incident.answered {
-                marks.answers.insert(id.clone(), Mark::of(now, answer.at));
+            for answer in &incident.approvals {
+                marks.answers.insert((id.clone(), person(&answer.by).to_owned()), Mark::of(now, answer.at));
             }
         }
         marks
@@ -69,12 +70,12 @@ impl Marks {
             Entry::IncidentOpened { incident, outage_start, .. } => {
                 self.outages.insert(incident.clone(), Mark::of(now, *outage_start));
             }
-            Entry::ApprovalAnswered { incident, .. } => {
-                self.answers.insert(incident.clone(), Mark::of(now, now.wall));
+            Entry::ApprovalAnswered { incident, by, .. } => {
+                self.answers.insert((incident.clone(), person(by).to_owned()), Mark::of(now, now.wall));
             }
             Entry::IncidentClosed { incident, .. } => {
                 self.outages.remove(incident);
-                self.answers.remove(incident);
+                self.answers.retain(|(of, _), _| of != incident);
             }
             _ => {}
         }
@@ -95,8 +96,8 @@ impl Marks {
         self.outages.get(incident).map(|mark| mark.age(now))
     }
 
-    /// How long ago the newest answer to an open incident was given.
-    pub(super) fn since_answer(&self, incident: &IncidentId, now: MonoTime) -> Option<Duration> {
-        self.answers.get(incident).map(|mark| mark.age(now))
+    /// How long ago somebody's newest answer to an open incident was given.
+    pub(super) fn since_answer(&self, incident: &IncidentId, by: &str, now: MonoTime) -> Option<Duration> {
+        self.answers.get(&(incident.clone(), person(by).to_owned())).map(|mark| mark.age(now))
     }
 }

@@ -3,15 +3,12 @@
 use std::time::Duration;
 
 use super::brain::Brain;
-use super::incident::{Answered, Incident};
+use super::incident::Incident;
 use super::plan::critical_path;
 use crate::model::{
     Condition, Decision, Health, HoldReason, HumanDuration, Is, LossShown, Mode, MonoTime, Now, OnNoAnswer, Plan,
     ProbeName, ReplicationPair, ScenarioSettings, Truth, WallTime,
 };
-
-/// An answer that nothing could follow from for so long is not valid any more.
-const ANSWER_VALID_FOR: Duration = Duration::from_secs(600);
 
 /// From so many last looks in vain on, somebody should find out why.
 const PAGED_LOOKS: u32 = 3;
@@ -168,23 +165,6 @@ impl Brain {
         Ok(worst)
     }
 
-    /// The answer of a person, while it is bound to what would be done now.
-    pub(super) fn valid_answer<'a>(
-        &self,
-        now: Now,
-        scenario: &ScenarioSettings,
-        incident: &'a Incident,
-    ) -> Option<&'a Answered> {
-        let answer = incident.answered.as_ref()?;
-        if !answer.approved {
-            return Some(answer);
-        }
-        let bound = answer.plan_hash == *self.plan_hash(scenario)? && answer.epoch == self.ledger.epoch.next();
-        // By both clocks: neither jump of the wall clock makes it last longer.
-        let age = self.marks.since_answer(&incident.id, now.mono).unwrap_or_default().max(now.wall.since(answer.at));
-        (bound && age <= ANSWER_VALID_FOR).then_some(answer)
-    }
-
     /// Every guard of a scenario, in the order in which they are asked.
     pub(super) fn guards(
         &self,
@@ -267,9 +247,8 @@ impl Brain {
         let unhealthy = scenario.requires.iter().find(|needed| truth(needed) != Truth::True);
         let unhealthy = unhealthy.map(|needed| HoldReason::StandbyUnhealthy { condition: format!("not {needed}") });
         let allowed = incident
-            .and_then(|incident| self.valid_answer(now, scenario, incident))
-            .filter(|answer| answer.approved)
-            .and_then(|answer| Some((answer.allow_data_loss?, answer.loss_shown)));
+            .and_then(|incident| self.consent(now, scenario, incident))
+            .and_then(|consent| Some((consent.allow_data_loss?, consent.loss_shown)));
         vec![
             Guard::new("unless", vetoed),
             Guard::new("standby", unhealthy),
@@ -342,7 +321,7 @@ impl Brain {
         }
         // S4: by what is left of a quorum it acts for a person only.
         let is_alone = self.watches[index].is_alone;
-        let approved = self.valid_answer(now, scenario, incident).is_some_and(|answer| answer.approved);
+        let approved = self.consent(now, scenario, incident).is_some();
         if approved || (mode == Mode::Auto && !is_alone) {
             return (Decision::Act, wake);
         }

@@ -153,8 +153,9 @@ impl Brain {
             None => self.outage_start(&scenario.when, now.mono).map_or(now.wall, |at| now.wall_of(at)),
         };
         let predicted = self.predicted_loss(scenario, now.mono).ok().flatten().map(|(loss, _)| loss);
+        let predicted_writes = self.predicted_writes(scenario, now.mono);
         let run = self.ledger.next_run(now.wall);
-        let looks = !matches!(trigger, Trigger::Manual { .. });
+        let looks = !trigger.is_by_hand();
         let entry = Entry::RunStarted {
             run: run.clone(),
             incident: incident.map(|incident| incident.id.clone()),
@@ -166,6 +167,7 @@ impl Brain {
             outage_start,
             rto: scenario.rto,
             predicted_loss: predicted,
+            predicted_writes,
             plan_hash: plan.hash(),
             plan: Box::new(plan),
             run_kind,
@@ -182,7 +184,7 @@ impl Brain {
     /// Takes up the run that the last life left.
     pub(super) fn take_up_run(&mut self, now: Now) {
         let Some(run) = self.ledger.active_run() else { return };
-        let looks = !run.changed() && !matches!(run.trigger, Trigger::Manual { .. });
+        let looks = !run.changed() && !run.trigger.is_by_hand();
         let parked = run.steps.iter().zip(&run.plan.steps).find_map(|(step, definition)| match &step.state {
             StepState::Parked { reason } => Some(format!("it is parked at step {}: {reason}", definition.name)),
             _ => None,

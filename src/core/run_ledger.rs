@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::model::{
-    Applied, EffectKind, Entry, Epoch, HumanDuration, IncidentId, Outputs, Plan, PlanHash, RunId, RunKind, RunResult,
-    ScenarioName, ServiceName, StepEnd, StepName, Trigger, VoteEvidence, WallTime,
+    Applied, Divergence, EffectKind, Entry, Epoch, HumanDuration, IncidentId, Outputs, Plan, PlanHash, RunId, RunKind,
+    RunResult, ScenarioName, ServiceName, StepEnd, StepName, Trigger, VoteEvidence, WallTime, Writes,
 };
 
 /// A run.
@@ -33,6 +33,12 @@ pub struct RunLedger {
     pub rto: HumanDuration,
     /// The loss of data predicted at that instant.
     pub predicted_loss: Option<HumanDuration>,
+    /// How much that is.
+    #[serde(default)]
+    pub predicted_writes: Writes,
+    /// What was really lost, as the old primaries told when they were seen again.
+    #[serde(default)]
+    pub measured: Vec<Divergence>,
     /// The hash of its plan.
     pub plan_hash: PlanHash,
     /// Its plan, pinned (S9).
@@ -112,6 +118,7 @@ impl RunLedger {
             outage_start,
             rto,
             predicted_loss,
+            predicted_writes,
             plan_hash,
             plan,
             run_kind,
@@ -141,6 +148,8 @@ impl RunLedger {
             outage_start: *outage_start,
             rto: *rto,
             predicted_loss: *predicted_loss,
+            predicted_writes: *predicted_writes,
+            measured: Vec::new(),
             plan_hash: plan_hash.clone(),
             steps: vec![blank; plan.steps.len()],
             plan: (**plan).clone(),
@@ -237,6 +246,7 @@ impl RunLedger {
         match (&self.ended, entry) {
             (None, _) => {}
             (Some((RunResult::Done, _)), Entry::StepEnded { step, .. }) if of_task(step) => {}
+            (Some((RunResult::Done, _)), Entry::LossMeasured { .. }) => {}
             (Some(_), _) => return Err(format!("run {} has ended", self.id)),
         }
         match entry {
@@ -257,6 +267,15 @@ impl RunLedger {
                     _ => return Err(format!("it cannot end as {result} now")),
                 }
                 self.ended = Some((*result, at));
+                Ok(())
+            }
+            Entry::LossMeasured { divergence, .. } => {
+                if self.ended.is_none() {
+                    return Err("it has not ended".into());
+                }
+                // Of the same pair the newest word counts: an old primary that still takes writes has more.
+                self.measured.retain(|known| (&known.old, &known.new) != (&divergence.old, &divergence.new));
+                self.measured.push(divergence.clone());
                 Ok(())
             }
             Entry::StepIntent { step, attempt, epoch, promotes, before, .. } => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::brain::Brain;
 use super::incident::Incident;
 use crate::model::{
-    Condition, Decision, Entry, Health, Importance, IncidentId, Is, MonoTime, NoticeKind, Now, OnNoAnswer,
+    AskedFor, Condition, Decision, Entry, Health, Importance, IncidentId, Is, MonoTime, NoticeKind, Now, OnNoAnswer,
     ScenarioSettings, Subject, Trigger, Truth, Verdict, VoteEvidence, WallTime,
 };
 
@@ -101,6 +101,7 @@ impl Brain {
                 Truth::Unknown => {}
             }
             self.note_replication(now, scenario);
+            self.note_loss(now, scenario);
             self.note_extent(now, scenario);
             self.act_on_decision(now, index, scenario);
         }
@@ -325,10 +326,10 @@ impl Brain {
     }
 
     fn trigger(&self, now: Now, index: usize, scenario: &ScenarioSettings, incident: &Incident) -> Trigger {
-        match self.valid_answer(now, scenario, incident) {
-            Some(answer) if answer.approved => Trigger::Approved {
-                by: answer.by.clone(),
-                allow_data_loss: answer.allow_data_loss.map(crate::model::HumanDuration::get),
+        match self.consent(now, scenario, incident) {
+            Some(consent) => Trigger::Approved {
+                by: consent.by,
+                allow_data_loss: consent.allow_data_loss.map(crate::model::HumanDuration::get),
                 without_quorum: self.without_quorum(now, index, scenario),
             },
             _ if self.mode_of(scenario) == crate::model::Mode::Approve
@@ -349,8 +350,10 @@ impl Brain {
         let (incident, epoch) = (&self.ledger.incidents[id], self.ledger.epoch.next());
         let Some(plan_hash) = self.plan_hash(scenario).cloned() else { return };
         let asked = incident.asked.as_ref().is_some_and(|asked| asked.plan_hash == plan_hash && asked.epoch == epoch);
-        // Where it was answered and is asked all the same, the answer is not valid any more.
-        if asked && incident.answered.is_none() {
+        // Where it was answered and is asked all the same, the answer is not valid any more; unless others
+        // have to answer too.
+        let is_partial = !self.valid_approvals(now, scenario, incident).is_empty();
+        if asked && (incident.answered.is_none() || is_partial) {
             return;
         }
         let incident = incident.clone();
@@ -368,8 +371,12 @@ impl Brain {
                 OnNoAnswer::Failover | OnNoAnswer::Hold => "it holds then",
             };
             let why = why.map(|why| format!("no quorum ({why}); ")).unwrap_or_default();
+            let persons = match scenario.approvals {
+                0 | 1 => String::new(),
+                persons => format!(" ({persons} persons have to)"),
+            };
             let subject = format!(
-                "{} {}: {why}approve plan {} ({}) until {until}; {otherwise}: failoverd approve {}",
+                "{} {}: {why}approve{persons} plan {} ({}) until {until}; {otherwise}: failoverd approve {}",
                 scenario.severity,
                 scenario.name,
                 plan_name(scenario),
@@ -377,6 +384,11 @@ impl Brain {
                 incident.id
             );
             self.notify(now, NoticeKind::ApprovalAsked, Importance::Page, Some(&incident), subject);
+            let stakes = self.stakes(now, scenario, incident.outage_start);
+            if let Some(super::Effect::Notify(notice)) = self.effects.last_mut() {
+                notice.body = format!("{}\n{}", stakes.join("\n"), notice.body);
+                notice.approval = Some(AskedFor { plan_hash, epoch, until });
+            }
         }
     }
 }

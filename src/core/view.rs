@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Choice, Decision, Epoch, Extent, Facts, FailureDomain, Health, HumanDuration, IncidentId, Mode, PlanHash, PlanName,
-    ProbeName, RegionName, RunId, RunResult, ScenarioName, Severity, StepName, Truth, VantageId, WallTime, ZoneName,
+    Choice, Decision, Divergence, Epoch, Extent, Facts, FailureDomain, Health, HumanDuration, IncidentId, Mode,
+    PlanHash, PlanName, ProbeName, RegionName, RunId, RunResult, ScenarioName, Severity, StepName, Truth, VantageId,
+    WallTime, Writes, ZoneName,
 };
 
 /// Everything at a glance.
@@ -158,6 +159,12 @@ pub struct ScenarioView {
     pub budget: HumanDuration,
     /// The loss of data predicted now; `None` where unknown or no data is moved.
     pub predicted_loss: Option<HumanDuration>,
+    /// How much that is, as far as the primary told before it fell.
+    #[serde(default)]
+    pub predicted_writes: Writes,
+    /// What waiting costs, and what failing over would cost; empty while nothing is down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stakes: Vec<String>,
     /// The first bad observation.
     pub outage_start: Option<WallTime>,
     /// `outage_start + rto`.
@@ -218,6 +225,16 @@ pub struct ApprovalView {
     pub epoch: Epoch,
     /// The last moment to answer.
     pub until: WallTime,
+    /// How many persons have to say yes.
+    #[serde(default = "one")]
+    pub needed: u32,
+    /// Who has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given: Vec<String>,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// One line of a timeline.
@@ -250,6 +267,15 @@ pub struct RunView {
     pub outage_start: WallTime,
     /// `outage_start + rto`.
     pub deadline: WallTime,
+    /// The loss of data predicted when it began; `None` where it was unknown.
+    #[serde(default)]
+    pub predicted_loss: Option<HumanDuration>,
+    /// How much that is.
+    #[serde(default)]
+    pub predicted_writes: Writes,
+    /// What was really lost, as the old primaries told when they were seen again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub measured_loss: Vec<Divergence>,
     /// When it began.
     pub started: WallTime,
     /// When it ended.

@@ -37,7 +37,9 @@ impl Brain {
 
     /// All incidents, the newest first.
     pub fn incidents(&self) -> Vec<IncidentView> {
-        self.ledger.incidents.values().rev().map(incident_view).collect()
+        let needed =
+            |incident: &Incident| self.settings.scenario(&incident.scenario).map_or(1, |scenario| scenario.approvals);
+        self.ledger.incidents.values().rev().map(|incident| incident_view(incident, needed(incident))).collect()
     }
 
     /// All runs, the newest first.
@@ -156,6 +158,8 @@ impl Brain {
             rpo: scenario.rpo,
             budget: plan.map(|plan| HumanDuration(self.budget(plan))).unwrap_or_default(),
             predicted_loss: loss,
+            predicted_writes: self.predicted_writes(scenario, now.mono),
+            stakes: outage_start.map(|start| self.stakes(now, scenario, start)).unwrap_or_default(),
             outage_start,
             deadline: outage_start.map(|at| at + scenario.rto.get()),
             decide_by: outage_start.map(|at| self.decide_by(scenario, at)),
@@ -179,10 +183,10 @@ impl Brain {
         });
         let mut views: Vec<GuardView> = views.collect();
         if self.watches[index].is_alone {
-            let answer = incident.and_then(|incident| self.valid_answer(now, scenario, incident));
+            let consent = incident.and_then(|incident| self.consent(now, scenario, incident));
             views.push(GuardView {
                 name: "quorum".to_owned(),
-                passes: answer.is_some_and(|answer| answer.approved),
+                passes: consent.is_some(),
                 detail: format!("a person has to decide: {}", self.why_no_quorum(&scenario.when, now.mono)),
                 until: None,
             });
@@ -203,6 +207,9 @@ impl Brain {
             trigger: run.trigger.to_string(),
             outage_start: run.outage_start,
             deadline: run.outage_start + run.rto.get(),
+            predicted_loss: run.predicted_loss,
+            predicted_writes: run.predicted_writes,
+            measured_loss: run.measured.clone(),
             started: run.started,
             ended: run.ended.map(|(_, at)| at),
             result: run.ended.map(|(result, _)| result),
@@ -312,7 +319,10 @@ fn split(run: &RunLedger, opened: Option<WallTime>, now: WallTime) -> SplitView 
     }
 }
 
-fn incident_view(incident: &Incident) -> IncidentView {
+/// `needed`: how many persons have to approve.
+fn incident_view(incident: &Incident, needed: u32) -> IncidentView {
+    let approvals = incident.approvals.len();
+    let waits = incident.answered.is_none() || (0 < approvals && approvals < needed as usize);
     IncidentView {
         id: incident.id.clone(),
         scenario: incident.scenario.clone(),
@@ -323,10 +333,12 @@ fn incident_view(incident: &Incident) -> IncidentView {
         closed: incident.closed,
         acknowledged_by: incident.acknowledged_by.clone(),
         decision: incident.decision.clone(),
-        approval: incident.asked.as_ref().filter(|_| incident.answered.is_none()).map(|asked| ApprovalView {
+        approval: incident.asked.as_ref().filter(|_| waits).map(|asked| ApprovalView {
             plan_hash: asked.plan_hash.clone(),
             epoch: asked.epoch,
             until: asked.until,
+            needed,
+            given: incident.approvals.iter().map(|answer| answer.by.clone()).collect(),
         }),
         run: incident.run.clone(),
         timeline: incident.timeline.iter().map(|(at, text)| TimelineView { at: *at, text: text.clone() }).collect(),

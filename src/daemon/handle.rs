@@ -29,6 +29,7 @@ pub(super) enum Request {
 }
 
 /// The loop, seen from the control API.
+#[derive(Clone)]
 pub(super) struct Handle {
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) status: watch::Receiver<Arc<StatusView>>,

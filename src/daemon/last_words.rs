@@ -45,6 +45,7 @@ impl LastWords {
             run,
             subject: format!("{daemon} {does}: {why}"),
             body: "Nothing is watched and nothing is carried out until it is started again.".into(),
+            approval: None,
         }
     }
 

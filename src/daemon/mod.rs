@@ -9,6 +9,7 @@ mod executor;
 mod handle;
 mod history;
 mod last_words;
+mod links;
 pub mod logging;
 mod looping;
 mod notices;

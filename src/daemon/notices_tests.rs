@@ -52,6 +52,7 @@ fn notice(subject: &str) -> Notice {
         run: None,
         subject: subject.to_owned(),
         body: String::new(),
+        approval: None,
     }
 }
 

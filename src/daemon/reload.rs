@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::links::{self, Linked};
 use super::notices::{Notices, Route};
 use super::switches;
 use crate::actions;
@@ -28,6 +29,8 @@ pub(super) struct Reloader {
     pub(super) gate: Arc<Gate>,
     pub(super) switches: Arc<Switches>,
     pub(super) builder: ProbeBuilder,
+    /// Signs links; another key is taken with a reload.
+    pub(super) links: Option<tokio::sync::watch::Sender<Arc<crate::control::links::Signer>>>,
     /// What only a restart can change.
     pub(super) fixed: Fixed,
 }
@@ -41,6 +44,7 @@ pub(super) struct Fixed {
     switches_listen: Option<String>,
     switches_directory: std::path::PathBuf,
     history: (crate::model::HumanDuration, u32),
+    links: Option<(String, Option<crate::config::shape::LinksTls>)>,
 }
 
 impl Fixed {
@@ -52,6 +56,7 @@ impl Fixed {
             switches_listen: file.health_switch.address().map(str::to_owned),
             switches_directory: file.health_switch.directory().to_owned(),
             history: (file.history.keep, file.history.max_size_mib),
+            links: file.links.as_ref().map(|links| (links.listen.clone(), links.tls.clone())),
         }
     }
 }
@@ -76,11 +81,14 @@ impl Reloader {
         let fixed = Fixed::of(&loaded.file);
         if fixed != self.fixed {
             tracing::warn!(
-                "daemon.state, daemon.socket, metrics.listen, health_switch.listen, health_switch.directory and \
-                 [history] are taken at the next start only"
+                "daemon.state, daemon.socket, metrics.listen, health_switch.listen, health_switch.directory, \
+                 links.listen, links.tls and [history] are taken at the next start only"
             );
         }
         self.switches.replace(switches::initially(&loaded.file.health_switch));
+        if let (Some(signers), Ok(Some(signer))) = (&self.links, links::signer(&loaded.file)) {
+            signers.send_replace(signer);
+        }
         match routes(&loaded.file, &self.clients) {
             Ok(routes) => notices.replace(routes, metrics),
             // It could be built a moment ago.
@@ -207,12 +215,18 @@ pub(super) fn lists(file: &File) -> Lists {
 pub(super) fn routes(file: &File, clients: &Arc<Clients>) -> Result<Vec<Route>, String> {
     let mut routes = Vec::new();
     let mut errors = String::new();
+    let signer = links::signer(file)?;
     for (name, route) in &file.notify {
         match notify::build(route, &file.daemon.name, clients) {
             Ok(notifier) => routes.push(Route {
                 name: name.clone(),
                 from: route.from.unwrap_or(NotifyFrom::Page),
-                notifier: Arc::from(notifier),
+                notifier: match (&route.approver, &signer) {
+                    (Some(person), Some(signer)) => {
+                        Arc::new(Linked { inner: notifier, signer: Arc::clone(signer), person: person.clone() })
+                    }
+                    _ => Arc::from(notifier),
+                },
             }),
             Err(error) => {
                 let _infallible = writeln!(errors, "notify.{name}: {error}");

@@ -12,6 +12,7 @@ use super::executor::Executor;
 use super::handle::Handle;
 use super::history::History;
 use super::last_words::LastWords;
+use super::links;
 use super::logging::{self, LoggingError};
 use super::looping::{Ears, Loop};
 use super::notices::{Notices, Route};
@@ -220,6 +221,7 @@ async fn set_up(
         switches,
         builder: ProbeBuilder::new(Arc::clone(&clients)),
         fixed: Fixed::of(file),
+        links: None,
     };
     let clock = Clock::new();
     let brain = Brain::new(reloader.settings(loaded), &records, clock.now());
@@ -238,6 +240,7 @@ async fn set_up(
     let (requests_in, requests) = mpsc::channel(REQUESTS);
     let pulse = Pulse::new();
     let handle = Handle { requests: requests_in, status: status_seen.clone() };
+    reloader.links = links::start(file, handle.clone(), &metrics, stop).await?;
     let socket = serve_control(socket_path, handle, gate, &metrics, stop)?;
     serve_health(file.metrics.listen.as_deref(), &pulse, status_seen, &metrics, stop).await?;
     let signals = Signals::new().map_err(system("cannot listen to signals"))?;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::time::WallTime;
+
 /// Three-valued health. `Unknown` means that we could not look; it never counts as `Down`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -340,6 +342,18 @@ pub struct Facts {
     /// The replication position in bytes (PostgreSQL LSN, Redis offset).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
+    /// The next transaction number (PostgreSQL's `xmax` of a snapshot): what a replica has replayed up to, or
+    /// a primary has given out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<u64>,
+    /// A primary that was promoted since its server was started: how far it had received its own primary's
+    /// log, as `offset`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted_at: Option<u64>,
+    /// When the newest transaction was committed that it has, by the clock of the primary that committed it;
+    /// of a primary that was promoted, the newest one that it took over. `None` where no commit times are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_commit: Option<WallTime>,
     /// What tells one cluster from another (PostgreSQL's system identifier, Redis' replication id).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,

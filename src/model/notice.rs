@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{IncidentId, RunId, ScenarioName};
+use super::ids::{Epoch, IncidentId, PlanHash, RunId, ScenarioName};
 use super::policy::Severity;
 use super::time::WallTime;
 
@@ -71,4 +71,18 @@ pub struct Notice {
     pub subject: String,
     /// The rest, for people.
     pub body: String,
+    /// What is asked, where an answer is waited for: a route to an approver makes links of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<AskedFor>,
+}
+
+/// What an approval is asked for; an answer is bound to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedFor {
+    /// What would be carried out.
+    pub plan_hash: PlanHash,
+    /// Under which epoch.
+    pub epoch: Epoch,
+    /// The last moment to answer.
+    pub until: WallTime,
 }

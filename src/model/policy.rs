@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::extent::{Preference, names};
 use super::ids::{ProbeName, RunId, ScenarioName};
+use super::loss::Divergence;
 use super::time::{HumanDuration, WallTime};
 
 /// Who pulls the trigger. The order is from the freest to the most careful.
@@ -376,6 +377,21 @@ pub enum Trigger {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         allow_data_loss: Option<Duration>,
     },
+    /// A person asked to bring the service back (`failoverd failback`).
+    Failback {
+        /// Who.
+        by: String,
+        /// What the old primary was known to have that the new one lacks, and that is given up.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        discards: Vec<Divergence>,
+    },
+}
+
+impl Trigger {
+    /// Did a person start it without being asked? Then the primary need not be down.
+    pub fn is_by_hand(&self) -> bool {
+        matches!(self, Self::Manual { .. } | Self::Failback { .. })
+    }
 }
 
 impl fmt::Display for Trigger {
@@ -388,6 +404,7 @@ impl fmt::Display for Trigger {
             Self::Approved { by, .. } => write!(f, "approved by {by}"),
             Self::NoAnswer => f.write_str("no answer in time"),
             Self::Manual { by, .. } => write!(f, "by hand: {by}"),
+            Self::Failback { by, .. } => write!(f, "failback by hand: {by}"),
         }
     }
 }

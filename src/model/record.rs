@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::extent::{Choice, Extent};
 use super::ids::{Epoch, IncidentId, PlanHash, RunId, ScenarioName, ServiceName, StepName};
+use super::loss::{Divergence, PredictedLoss, Writes};
 use super::plan::Plan;
 use super::policy::{Decision, LossShown, Mode, Severity, Trigger};
 use super::step::{Applied, Outputs};
@@ -134,6 +135,9 @@ pub enum Entry {
         /// Was the loss known when the person answered?
         #[serde(default)]
         loss_shown: LossShown,
+        /// The loss that was predicted then: what the person put a name to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        predicted: Option<PredictedLoss>,
     },
     /// The condition holds no longer.
     IncidentClosed {
@@ -164,6 +168,9 @@ pub enum Entry {
         rto: HumanDuration,
         /// The loss of data predicted at that instant; `None` where it is unknown.
         predicted_loss: Option<HumanDuration>,
+        /// How much that is.
+        #[serde(default)]
+        predicted_writes: Writes,
         /// The hash of the plan.
         plan_hash: PlanHash,
         /// The plan.
@@ -260,6 +267,13 @@ pub enum Entry {
         run: RunId,
         /// How.
         result: RunResult,
+    },
+    /// The old primary was seen again: what it has that the one which the run promoted lacks.
+    LossMeasured {
+        /// The run.
+        run: RunId,
+        /// What.
+        divergence: Divergence,
     },
     /// An operator's command, for the audit, whether it was carried out or refused.
     Command {

@@ -162,6 +162,9 @@ pub struct ScenarioSettings {
     pub mode: Mode,
     /// What is done when nobody answers.
     pub on_no_answer: OnNoAnswer,
+    /// So many persons have to approve, and no fewer can fail over by hand; at least 1.
+    #[serde(default = "one")]
+    pub approvals: u32,
     /// It trips while this holds.
     pub when: Condition,
     /// It does not act while one of these holds or cannot be told.
@@ -184,6 +187,9 @@ pub struct ScenarioSettings {
     pub ask_replicas: bool,
     /// What is carried out; `None` alerts only.
     pub plan: Option<PlanName>,
+    /// What brings the service back once its region is well again; only ever by hand.
+    #[serde(default)]
+    pub failback: Option<PlanName>,
 }
 
 /// A failover below ours that may mend the outage by itself: Multi-AZ, Sentinel, Patroni.
@@ -202,6 +208,10 @@ pub struct ReplicationPair {
     pub standby: ProbeName,
     /// The probe that tells whether the primary's commits wait for the standby.
     pub primary: Option<ProbeName>,
+}
+
+fn one() -> u32 {
+    1
 }
 
 fn yes() -> bool {

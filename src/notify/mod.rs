@@ -90,6 +90,7 @@ pub(crate) mod sample {
             run: None,
             subject: format!("{severity} outage"),
             body: "first bad observation".into(),
+            approval: None,
         }
     }
 

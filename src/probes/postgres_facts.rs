@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_postgres::SimpleQueryRow;
 
 use super::classify::Fault;
-use crate::model::{CauseKind, Facts, Lag, Role};
+use crate::model::{CauseKind, Facts, Lag, Role, WallTime};
 
 /// One row. Functions that a primary or a replica refuses stand behind `CASE`, which evaluates
 /// only the branch it takes.
@@ -18,6 +18,10 @@ use crate::model::{CauseKind, Facts, Lag, Role};
 ///   nothing for the half of `wal_receiver_timeout`, after which the receiver asks it to.
 /// - `latest_end_lsn` is how far the primary's own log reached at its last message, so that what
 ///   was not even received counts as lag.
+/// - A primary that was promoted since its server was started goes on telling how far it had received and
+///   replayed, and the commit time of the last transaction that it took over.
+/// - `txid_current_snapshot` gives out no transaction number, and a replica answers it too. Its newer name,
+///   `pg_current_snapshot`, is not known to PostgreSQL 12.
 /// - A replica that has replayed no transaction since it started has at least what its checkpoint
 ///   holds, so that the checkpoint's time bounds the lag from above.
 pub(super) const FACTS: &str = "
@@ -48,22 +52,31 @@ SELECT r,
       THEN true END END,
   CASE WHEN r THEN (
     SELECT round(extract(epoch FROM clock_timestamp() - max(last_msg_receipt_time)) * 1000)
-    FROM pg_stat_wal_receiver WHERE status = 'streaming') END
+    FROM pg_stat_wal_receiver WHERE status = 'streaming') END,
+  txid_snapshot_xmax(txid_current_snapshot()),
+  CASE WHEN NOT r THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn END,
+  round(extract(epoch FROM CASE WHEN r THEN pg_last_xact_replay_timestamp()
+    WHEN pg_last_wal_replay_lsn() IS NOT NULL THEN pg_last_xact_replay_timestamp()
+    WHEN current_setting('track_commit_timestamp') = 'on' THEN (SELECT timestamp FROM pg_last_committed_xact()) END) * 1000)
 FROM (SELECT pg_is_in_recovery() AS r) recovery";
+
+/// Its columns.
+const COLUMNS: usize = 11;
 
 /// Reads the row of [`FACTS`]. `cluster` is left open.
 pub(super) fn read(row: &SimpleQueryRow) -> Result<Facts, Fault> {
     let text =
         |column: usize| row.try_get(column).map_err(|_| Fault::theirs(CauseKind::Protocol, "a column is missing"));
-    let mut columns = [None; 8];
+    let mut columns = [None; COLUMNS];
     for (index, column) in columns.iter_mut().enumerate() {
         *column = text(index)?;
     }
     interpret(columns)
 }
 
-fn interpret(columns: [Option<&str>; 8]) -> Result<Facts, Fault> {
-    let [recovery, position, replayed, primary_end, age, stream, synchronous, silence] = columns;
+fn interpret(columns: [Option<&str>; COLUMNS]) -> Result<Facts, Fault> {
+    let [recovery, position, replayed, primary_end, age, stream, synchronous, silence, next, promoted, commit] =
+        columns;
     let role = match recovery {
         Some("t") => Role::Replica,
         Some("f") => Role::Primary,
@@ -75,7 +88,15 @@ fn interpret(columns: [Option<&str>; 8]) -> Result<Facts, Fault> {
         Some("hidden") | None => None,
         Some(state) => Some(state == "streaming"),
     };
-    let mut facts = Facts { role: Some(role), streaming, offset: position, ..Facts::default() };
+    let mut facts = Facts {
+        role: Some(role),
+        streaming,
+        offset: position,
+        transaction: number(next),
+        promoted_at: number(promoted),
+        last_commit: commit.and_then(|text| text.parse().ok()).map(WallTime),
+        ..Facts::default()
+    };
     match role {
         // Where the view is hidden from us, `false` would only mean that we cannot see. And while no
         // standby is there to be waited for (NULL), commits hang: nothing is acknowledged, and what
@@ -118,8 +139,20 @@ mod tests {
     use super::*;
 
     fn replica(replayed: &'static str, end: &'static str, stream: &'static str) -> Facts {
-        interpret([Some("t"), Some("100"), Some(replayed), Some(end), Some("2500"), Some(stream), None, Some("40000")])
-            .unwrap_or_else(|fault| panic!("{fault}"))
+        interpret([
+            Some("t"),
+            Some("100"),
+            Some(replayed),
+            Some(end),
+            Some("2500"),
+            Some(stream),
+            None,
+            Some("40000"),
+            Some("731"),
+            None,
+            Some("1785381164000"),
+        ])
+        .unwrap_or_else(|fault| panic!("{fault}"))
     }
 
     #[test]
@@ -157,14 +190,14 @@ mod tests {
     #[test]
     fn a_primary_without_the_right_to_look_does_not_say_that_it_is_not_synchronous() {
         let primary = |stream, sync| {
-            interpret([Some("f"), Some("7"), None, None, None, Some(stream), Some(sync), None])
+            interpret([Some("f"), Some("7"), None, None, None, Some(stream), Some(sync), None, Some("731"), None, None])
                 .unwrap_or_else(|fault| panic!("{fault}"))
         };
         assert_eq!(primary("streaming", "t").synchronous, Some(true));
         assert_eq!(primary("none", "f").synchronous, Some(false));
         assert_eq!(primary("hidden", "f").synchronous, None);
-        let waiting = interpret([Some("f"), Some("7"), None, None, None, Some("none"), None, None]);
+        let waiting = interpret([Some("f"), Some("7"), None, None, None, Some("none"), None, None, None, None, None]);
         assert_eq!(waiting.map(|facts| facts.synchronous).ok(), Some(None), "commits hang: nothing new is known");
-        assert!(interpret([None; 8]).is_err());
+        assert!(interpret([None; COLUMNS]).is_err());
     }
 }

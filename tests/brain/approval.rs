@@ -20,7 +20,7 @@ fn asking(on_no_answer: OnNoAnswer) -> Settings {
 }
 
 fn approve(desk: &Desk) -> Command {
-    Command::Approve { incident: desk.incident(), plan_hash: None, allow_data_loss: None }
+    Command::Approve { incident: desk.incident(), plan_hash: None, epoch: None, allow_data_loss: None }
 }
 
 #[test]
@@ -87,7 +87,12 @@ fn denied_until_approved_after_all() {
 fn an_approval_of_another_plan_is_refused() {
     let mut desk = Desk::in_outage(asking(OnNoAnswer::Hold), 20);
     let shown = small_plan("regional", "other", EffectKind::Call).hash();
-    let approve = |hash| Command::Approve { incident: desk.incident(), plan_hash: Some(hash), allow_data_loss: None };
+    let approve = |hash| Command::Approve {
+        incident: desk.incident(),
+        plan_hash: Some(hash),
+        epoch: None,
+        allow_data_loss: None,
+    };
     let (wrong, right) = (approve(shown), approve(desk.brain.settings().plans[0].hash()));
     assert_eq!(desk.command(wrong).unwrap_err().code, "guard");
     assert!(desk.runs().is_empty());
@@ -164,7 +169,7 @@ fn what_is_not_open_cannot_be_answered() {
     assert_eq!(desk.command(unknown).unwrap_err().code, "not_found");
     desk.recovery();
     desk.run_for(10);
-    let late = Command::Approve { incident, plan_hash: None, allow_data_loss: None };
+    let late = Command::Approve { incident, plan_hash: None, epoch: None, allow_data_loss: None };
     assert_eq!(desk.command(late).unwrap_err().code, "not_now");
     assert!(desk.runs().is_empty());
 }

@@ -214,7 +214,11 @@ impl Desk {
     }
 
     pub fn command(&mut self, command: Command) -> Result<Answer, Refusal> {
-        let effects = self.brain.handle(self.now, Event::Command { by: "ann".into(), command });
+        self.command_of("ann", command)
+    }
+
+    pub fn command_of(&mut self, by: &str, command: Command) -> Result<Answer, Refusal> {
+        let effects = self.brain.handle(self.now, Event::Command { by: by.into(), command });
         let reply = effects.iter().find_map(|effect| match effect {
             Effect::Reply(reply) => Some(reply.clone()),
             _ => None,

@@ -48,7 +48,7 @@ fn fallen(settings: Settings, seconds: u64) -> Desk {
 }
 
 fn approve(desk: &Desk) -> Command {
-    Command::Approve { incident: desk.incident(), plan_hash: None, allow_data_loss: None }
+    Command::Approve { incident: desk.incident(), plan_hash: None, epoch: None, allow_data_loss: None }
 }
 
 #[test]

@@ -184,7 +184,7 @@ fn alert_only_does_everything_but_act_and_says_so_once() {
     assert_eq!(desk.notices_of(NoticeKind::WouldAct).len(), 1);
     assert!(desk.runs().is_empty() && desk.calls.is_empty());
     let incident = desk.incident();
-    desk.command(Command::Approve { incident, plan_hash: None, allow_data_loss: None }).unwrap();
+    desk.command(Command::Approve { incident, plan_hash: None, epoch: None, allow_data_loss: None }).unwrap();
     desk.run_for(5);
     assert!(desk.runs().is_empty(), "an approval does not make it act");
 }

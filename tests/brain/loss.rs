@@ -13,7 +13,12 @@ fn secs(seconds: u64) -> Duration {
 }
 
 fn approve(desk: &Desk, loss: Option<u64>) -> Command {
-    Command::Approve { incident: desk.incident(), plan_hash: None, allow_data_loss: loss.map(HumanDuration::secs) }
+    Command::Approve {
+        incident: desk.incident(),
+        plan_hash: None,
+        epoch: None,
+        allow_data_loss: loss.map(HumanDuration::secs),
+    }
 }
 
 #[test]

@@ -106,6 +106,8 @@ pub fn scenario(name: &str, when: Condition, plan: &str) -> ScenarioSettings {
         service: "shop".into(),
         mode: Mode::Auto,
         on_no_answer: OnNoAnswer::Hold,
+        approvals: 1,
+        failback: None,
         when,
         unless: vec![],
         requires: vec![is("standby", Health::Up)],

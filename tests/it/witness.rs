@@ -266,7 +266,7 @@ async fn where_the_witness_falls_with_its_region_a_person_is_asked() -> Result<(
     eyes.nothing_trips().await?;
     let vantages = client.status().await?.vantages;
     ensure!(vantages.len() == 2 && !vantages[0].silent && vantages[1].silent, "{vantages:?}");
-    client.command(&Command::Approve { incident, plan_hash: None, allow_data_loss: None }).await?;
+    client.command(&Command::Approve { incident, plan_hash: None, epoch: None, allow_data_loss: None }).await?;
     eyes.daemon()?
         .process
         .ready(PATIENCE, "the failover", async || {

@@ -48,7 +48,7 @@ impl Sim {
                     plan_hash: Some(self.check.settings.plans[0].hash()),
                     allow_data_loss: loss,
                 },
-                _ => Command::Approve { incident, plan_hash: None, allow_data_loss: loss },
+                _ => Command::Approve { incident, plan_hash: None, epoch: None, allow_data_loss: loss },
             });
         }
         Some(match self.rng.below(12) {

@@ -306,6 +306,8 @@ fn scenario(rng: &mut Rng, name: &str, weight: u32, plan: &PlanName) -> Scenario
         service: "shop".into(),
         mode: Mode::Auto,
         on_no_answer: *rng.pick(&[OnNoAnswer::Failover, OnNoAnswer::Hold]),
+        approvals: 1,
+        failback: None,
         when: Condition::AtLeast { weight, of },
         unless: vec![],
         requires: vec![is(STANDBY, Health::Up)],

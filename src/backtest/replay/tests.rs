@@ -61,6 +61,8 @@ pub fn settings() -> Settings {
             service: "shop".into(),
             mode: Mode::Approve,
             on_no_answer: OnNoAnswer::Hold,
+            approvals: 1,
+            failback: None,
             when: is("api", Is::Down),
             unless: Vec::new(),
             requires: vec![is("backup", Is::Up)],

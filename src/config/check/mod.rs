@@ -8,6 +8,7 @@ pub mod conditions;
 pub mod daemon;
 pub mod handed;
 pub mod health_switch;
+pub mod links;
 pub mod notify;
 pub mod objectives;
 pub mod plans;
@@ -119,6 +120,7 @@ pub fn all(
     daemon::check(file, &names, report);
     health_switch::check(file, report);
     notify::check(file, report);
+    links::check(file, report);
     let mut probes = probes::probes(file, &names, report);
     let (anchors, anchors_at_least) = probes::anchors(file, report);
     let mut resolver = conditions::Resolver::new(file, &names);

@@ -65,6 +65,7 @@ fn scenario(
     if let Some(plan) = plan {
         what_it_needs(report, at, table, plan, mode.max(file.daemon.mode));
     }
+    failback(names, plans, report, at, table);
     let service = table.service.as_ref().unwrap_or(&file.daemon.name);
     Some(ScenarioSettings {
         name: name.into(),
@@ -72,6 +73,7 @@ fn scenario(
         service: ServiceName::new(service.as_str()),
         mode,
         on_no_answer: table.on_no_answer.unwrap_or_default(),
+        approvals: table.approvals.unwrap_or(1),
         when: when?,
         unless,
         requires,
@@ -92,6 +94,7 @@ fn scenario(
             .collect(),
         ask_replicas: table.ask_replicas.unwrap_or(true),
         plan: table.plan.as_deref().map(Into::into),
+        failback: table.failback.as_deref().map(Into::into),
     })
 }
 
@@ -150,6 +153,24 @@ fn plan<'p>(
         dangling(report, &at.key("plan"), "plan", name, &names.plans);
     }
     plans.iter().find(|plan| plan.name.as_str() == name)
+}
+
+/// The plan that brings the service back: it is started with no parameters too.
+fn failback(names: &Names, plans: &[Plan], report: &mut Report<'_>, at: &Path, table: &Scenario) {
+    let Some(name) = &table.failback else { return };
+    let at = at.key("failback");
+    if !names.plans.contains(name) {
+        dangling(report, &at, "plan", name, &names.plans);
+    }
+    if table.plan.as_ref() == Some(name) {
+        let message = format!("`{name}` is the plan that fails over as well, and cannot bring the service back");
+        report.error("same_plan", &at, message, "name a plan of its own");
+    }
+    let plan = plans.iter().find(|plan| plan.name.as_str() == name);
+    if let Some(Err(why)) = plan.map(|plan| plan.with(&Given::new())) {
+        let fix = "give each parameter a `default`, or carry the plan out by `failoverd execute`";
+        report.error("missing_parameter", &at, format!("this plan cannot be started by `failback`: {why}"), fix);
+    }
 }
 
 /// Before the first change what has to be down is asked once more. Where nothing has to be, there

@@ -21,6 +21,10 @@ pub struct NotifyRoute {
     /// `page` (default): only what somebody has to look at now; `info`: everything.
     #[serde(default)]
     pub from: Option<NotifyFrom>,
+    /// Who reads it alone, and may approve: what asks for an approval carries a link of `[links]`, by which
+    /// whoever has it answers as this person.
+    #[serde(default)]
+    pub approver: Option<String>,
     /// An SNS topic.
     #[serde(default)]
     pub sns: Option<NotifySns>,

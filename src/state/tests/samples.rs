@@ -66,6 +66,7 @@ pub(super) fn run_started(epoch: u64) -> Entry {
         outage_start: WallTime(1_767_225_600_000),
         rto: HumanDuration::secs(900),
         predicted_loss: None,
+        predicted_writes: Writes { bytes: Some(4096), transactions: None },
         plan_hash: plan.hash(),
         plan: Box::new(plan),
         run_kind: RunKind::Graceful,
@@ -140,8 +141,19 @@ pub(super) fn samples(text: &str, value: &Value, epoch: u64) -> Vec<Entry> {
             epoch: Epoch(epoch),
             allow_data_loss: Some(HumanDuration::secs(30)),
             loss_shown: LossShown::Unknown,
+            predicted: Some(PredictedLoss { time: None, writes: Writes::NONE }),
         },
         Entry::ReplicationSeen { incident: incident(), replication: vec![] },
+        Entry::LossMeasured {
+            run: run(),
+            divergence: Divergence {
+                old: "db".into(),
+                new: "standby".into(),
+                writes: Writes { bytes: Some(9000), transactions: Some(3) },
+                time: Some(HumanDuration::secs(2)),
+                seen: WallTime(9),
+            },
+        },
         Entry::IncidentClosed { incident: incident(), why: by() },
         run_started(epoch),
         Entry::RunAborting { run: run(), by: by(), compensate: true },
@@ -179,6 +191,7 @@ pub(super) fn kinds_known(entry: &Entry) {
         Entry::StepIntent { .. } | Entry::StepApplied { .. } | Entry::StepParked { .. } => {}
         Entry::StepUnparked { .. } | Entry::StepEnded { .. } => {}
         Entry::CompensationIntent { .. } | Entry::CompensationEnded { .. } | Entry::Command { .. } => {}
+        Entry::LossMeasured { .. } => {}
     }
 }
 
@@ -202,5 +215,6 @@ pub(super) fn notice(subject: &str) -> Notice {
         run: None,
         subject: subject.into(),
         body: "line\nline".into(),
+        approval: None,
     }
 }

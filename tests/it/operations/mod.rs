@@ -1,6 +1,7 @@
 //! The daemon as people and machines operate it: real processes on small worlds.
 
 mod alert_only;
+mod answering;
 mod disk;
 mod execute;
 mod health_switch;

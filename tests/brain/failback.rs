@@ -1,0 +1,133 @@
+//! What was really lost, and what the old primary has before it is overwritten.
+
+use failoverd::core::Command;
+use failoverd::model::*;
+
+use crate::desk::Desk;
+use crate::persons::at;
+use crate::settings::*;
+
+fn shop() -> Settings {
+    with(|s| {
+        s.scenarios[0].failback = Some("back".into());
+        s.scenarios[0].requires.clear();
+        s.plans.push(small_plan("back", "bring-back", EffectKind::Promote));
+    })
+}
+
+fn primary(offset: u64, transaction: u64) -> Facts {
+    Facts {
+        role: Some(Role::Primary),
+        offset: Some(offset),
+        transaction: Some(transaction),
+        last_commit: Some(WallTime(60_000)),
+        cluster: Some("7".into()),
+        ..Facts::default()
+    }
+}
+
+fn promoted(at: u64) -> Observation {
+    up_with(Facts { promoted_at: Some(at), last_commit: Some(WallTime(57_000)), ..primary(at + 500, 90) })
+}
+
+fn standby(offset: u64, transaction: u64) -> Observation {
+    let Observation::Up { latency, facts: Some(mut facts), degraded } = at(offset, transaction, 500) else {
+        unreachable!()
+    };
+    facts.cluster = Some("7".into());
+    Observation::Up { latency, facts: Some(facts), degraded }
+}
+
+/// It has failed over, and the old primary has come back with what it had.
+fn failed_over(old: Option<Observation>) -> Desk {
+    let mut desk = Desk::settled(shop());
+    desk.see("db", up_with(primary(10_000, 50)));
+    desk.see("standby", standby(8_000, 45));
+    desk.run_for(5);
+    desk.outage();
+    desk.run_for(20);
+    assert_eq!(desk.result(), Some(RunResult::Done));
+    desk.see("standby", promoted(8_000));
+    desk.run_for(5);
+    if let Some(old) = old {
+        for probe in ["api", "cache"] {
+            desk.see(probe, up());
+        }
+        desk.see("db", old);
+        desk.run_for(10);
+    }
+    desk
+}
+
+fn failback(discard: bool) -> Command {
+    Command::Failback { scenario: REGIONAL.into(), discard }
+}
+
+#[test]
+fn what_was_lost_is_measured_once_the_old_primary_is_seen_again() {
+    let desk = failed_over(Some(up_with(primary(12_000, 51))));
+    let run = desk.run();
+    assert_eq!(run.predicted_writes.transactions.map(|count| count >= 5), Some(true), "{:?}", run.predicted_writes);
+    let [lost] = run.measured.as_slice() else { panic!("{:?}", run.measured) };
+    assert_eq!(lost.writes, Writes { bytes: Some(4_000), transactions: Some(6) });
+    assert_eq!(lost.time, Some(HumanDuration::secs(3)));
+    assert_eq!(desk.entries(|entry| matches!(entry, Entry::LossMeasured { .. })), 1, "once");
+}
+
+#[test]
+fn nothing_is_measured_while_the_old_primary_is_away_or_is_of_another_cluster() {
+    assert!(failed_over(None).run().measured.is_empty());
+    let other = up_with(Facts { cluster: Some("8".into()), ..primary(12_000, 51) });
+    let mut desk = failed_over(Some(other));
+    assert!(desk.run().measured.is_empty());
+    let refusal = desk.command(failback(false)).unwrap_err();
+    assert!(refusal.message.contains("not of one cluster"), "{refusal}");
+}
+
+#[test]
+fn the_old_primary_is_not_overwritten_before_somebody_gave_up_what_only_it_has() {
+    let mut desk = failed_over(Some(up_with(primary(12_000, 51))));
+    let refusal = desk.command(failback(false)).unwrap_err();
+    assert!(refusal.message.contains("db has 4.0 kB, 6 transactions that standby lacks, of 3s"), "{refusal}");
+    assert_eq!(desk.runs().len(), 1);
+    desk.command(failback(true)).unwrap();
+    desk.run_for(5);
+    assert_eq!((desk.result(), desk.run().plan.name.as_str()), (Some(RunResult::Done), "back"));
+    let Trigger::Failback { discards, .. } = &desk.run().trigger else { panic!("{:?}", desk.run().trigger) };
+    assert_eq!(discards[0].writes.transactions, Some(6), "what was given up is in the journal");
+    let refusal = desk.command(failback(true)).unwrap_err();
+    assert!(refusal.message.contains("has not failed over since"), "{refusal}");
+}
+
+#[test]
+fn a_restarted_primary_writes_of_itself_and_that_is_no_loss() {
+    let mut desk = failed_over(Some(up_with(primary(12_000, 45))));
+    let answer = desk.command(failback(false)).unwrap();
+    assert!(answer.text.contains("db has no transaction that standby lacks"), "{}", answer.text);
+}
+
+#[test]
+fn one_that_follows_already_has_nothing_of_its_own() {
+    let mut desk = failed_over(Some(standby(8_500, 90)));
+    let answer = desk.command(failback(false)).unwrap();
+    assert!(answer.text.contains("db follows standby already"), "{}", answer.text);
+    assert_eq!(desk.entries(|entry| matches!(entry, Entry::LossMeasured { .. })), 0);
+}
+
+#[test]
+fn there_is_no_failback_into_a_region_that_is_down_nor_without_a_failover() {
+    let mut desk = failed_over(None);
+    let refusal = desk.command(failback(true)).unwrap_err();
+    assert!(refusal.message.contains("still holds"), "{refusal}");
+    let mut desk = Desk::settled(shop());
+    assert!(desk.command(failback(true)).unwrap_err().message.contains("has not failed over"));
+    let mut desk = Desk::settled(settings());
+    assert!(desk.command(failback(true)).unwrap_err().message.contains("names no `failback` plan"));
+}
+
+#[test]
+fn nothing_fails_back_by_itself() {
+    let mut desk = failed_over(Some(up_with(primary(12_000, 45))));
+    desk.run_for(900);
+    assert_eq!(desk.runs().len(), 1);
+}
