@@ -88,7 +88,7 @@ async fn two_persons_approve_from_their_phones() -> Result<()> {
 
     // Neither the key nor a link lies anywhere.
     let token = alice.rsplit('/').next().context("a token")?;
-    let log = daemon.log();
+    let log = daemon.stderr();
     for entry in std::fs::read_dir(shop.dir().join("state"))? {
         let bytes = std::fs::read(entry?.path())?;
         for secret in [KEY, token] {
