@@ -257,6 +257,7 @@ pub fn command_name(command: &Command) -> &'static str {
         Command::StepSkip { .. } => "step_skip",
         Command::StepApprove { .. } => "step_approve",
         Command::StepDone { .. } => "step_done",
+        Command::DutyDone { .. } => "duty_done",
     }
 }
 

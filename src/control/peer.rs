@@ -52,6 +52,7 @@ impl Role {
             | Command::Abort { .. }
             | Command::StepRetry { .. }
             | Command::StepDone { .. }
+            | Command::DutyDone { .. }
             | Command::Mode { mode: Some(Mode::Approve | Mode::AlertOnly) } => Self::Operator,
         }
     }

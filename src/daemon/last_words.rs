@@ -45,6 +45,8 @@ impl LastWords {
             run,
             subject: format!("{daemon} {does}: {why}"),
             body: "Nothing is watched and nothing is carried out until it is started again.".into(),
+            routes: None,
+            situation: None,
         }
     }
 

@@ -52,6 +52,8 @@ fn notice(subject: &str) -> Notice {
         run: None,
         subject: subject.to_owned(),
         body: String::new(),
+        routes: None,
+        situation: None,
     }
 }
 

@@ -90,6 +90,8 @@ pub(crate) mod sample {
             run: None,
             subject: format!("{severity} outage"),
             body: "first bad observation".into(),
+            routes: None,
+            situation: None,
         }
     }
 

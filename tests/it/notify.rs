@@ -92,6 +92,8 @@ fn notice(kind: NoticeKind, importance: Importance) -> Notice {
         run: None,
         subject: "P0 regional-outage: api is down".into(),
         body: "first bad observation\nincident opened".into(),
+        routes: None,
+        situation: None,
     }
 }
 

@@ -202,5 +202,7 @@ pub(super) fn notice(subject: &str) -> Notice {
         run: None,
         subject: subject.into(),
         body: "line\nline".into(),
+        routes: None,
+        situation: None,
     }
 }

@@ -28,6 +28,8 @@ fn notice() -> Notice {
         run: Some("RUN-20261101-001".into()),
         subject: "shop: the run needs you → step promote\nis parked".into(),
         body: "RDS is throttling us.".into(),
+        routes: None,
+        situation: None,
     }
 }
 
