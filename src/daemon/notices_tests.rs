@@ -58,7 +58,9 @@ fn notice(subject: &str) -> Notice {
 }
 
 fn route(name: &str, notifier: &Arc<Chat>) -> Route {
-    Route { name: name.to_owned(), from: NotifyFrom::Info, notifier: Arc::clone(notifier) as Arc<dyn Notifier> }
+    let notifier = Arc::clone(notifier) as Arc<dyn Notifier>;
+    let (from, audience) = (NotifyFrom::Info, Audience::Internal);
+    Route { name: name.to_owned(), from, audience, fallback: None, notifier }
 }
 
 /// An outbox on a real disk, which has to outlive its couriers.

@@ -208,10 +208,12 @@ pub(super) fn routes(file: &File, clients: &Arc<Clients>) -> Result<Vec<Route>, 
     let mut routes = Vec::new();
     let mut errors = String::new();
     for (name, route) in &file.notify {
-        match notify::build(route, &file.daemon.name, clients) {
+        match notify::build(route, &file.daemon.name, &file.templates, clients) {
             Ok(notifier) => routes.push(Route {
                 name: name.clone(),
                 from: route.from.unwrap_or(NotifyFrom::Page),
+                audience: route.audience(),
+                fallback: route.fallback.clone(),
                 notifier: Arc::from(notifier),
             }),
             Err(error) => {
