@@ -242,9 +242,12 @@ impl Notifier for Email {
                         refused.insert(told);
                         continue;
                     }
-                    // Of the server and not of one recipient: the others would wait for it as long.
+                    let of_recipient = error.is_transient() && error.status().is_some_and(is_of_recipient);
                     later = Some(told);
-                    break;
+                    // Of the server, and not of one recipient: the others would wait for it as long.
+                    if !of_recipient {
+                        break;
+                    }
                 }
             }
         }
@@ -262,9 +265,9 @@ impl Notifier for Email {
     }
 }
 
-/// Does the server refuse one mailbox (550 to 553, RFC 5321), and not us?
+/// Does the server refuse one mailbox (450 to 453, 550 to 553, RFC 5321), and not us?
 fn is_of_recipient(code: lettre::transport::smtp::response::Code) -> bool {
-    (550..=553).contains(&u16::from(code))
+    matches!(u16::from(code), 450..=453 | 550..=553)
 }
 
 #[cfg(test)]
