@@ -15,18 +15,8 @@ use crate::model::{Audience, HumanDuration, Notice, NoticeKind, Stage, WallTime}
 /// What every template can name.
 const PUBLIC: [&str; 8] = ["kind", "stage", "incident", "at", "outage_start", "opened", "next_update", "duration"];
 /// What only those can name that the public does not read.
-const INTERNAL: [&str; 10] = [
-    "daemon",
-    "importance",
-    "scenario",
-    "severity",
-    "run",
-    "subject",
-    "body",
-    "known",
-    "doing",
-    "answered_by",
-];
+const INTERNAL: [&str; 10] =
+    ["daemon", "importance", "scenario", "severity", "run", "subject", "body", "known", "doing", "answered_by"];
 
 /// What customers and a status page are told, where the owner says nothing else.
 const PUBLIC_BODY: &str = "{% if stage == \"investigating\" %}We are looking into it.\
@@ -239,11 +229,17 @@ mod tests {
         for audience in [Audience::Customers, Audience::StatusPage] {
             let said = Words::new(audience, &Templates::default()).say(&notice(NoticeKind::StatusUpdate), "shop");
             assert_eq!(said.subject, "Service disruption");
-            assert!(said.body.starts_with("We know what it is") && said.body.contains("Next update: 2026-"), "{said:?}");
+            assert!(
+                said.body.starts_with("We know what it is") && said.body.contains("Next update: 2026-"),
+                "{said:?}"
+            );
             assert!(!format!("{said:?}").contains("internal"), "{said:?}");
         }
         let said = Words::new(Audience::Executives, &Templates::default()).say(&notice(NoticeKind::StatusUpdate), "x");
-        assert!(said.body.contains("Known:         db.internal is down") && said.body.contains("nobody yet"), "{said:?}");
+        assert!(
+            said.body.contains("Known:         db.internal is down") && said.body.contains("nobody yet"),
+            "{said:?}"
+        );
     }
 
     #[test]
@@ -259,7 +255,9 @@ mod tests {
     fn a_template_that_says_too_much_is_refused_before_anybody_reads_it() {
         let told = |text: &str, audience| wrong(text, audience).unwrap_or_default();
         assert_eq!(told("{{ stage }} {{ next_update }}", Audience::Customers), "");
-        assert!(told("{% if stage == 'resolved' %}{{ known }}{% endif %}", Audience::Customers).contains("must not read"));
+        assert!(
+            told("{% if stage == 'resolved' %}{{ known }}{% endif %}", Audience::Customers).contains("must not read")
+        );
         assert_eq!(told("{{ known }}", Audience::Executives), "");
         assert!(told("{{ knwon }}", Audience::Internal).contains("no `knwon`"));
         assert!(told("{{ stage", Audience::Customers).contains("no template"));

@@ -130,12 +130,7 @@ fn known_near(due: WallTime, now: WallTime, before: Duration) -> bool {
 
 /// When it is told: when its time begins, some time before it is due, when it is due, and then again and
 /// again. The newest of these that has come, and the next one.
-fn turns(
-    known: &DutyLedger,
-    begins: WallTime,
-    due: WallTime,
-    now: WallTime,
-) -> (Option<WallTime>, Option<WallTime>) {
+fn turns(known: &DutyLedger, begins: WallTime, due: WallTime, now: WallTime) -> (Option<WallTime>, Option<WallTime>) {
     let before = due.minus(known.duty.remind_before.get()).max(begins);
     let fixed = [begins, before, due];
     if now < due {

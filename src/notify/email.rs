@@ -111,8 +111,8 @@ impl Email {
         if let Some(file) = &self.params.ca_file {
             let shown = file.display();
             let pem = std::fs::read(file).map_err(|error| format!("email: ca_file {shown}: {error}"))?;
-            let certificate =
-                Certificate::from_pem(&pem).map_err(|_| format!("email: ca_file {shown}: holds no certificate in PEM"))?;
+            let certificate = Certificate::from_pem(&pem)
+                .map_err(|_| format!("email: ca_file {shown}: holds no certificate in PEM"))?;
             builder = builder.certificate_store(CertificateStore::None).add_root_certificate(certificate);
         }
         builder.build().map_err(|error| format!("email: tls: {}", chain(&error)))
@@ -141,7 +141,9 @@ impl Email {
         let told = if self.words.is_plain() { notice.clone() } else { worded(&self.words, &self.daemon, notice) };
         let internal = self.words.audience() == Audience::Internal && !self.words.has_subject(notice.kind);
         let subject = match (&notice.incident, &notice.scenario, &notice.severity) {
-            (Some(incident), Some(scenario), Some(severity)) if internal => format!("{severity} {scenario} ({incident})"),
+            (Some(incident), Some(scenario), Some(severity)) if internal => {
+                format!("{severity} {scenario} ({incident})")
+            }
             (Some(incident), ..) if !internal => format!("{} ({incident})", told.subject),
             _ => told.subject.clone(),
         };
@@ -277,7 +279,8 @@ mod tests {
     use crate::notify::sample;
 
     fn email() -> Email {
-        let table = serde_json::json!({ "host": "mail", "from": "Shop <failoverd@shop.example>", "to": ["a@shop.example"] });
+        let table =
+            serde_json::json!({ "host": "mail", "from": "Shop <failoverd@shop.example>", "to": ["a@shop.example"] });
         Email::new(serde_json::from_value(table).unwrap(), "shop", Words::default()).unwrap()
     }
 
@@ -290,7 +293,10 @@ mod tests {
         assert!(opened.contains("Subject: P0 outage (INC-1)\r\n") && !opened.contains("References:"), "{opened}");
         assert!(parked.contains("References: <INC-1.shop@shop.example>\r\n"), "{parked}");
         assert!(parked.contains("Subject: Re: P0 outage (INC-1)\r\n"), "{parked}");
-        assert_eq!(text(NoticeKind::RunParked).lines().find(|line| line.starts_with("Message-ID")), parked.lines().find(|line| line.starts_with("Message-ID")));
+        assert_eq!(
+            text(NoticeKind::RunParked).lines().find(|line| line.starts_with("Message-ID")),
+            parked.lines().find(|line| line.starts_with("Message-ID"))
+        );
     }
 
     #[test]

@@ -40,9 +40,13 @@ impl Slack {
     /// Where it is neither one way nor the other.
     pub fn new(params: NotifySlack, daemon: &str, clients: Arc<Clients>) -> Result<Self, String> {
         match (&params.webhook, &params.token, &params.channel) {
-            (Some(_), None, None) | (None, Some(_), Some(_)) => {
-                Ok(Self { params, daemon: daemon.to_owned(), clients, threads: Mutex::default(), kept: OnceLock::new() })
-            }
+            (Some(_), None, None) | (None, Some(_), Some(_)) => Ok(Self {
+                params,
+                daemon: daemon.to_owned(),
+                clients,
+                threads: Mutex::default(),
+                kept: OnceLock::new(),
+            }),
             _ => Err("slack needs either `webhook`, or `token` and `channel`".into()),
         }
     }

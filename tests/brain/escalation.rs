@@ -158,7 +158,11 @@ fn people_are_told_how_it_stands_at_the_cadence_until_it_is_over() {
     assert_eq!(situation.stage, Stage::Investigating);
     let next = situation.next_update.unwrap().since(updates[0].at);
     assert!(next.abs_diff(Duration::from_secs(600)) < Duration::from_secs(2), "{next:?}");
-    assert!(updates[0].body.contains("Known: since ") && updates[0].body.contains("Next update: "), "{}", updates[0].body);
+    assert!(
+        updates[0].body.contains("Known: since ") && updates[0].body.contains("Next update: "),
+        "{}",
+        updates[0].body
+    );
     desk.command(Command::Ack { incident: desk.incident() }).unwrap();
     desk.run_for(600);
     assert_eq!(desk.notices_of(NoticeKind::StatusUpdate).len(), 4, "an answer does not end them");

@@ -168,7 +168,10 @@ async fn customers_are_mailed_in_their_own_words() -> Result<()> {
     route.deliver(&notice(NoticeKind::IncidentOpened, "P0 regional-outage: db.internal is down")).await.unwrap();
     let all = place.delivered(1).await?;
     let text = all.concat();
-    assert!(text.contains("Subject: Service disruption (INC-20261128-001)") && text.contains("looking into it"), "{text}");
+    assert!(
+        text.contains("Subject: Service disruption (INC-20261128-001)") && text.contains("looking into it"),
+        "{text}"
+    );
     assert!(!text.contains("db.internal") && !text.contains("regional-outage"), "{text}");
     Ok(())
 }

@@ -111,7 +111,8 @@ mod tests {
     #[test]
     fn says_who_was_told_and_what_to_type() {
         let line = escalation(&told(), NOW, &Style::default());
-        for part in ["nobody has answered, LATE, told: L1, next L2 in 1 min", "failoverd ack INC-1", "next update in 2"] {
+        for part in ["nobody has answered, LATE, told: L1, next L2 in 1 min", "failoverd ack INC-1", "next update in 2"]
+        {
             assert!(line.contains(part), "{part}: {line}");
         }
         let answered = EscalationView { answered_by: Some("ann".into()), ..told() };

@@ -8,9 +8,7 @@ use crate::config::path::Path;
 use crate::config::report::Report;
 use crate::config::shape::{DutyTable, File, NotifyRoute, RungTable, Scenario, SeverityTable};
 use crate::config::{suggest, templates as words};
-use crate::model::{
-    Audience, Duty, DutyName, HumanDuration, NoticeKind, RouteName, Rung, Severity, SeveritySettings,
-};
+use crate::model::{Audience, Duty, DutyName, HumanDuration, NoticeKind, RouteName, Rung, Severity, SeveritySettings};
 
 /// What a scenario promises: its own word, else its severity's.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,11 +29,7 @@ pub fn severities(file: &File, report: &mut Report<'_>) -> Vec<SeveritySettings>
 
 fn severity(file: &File, report: &mut Report<'_>, at: &Path, name: &str, table: &SeverityTable) -> SeveritySettings {
     plain_name(report, at, name);
-    let lengths = [
-        ("rto", table.rto),
-        ("respond_within", table.respond_within),
-        ("update_every", table.update_every),
-    ];
+    let lengths = [("rto", table.rto), ("respond_within", table.respond_within), ("update_every", table.update_every)];
     for (key, length) in lengths {
         not_zero(report, &at.key(key), length);
     }
@@ -214,7 +208,8 @@ pub fn route(file: &File, report: &mut Report<'_>, at: &Path, name: &str, route:
     if let Some(other) = file.notify.get(fallback)
         && other.audience() != audience
     {
-        let message = format!("`{fallback}` is for {}, and this route for {}", other.audience().name(), audience.name());
+        let message =
+            format!("`{fallback}` is for {}, and this route for {}", other.audience().name(), audience.name());
         report.error("wrong_audience", &at, message, "name a route for the same audience");
     }
 }

@@ -31,11 +31,8 @@ fn a_scenario_takes_from_its_severity_what_it_does_not_say_itself() {
         respond_within = \"5m\"\nupdate_every = \"30m\"\n\
         escalate = [{ after = \"0s\", routes = [\"pager\"], to = \"L1\" }, { after = \"15m\", routes = [\"boss\"] }]\n\
         duties = [{ name = \"post-mortem\", after = \"48h\", from = \"closed\", message = \"Write it.\" }]";
-    let scenarios = [
-        scenario("mine", "P0", "rto = \"10m\""),
-        scenario("theirs", "P0", ""),
-        scenario("small", "minor", ""),
-    ];
+    let scenarios =
+        [scenario("mine", "P0", "rto = \"10m\""), scenario("theirs", "P0", ""), scenario("small", "minor", "")];
     let loaded = Folder::new(&text(&[ROUTES, severities, &scenarios.concat()])).loaded();
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
     let settings = loaded.settings;
@@ -106,11 +103,18 @@ fn a_template_that_names_what_its_readers_must_not_know_is_refused() {
 
 #[test]
 fn routes_with_an_audience_a_fallback_or_mail() {
-    let mail = |more: &str| format!("[notify.mail]\nemail = {{ host = \"mail.example\", from = \"f@shop.example\", {more} }}");
+    let mail =
+        |more: &str| format!("[notify.mail]\nemail = {{ host = \"mail.example\", from = \"f@shop.example\", {more} }}");
     let to = "to = [\"ann@shop.example\"]";
     for (route, expected) in [
-        ("[notify.x]\nfallback = \"x\"\nwebhook = { url = \"https://x/\" }".into(), vec!["notify.x.fallback fallback_to_itself"]),
-        ("[notify.x]\nfallback = \"chatt\"\nwebhook = { url = \"https://x/\" }".into(), vec!["notify.x.fallback unknown_name"]),
+        (
+            "[notify.x]\nfallback = \"x\"\nwebhook = { url = \"https://x/\" }".into(),
+            vec!["notify.x.fallback fallback_to_itself"],
+        ),
+        (
+            "[notify.x]\nfallback = \"chatt\"\nwebhook = { url = \"https://x/\" }".into(),
+            vec!["notify.x.fallback unknown_name"],
+        ),
         (
             "[notify.x]\naudience = \"customers\"\nfallback = \"chat\"\nwebhook = { url = \"https://x/\" }".into(),
             vec!["notify.x.fallback wrong_audience"],
@@ -127,7 +131,10 @@ fn routes_with_an_audience_a_fallback_or_mail() {
             mail(&format!("{to}, security = \"none\", username = \"u\", password = {{ env = \"P\" }}")),
             vec!["notify.mail.email.security password_in_the_open"],
         ),
-        (mail(&format!("{to}, username = \"u\", password = \"hunter2\"")), vec!["notify.mail.email.password plain_secret"]),
+        (
+            mail(&format!("{to}, username = \"u\", password = \"hunter2\"")),
+            vec!["notify.mail.email.password plain_secret"],
+        ),
     ] {
         let told = codes(&text(&[ROUTES, &route]));
         assert_eq!(told, expected, "{route}");

@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::shop::{SOON, Shop, Sketch, has, stop};
-use crate::fleet::http_app::Answer;
 use crate::fleet::eventually;
+use crate::fleet::http_app::Answer;
 
 const TIER: &str = r#"
 [severities.P0]
@@ -54,7 +54,8 @@ async fn a_ladder_is_climbed_until_somebody_answers_and_a_duty_is_left() -> Resu
     has(told["subject"].as_str().context("a subject")?, &["nobody has answered", "L2 is told", "failoverd ack INC-"]);
     has(&shop.ok(&["status"]).await?, &["nobody has answered, LATE, told: L1, L2", "failoverd ack INC-"]);
     came(&shop, "/clients", "status_update").await?;
-    let metrics = ["failoverd_response_overdue{scenario=\"outage\"} 1", "failoverd_escalations_total{severity=\"P0\"} 2"];
+    let metrics =
+        ["failoverd_response_overdue{scenario=\"outage\"} 1", "failoverd_escalations_total{severity=\"P0\"} 2"];
     eventually(SOON, "the metrics", async || {
         let text = shop.get("/metrics").await?.1;
         ensure!(metrics.iter().all(|line| text.contains(line)), "{text}");
@@ -68,7 +69,11 @@ async fn a_ladder_is_climbed_until_somebody_answers_and_a_duty_is_left() -> Resu
     let mut daemon = shop.up_again().await?;
     shop.heal_api();
     came(&shop, "/clients", "incident_closed").await?;
-    assert_eq!(sent(&shop, "/boss").iter().filter(|notice| notice["kind"] == "escalated").count(), 1, "told once, by two lives");
+    assert_eq!(
+        sent(&shop, "/boss").iter().filter(|notice| notice["kind"] == "escalated").count(),
+        1,
+        "told once, by two lives"
+    );
     let customers = serde_json::to_string(&sent(&shop, "/clients"))?;
     has(&customers, &["Stage: investigating. More at 2", "Stage: resolved.", "Service disruption"]);
     for ours in ["outage", "api is down", "P0"] {
@@ -125,7 +130,10 @@ async fn a_thread_outlives_a_crash() -> Result<()> {
         slack = { token = { env = \"SLACK_TOKEN\" }, channel = \"C1\", url = \"HOOKS\" }\n";
     let mut shop = Shop::open(Sketch { mode: "approve", more, ..Sketch::default() }).await?;
     shop.set_env("SLACK_TOKEN", "xoxb-1");
-    shop.hooks.set_path("/chat.postMessage", Some(Answer { body: r#"{"ok":true,"ts":"17.1"}"#.into(), ..Answer::status(200) }));
+    shop.hooks.set_path(
+        "/chat.postMessage",
+        Some(Answer { body: r#"{"ok":true,"ts":"17.1"}"#.into(), ..Answer::status(200) }),
+    );
     let mut daemon = shop.start().await?;
     shop.break_api();
     shop.asks().await?;
