@@ -72,6 +72,7 @@ fn settings() -> Settings {
         probes: (0..PROBES).map(probe).collect(),
         anchors: vec!["probe-17".into(), "probe-18".into()],
         anchors_at_least: 1,
+        severities: Vec::new(),
         scenarios: vec![scenario("regional", 0), scenario("database", 5), scenario("cache", 10)],
         plans: vec![],
         manual_scenario: None,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::model::{Applied, Epoch, Notice, Observation, Observed, Record, RunId, StepName, Verified};
+use crate::model::{Applied, Epoch, IncidentId, Notice, Observation, Observed, Record, RunId, StepName, Verified};
 
 /// A repeated check of one endpoint.
 #[async_trait]
@@ -230,6 +230,19 @@ pub struct OutboxItem {
     pub attempts: u32,
 }
 
+/// A notice that has not reached its route.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Undelivered {
+    /// The notice on its way.
+    pub item: OutboxItem,
+    /// It is tried no more.
+    pub given_up: bool,
+    /// The route's fallback has it too.
+    pub handed_over: bool,
+    /// Why it was not taken.
+    pub reason: Option<String>,
+}
+
 /// Notices that were decided and not yet delivered. Durable.
 pub trait Outbox: Send {
     /// Keeps a notice for each of the routes.
@@ -257,6 +270,37 @@ pub trait Outbox: Send {
     /// # Errors
     /// [`JournalError::Write`].
     fn settle(&mut self, id: i64, result: Delivery) -> Result<(), JournalError>;
+
+    /// Puts a notice into the outbox of another route too, because its own does not take it; once only.
+    /// Says whether it did.
+    ///
+    /// # Errors
+    /// [`JournalError::Write`].
+    fn hand_over(&mut self, item: &OutboxItem, to: &str, notice: &Notice) -> Result<bool, JournalError>;
+
+    /// What has not reached its route, what was given up among it; the newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`JournalError`] where it cannot be read.
+    fn undelivered(&mut self, limit: u32) -> Result<Vec<Undelivered>, JournalError>;
+
+    /// How many were given up, for each route; at most those that are kept.
+    ///
+    /// # Errors
+    /// [`JournalError`] where it cannot be read.
+    fn given_up(&mut self) -> Result<Vec<(String, u64)>, JournalError>;
+
+    /// The provider's thread of an incident, for a route.
+    ///
+    /// # Errors
+    /// [`JournalError`] where it cannot be read.
+    fn thread(&mut self, route: &str, incident: &IncidentId) -> Result<Option<String>, JournalError>;
+
+    /// Keeps it.
+    ///
+    /// # Errors
+    /// [`JournalError::Write`].
+    fn keep_thread(&mut self, route: &str, incident: &IncidentId, thread: &str) -> Result<(), JournalError>;
 
     /// Gives up what waits for a route that is no more; says how many notices that are.
     ///
@@ -297,6 +341,19 @@ pub trait Notifier: Send + Sync {
         false
     }
 
+    /// Where it keeps which thread of the provider's is whose, if it has any.
+    fn keep_threads(&self, _threads: Arc<dyn Threads>) {}
+
     /// See [`Action::warm`].
     async fn warm(&self) {}
+}
+
+/// Which thread of a provider belongs to which incident, for one route. Durable as far as it can be: one
+/// that is lost begins anew.
+pub trait Threads: Send + Sync {
+    /// The thread of an incident.
+    fn thread(&self, incident: &IncidentId) -> Option<String>;
+
+    /// This is the thread of an incident.
+    fn keep(&self, incident: &IncidentId, thread: &str);
 }

@@ -158,6 +158,11 @@ pub enum Verb {
         /// The run
         id: Option<String>,
     },
+    /// What people have to do for an incident afterwards
+    #[command(subcommand)]
+    Duty(DutyVerb),
+    /// The notices that have not reached their routes, and why
+    Notices,
     /// Answer for a step that waits for somebody
     #[command(subcommand)]
     Step(StepVerb),
@@ -308,6 +313,23 @@ pub enum StepVerb {
         /// Which.
         #[command(flatten)]
         of: StepName,
+        /// What there is to say of it
+        #[arg(long)]
+        note: Option<String>,
+    },
+}
+
+/// `failoverd duty`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum DutyVerb {
+    /// The duties that are open
+    List,
+    /// A duty is done
+    Done {
+        /// The incident
+        incident: String,
+        /// The duty
+        name: String,
         /// What there is to say of it
         #[arg(long)]
         note: Option<String>,

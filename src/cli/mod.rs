@@ -15,6 +15,7 @@ pub mod dryrun;
 pub mod exit;
 mod pages;
 mod parts;
+mod people;
 mod probes;
 pub mod render;
 pub mod show;
@@ -69,6 +70,8 @@ async fn talk(context: &Context, verb: &Verb) -> Result<(), Failure> {
         Verb::Failback(args) => context.failback(args).await,
         Verb::Execute(args) => context.execute(args).await,
         Verb::Step(verb) => context.step(verb).await,
+        Verb::Duty(verb) => context.duty(verb).await,
+        Verb::Notices => context.notices().await,
         Verb::Abort { run } => give(Command::Abort { run: run.as_deref().map(Into::into) }).await,
         Verb::Pause => give(Command::Pause).await,
         Verb::Resume => give(Command::Resume).await,

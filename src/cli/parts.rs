@@ -43,7 +43,11 @@ pub fn check(file: &File, settings: &Settings, probes: &[LoadedProbe], report: &
         }
     }
     for (name, route) in &file.notify {
-        refuse(report, &root.key("notify").key(name), notify::build(route, &file.daemon.name, &clients).err());
+        refuse(
+            report,
+            &root.key("notify").key(name),
+            notify::build(route, &file.daemon.name, &file.templates, &clients).err(),
+        );
     }
 }
 

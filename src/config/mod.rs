@@ -21,6 +21,7 @@ pub mod schema;
 pub mod secret;
 pub mod shape;
 pub mod suggest;
+pub mod templates;
 
 pub use action::ActionConfig;
 pub use fault::{Fault, Faults, Level};

@@ -2,6 +2,7 @@
 
 mod links;
 mod outputs;
+mod people;
 mod plans;
 mod policy;
 mod witnesses;
@@ -22,6 +23,9 @@ pub use outputs::{
     Control, HealthSwitch, HealthSwitches, History, Limits, Log, LogFormat, Metrics, NOTIFY_KINDS, NotifyAlertmanager,
     NotifyFrom, NotifyOpsgenie, NotifyPagerduty, NotifyRoute, NotifySlack, NotifySns, NotifyStatuspage, NotifyWebhook,
     SwitchState,
+};
+pub use people::{
+    AudienceTemplates, DutyTable, EmailSecurity, NotifyEmail, RungTable, SeverityTable, Template, Templates,
 };
 pub use plans::{
     Approval, FenceNeed, Gather, ParameterTable, PlanTable, RunPlan, Scope, Step, Task, VerifyAction, VerifyProbe,
@@ -65,6 +69,9 @@ pub struct File {
     /// The bounds that hold for every scenario.
     #[serde(default)]
     pub policy: Policy,
+    /// What each severity promises. The one that is declared first is the most severe.
+    #[serde(default)]
+    pub severities: BTreeMap<String, SeverityTable>,
     /// The scenarios.
     #[serde(default)]
     pub scenarios: BTreeMap<String, Scenario>,
@@ -77,6 +84,9 @@ pub struct File {
     /// Signed links by which people answer.
     #[serde(default)]
     pub links: Option<Links>,
+    /// In which words each audience is told.
+    #[serde(default)]
+    pub templates: Templates,
     /// Who may use the socket for what.
     #[serde(default)]
     pub control: Control,
@@ -99,7 +109,7 @@ pub struct File {
 
 impl File {
     /// The tables that a file can have.
-    pub fn keys() -> [&'static str; 20] {
+    pub fn keys() -> [&'static str; 22] {
         [
             "daemon",
             "defaults",
@@ -111,10 +121,12 @@ impl File {
             "witnesses",
             "vantage_tls",
             "policy",
+            "severities",
             "scenarios",
             "plans",
             "notify",
             "links",
+            "templates",
             "control",
             "metrics",
             "health_switch",
@@ -331,7 +343,8 @@ fn one() -> u32 {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
-    /// How bad it is, in your words: `P0`, `SEV-1`, `critical`.
+    /// How bad it is, in your words: `P0`, `SEV-1`, `critical`; one of `[severities]` where these are
+    /// declared.
     pub severity: Severity,
     /// The service that it moves (default: the daemon's name).
     #[serde(default)]
@@ -359,9 +372,11 @@ pub struct Scenario {
     /// A failover below this one that may mend the outage by itself first: Multi-AZ, Sentinel, Patroni.
     #[serde(default)]
     pub lower_layers_first: Option<LowerLayersFirst>,
-    /// The recovery-time objective.
-    pub rto: HumanDuration,
-    /// The recovery-point objective; with it, `replication` tells where lag is read from.
+    /// The recovery-time objective (default: that of its severity).
+    #[serde(default)]
+    pub rto: Option<HumanDuration>,
+    /// The recovery-point objective; with it, `replication` tells where lag is read from (default, with
+    /// `replication`: that of its severity).
     #[serde(default)]
     pub rpo: Option<HumanDuration>,
     /// Where the predicted loss is read from.

@@ -6,6 +6,7 @@
 //! | `GET /v1/explain[?scenario=NAME]` | a list of [`ScenarioView`] |
 //! | `GET /v1/incidents` | a list of [`IncidentView`] |
 //! | `GET /v1/runs`, `GET /v1/runs/ID` | a list of [`RunView`], one [`RunView`] |
+//! | `GET /v1/notices` | a list of [`NoticeView`] |
 //! | `GET /v1/watch` | a [`StatusView`] a line, at each change and at least every five seconds |
 //! | `POST /v1/command` | a [`Command`] in, an [`Answer`] out |
 //!
@@ -28,7 +29,7 @@ use tokio::sync::watch;
 
 use super::metrics::Metrics;
 use super::peer::{Gate, Peer, Role};
-use crate::core::view::{IncidentView, RunView, ScenarioView, StatusView};
+use crate::core::view::{IncidentView, NoticeView, RunView, ScenarioView, StatusView};
 use crate::core::{Answer, Command, Refusal};
 use crate::model::RunId;
 
@@ -58,6 +59,10 @@ pub trait Handle: Send + Sync + 'static {
     async fn runs(&self) -> Vec<RunView>;
     /// One run.
     async fn run(&self, id: &RunId) -> Option<RunView>;
+    /// The notices that have not reached their routes, the newest first.
+    async fn notices(&self) -> Vec<NoticeView> {
+        Vec::new()
+    }
     /// Carries out a command for somebody, and journals it.
     ///
     /// # Errors
@@ -85,6 +90,7 @@ pub fn router(handle: Arc<dyn Handle>, gate: Arc<Gate>, metrics: Metrics) -> Rou
         .route("/v1/incidents", get(incidents))
         .route("/v1/runs", get(runs))
         .route("/v1/runs/{id}", get(run))
+        .route("/v1/notices", get(notices))
         .route("/v1/watch", get(watch))
         .route("/v1/command", post(command))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "no_route", "there is no such route"))
@@ -146,6 +152,10 @@ async fn incidents(State(api): State<Api>) -> Json<Vec<IncidentView>> {
 
 async fn runs(State(api): State<Api>) -> Json<Vec<RunView>> {
     Json(api.handle.runs().await)
+}
+
+async fn notices(State(api): State<Api>) -> Json<Vec<NoticeView>> {
+    Json(api.handle.notices().await)
 }
 
 async fn run(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<RunView>, Problem> {
@@ -258,6 +268,7 @@ pub fn command_name(command: &Command) -> &'static str {
         Command::StepSkip { .. } => "step_skip",
         Command::StepApprove { .. } => "step_approve",
         Command::StepDone { .. } => "step_done",
+        Command::DutyDone { .. } => "duty_done",
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use serde::de::DeserializeOwned;
 
-use crate::core::view::{IncidentView, RunView, ScenarioView, StatusView};
+use crate::core::view::{IncidentView, NoticeView, RunView, ScenarioView, StatusView};
 use crate::core::{Answer, Command, Refusal};
 use crate::model::{RunId, ScenarioName};
 
@@ -127,6 +127,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn runs(&self) -> Result<Vec<RunView>, ClientError> {
         self.get("/v1/runs").await
+    }
+
+    /// The notices that have not reached their routes, the newest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn notices(&self) -> Result<Vec<NoticeView>, ClientError> {
+        self.get("/v1/notices").await
     }
 
     /// One run.

@@ -14,8 +14,10 @@ use prometheus::{
 };
 
 use super::attempts::Attempts;
+use super::metrics_people::People;
+use crate::core::ledger::Ledger;
 use crate::core::view::{ProbeView, ScenarioView, StatusView, StepStateView};
-use crate::model::{Decision, Health, Mode, Observation, ProbeName, RunResult, ScenarioName, Truth, WallTime};
+use crate::model::{Decision, Entry, Health, Mode, Observation, ProbeName, RunResult, ScenarioName, Truth, WallTime};
 
 /// All metrics of one daemon. Cheap to clone.
 #[derive(Clone)]
@@ -25,6 +27,7 @@ struct Inner {
     registry: Registry,
     gauges: Mutex<Gauges>,
     counters: Counters,
+    people: People,
 }
 
 /// What a [`StatusView`] says.
@@ -77,7 +80,7 @@ struct Counters {
 }
 
 /// Registers what it hands out, so that nothing is forgotten.
-struct Maker<'a>(&'a Registry);
+pub(super) struct Maker<'a>(&'a Registry);
 
 impl Maker<'_> {
     fn keep<C: Collector + Clone + 'static>(&self, collector: prometheus::Result<C>) -> prometheus::Result<C> {
@@ -88,13 +91,13 @@ impl Maker<'_> {
     fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
         self.keep(IntGauge::new(format!("failoverd_{name}"), help))
     }
-    fn flags(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+    pub(super) fn flags(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
         self.keep(IntGaugeVec::new(Opts::new(format!("failoverd_{name}"), help), labels))
     }
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<GaugeVec> {
+    pub(super) fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<GaugeVec> {
         self.keep(GaugeVec::new(Opts::new(format!("failoverd_{name}"), help), labels))
     }
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+    pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
         self.keep(IntCounterVec::new(Opts::new(format!("failoverd_{name}"), help), labels))
     }
     fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> prometheus::Result<HistogramVec> {
@@ -304,7 +307,7 @@ impl Counters {
             ))?,
             notifications: make.counters(
                 "notifications_total",
-                "Attempts to deliver a notice.",
+                "Attempts to deliver a notice, and what was handed over or given up.",
                 &["route", "result"],
             )?,
             undelivered: make.flags("notifications_undelivered", "Notices that wait in the outbox.", &["route"])?,
@@ -342,8 +345,9 @@ impl Metrics {
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let gauges = Mutex::new(Gauges::new(&make)?);
         let counters = Counters::new(&make)?;
+        let people = People::new(&make)?;
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-        Ok(Self(Arc::new(Inner { registry, gauges, counters })))
+        Ok(Self(Arc::new(Inner { registry, gauges, counters, people })))
     }
 
     /// Makes the gauges say what the view says.
@@ -351,6 +355,7 @@ impl Metrics {
         let gauges = self.0.gauges.lock().unwrap_or_else(PoisonError::into_inner);
         gauges.clear();
         gauges.daemon(view);
+        self.0.people.update(view);
         view.probes.iter().for_each(|probe| gauges.probe(probe));
         view.scenarios.iter().for_each(|scenario| gauges.scenario(scenario));
     }
@@ -422,9 +427,19 @@ impl Metrics {
         self.0.counters.stalls.inc();
     }
 
-    /// One attempt to deliver a notice ended: delivered, failed, or given_up.
+    /// One attempt to deliver a notice ended (delivered, failed), or a notice was handed_over or given_up.
     pub fn notification(&self, route: &str, result: &str) {
         self.0.counters.notifications.with_label_values(&[route, result]).inc();
+    }
+
+    /// So many notices of a route were given up, of those that are kept.
+    pub fn notifications_given_up(&self, route: &str, many: u64) {
+        self.0.people.given_up(route, many);
+    }
+
+    /// What a record says of what people were told, and did.
+    pub fn told(&self, entry: &Entry, ledger: &Ledger) {
+        self.0.people.count(entry, ledger);
     }
 
     /// So many notices wait for a route.

@@ -17,6 +17,7 @@ pub mod health;
 pub mod health_switch;
 pub mod links;
 pub mod metrics;
+mod metrics_people;
 pub mod peer;
 pub mod serve;
 pub mod socket;

@@ -53,6 +53,7 @@ impl Role {
             | Command::Abort { .. }
             | Command::StepRetry { .. }
             | Command::StepDone { .. }
+            | Command::DutyDone { .. }
             | Command::Mode { mode: Some(Mode::Approve | Mode::AlertOnly) } => Self::Operator,
         }
     }

@@ -42,6 +42,8 @@ pub(crate) fn quiet() -> StatusView {
     StatusView {
         name: "shop".into(),
         tasks: Vec::new(),
+        escalations: Vec::new(),
+        duties: Vec::new(),
         at: NOW,
         started: ago(86_400 * 3),
         mode: Mode::Approve,

@@ -36,6 +36,7 @@ fn settings() -> Settings {
         probes: vec![probe("api"), probe("db")],
         anchors: Vec::new(),
         anchors_at_least: 0,
+        severities: Vec::new(),
         scenarios: Vec::new(),
         plans: Vec::new(),
         manual_scenario: None,

@@ -48,6 +48,8 @@ pub struct Brain {
     pub(super) wanted: Option<super::consent::Wanted>,
     /// When each open task is told next.
     pub(super) reminders: super::tasks::Reminders,
+    /// When people are told of an incident next.
+    pub(super) telling: super::escalation::Telling,
     pub(super) effects: Vec<Effect>,
     /// For what a person gives to a plan.
     pub(super) action_check: super::ActionCheck,
@@ -86,6 +88,7 @@ impl Brain {
             ending: false,
             wanted: None,
             reminders: super::tasks::Reminders::new(),
+            telling: super::escalation::Telling::default(),
             effects: Vec::new(),
             action_check: super::ActionCheck::default(),
             attentive: true,
@@ -205,6 +208,7 @@ impl Brain {
             }
         }
         self.remind(now);
+        self.tell_people(now);
         self.set_paces();
         self.attentive = self.driver.is_some() || self.watches.iter().any(Watch::is_attentive);
         self.wake = self.earliest_wake(now.mono);
@@ -217,7 +221,7 @@ impl Brain {
         let watches = self.watches.iter().filter_map(|watch| watch.wake);
         let driver = self.driver.as_ref().and_then(Driver::earliest_wake);
         let reminders = self.reminders.values().copied();
-        let driver = driver.into_iter().chain(reminders);
+        let driver = driver.into_iter().chain(reminders).chain(self.telling.wake);
         expiries.chain(watches).chain(driver).chain(self.tilt_until).filter(|at| *at > now).min()
     }
 
@@ -235,6 +239,7 @@ impl Brain {
             }
         }
         self.find_orphans();
+        self.telling = super::escalation::Telling::default();
     }
 
     /// Fits detectors and watches to the settings. What was seen of a target stays, although it is
@@ -337,6 +342,10 @@ impl Brain {
         about: Option<&super::incident::Incident>,
         subject: String,
     ) {
+        // As it stands now: what is told may be its end.
+        let current = about.and_then(|incident| self.ledger.incidents.get(&incident.id));
+        let situation = current.map(|incident| Box::new(self.situation(now, incident)));
+        let routes = current.and_then(|incident| self.routes_of(incident));
         let repeated = about.is_some_and(|incident| self.is_repeated(kind, incident));
         self.effects.push(Effect::Notify(Notice {
             kind,
@@ -349,6 +358,8 @@ impl Brain {
             subject,
             body: about.map(body).unwrap_or_default(),
             approval: None,
+            routes,
+            situation,
         }));
     }
 }

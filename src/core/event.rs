@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    CallId, CallOutcome, Cause, Epoch, FailureDomain, Given, Health, HumanDuration, IncidentId, Mode, MonoTime, Notice,
-    Observation, PlanHash, PlanName, ProbeName, Record, RunId, RunKind, ScenarioName, Settings, StepCall, StepName,
-    VantageId,
+    CallId, CallOutcome, Cause, DutyName, Epoch, FailureDomain, Given, Health, HumanDuration, IncidentId, Mode,
+    MonoTime, Notice, Observation, PlanHash, PlanName, ProbeName, Record, RunId, RunKind, ScenarioName, Settings,
+    StepCall, StepName, VantageId,
 };
 
 /// What happened.
@@ -206,6 +206,16 @@ pub enum Command {
         run: Option<RunId>,
         /// The step.
         step: StepName,
+        /// What there is to say of it.
+        #[serde(default)]
+        note: Option<String>,
+    },
+    /// A duty of an incident was done.
+    DutyDone {
+        /// The incident.
+        incident: IncidentId,
+        /// Which.
+        duty: DutyName,
         /// What there is to say of it.
         #[serde(default)]
         note: Option<String>,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::told::{Told, outlives};
 use crate::model::{
     Choice, Decision, Entry, Epoch, Extent, HumanDuration, IncidentId, LossShown, PlanHash, ReplicationEvidence, RunId,
     ScenarioName, Severity, StepEnd, WallTime,
@@ -56,6 +57,9 @@ pub struct Incident {
     /// Why this scenario may act where others hold at the same time; as of the newest decision to.
     #[serde(default)]
     pub choice: Option<Choice>,
+    /// Whom it was told to, who has answered, and what is left to do for it.
+    #[serde(default)]
+    pub told: Told,
     /// What happened, in order.
     pub timeline: Vec<(WallTime, String)>,
 }
@@ -128,14 +132,19 @@ impl Incident {
             replication_changes: 0,
             extent: extent.clone(),
             choice: None,
+            told: Told::default(),
             timeline,
         })
     }
 
     /// Applies a record of this incident.
     pub(super) fn apply(&mut self, at: WallTime, entry: &Entry) -> Result<(), String> {
-        if self.closed.is_some() {
+        if self.closed.is_some() && !outlives(entry) {
             return Err(format!("incident {} is closed", self.id));
+        }
+        if let Some(line) = self.told.apply(at, entry)? {
+            self.note(at, line);
+            return Ok(());
         }
         let line = match entry {
             Entry::IncidentAcknowledged { by, .. } => {

@@ -151,6 +151,12 @@ impl Ledger {
             | Entry::ApprovalAsked { incident, .. }
             | Entry::ApprovalAnswered { incident, .. }
             | Entry::ReplicationSeen { incident, .. }
+            | Entry::Escalated { incident, .. }
+            | Entry::Unanswered { incident, .. }
+            | Entry::StatusUpdated { incident, .. }
+            | Entry::DutiesTaken { incident, .. }
+            | Entry::DutyReminded { incident, .. }
+            | Entry::DutyDone { incident, .. }
             | Entry::IncidentClosed { incident, .. } => {
                 self.incidents.get_mut(incident).ok_or(format!("there is no incident {incident}"))?.apply(at, entry)
             }

@@ -133,6 +133,7 @@ fn settings() -> Settings {
         probes: vec![probe("quick", 2, 3), probe("slow", 10, 3), probe("slowest", 30, 2)],
         anchors: vec![],
         anchors_at_least: 0,
+        severities: Vec::new(),
         scenarios: vec![],
         plans: vec![],
         manual_scenario: None,

@@ -225,6 +225,10 @@ impl Brain {
             let incident = self.ledger.open_incident(&scenario.name).cloned();
             let subject = format!("{} {}: {}{reaches}", scenario.severity, scenario.name, scenario.when);
             let importance = self.unless_flapping(index, Importance::Page);
+            // One that comes of a probe that flaps leaves nothing to do.
+            if let (Some(incident), Importance::Page) = (&incident, importance) {
+                self.take_duties(now, scenario, &incident.id);
+            }
             self.notify(now, NoticeKind::IncidentOpened, importance, incident.as_ref(), subject);
         }
     }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::view_people::{DutyView, EscalationView, NoticeState, NoticeView};
 use crate::model::{
     Choice, Decision, Divergence, Epoch, Extent, Facts, FailureDomain, Health, HumanDuration, IncidentId, Mode,
     PlanHash, PlanName, ProbeName, RegionName, RunId, RunResult, ScenarioName, Severity, StepName, Truth, VantageId,
@@ -43,6 +44,12 @@ pub struct StatusView {
     /// What people still have to do for runs that have ended, the first due first.
     #[serde(default)]
     pub tasks: Vec<TaskView>,
+    /// Who was told of the open incidents, and who has answered.
+    #[serde(default)]
+    pub escalations: Vec<EscalationView>,
+    /// What people still have to do for incidents, the first due first.
+    #[serde(default)]
+    pub duties: Vec<DutyView>,
 }
 
 impl StatusView {

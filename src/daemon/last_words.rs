@@ -46,6 +46,8 @@ impl LastWords {
             subject: format!("{daemon} {does}: {why}"),
             body: "Nothing is watched and nothing is carried out until it is started again.".into(),
             approval: None,
+            routes: None,
+            situation: None,
         }
     }
 
@@ -56,7 +58,8 @@ impl LastWords {
             tracing::error!("{} (people were told within the last {minutes} min)", notice.subject);
             return;
         }
-        let each = routes.iter().map(|route| async {
+        // Of the daemon itself nobody outside has to know.
+        let each = routes.iter().filter(|route| !route.audience.is_public()).map(|route| async {
             let delivery = tokio::time::timeout(ATTEMPT, route.notifier.deliver(notice)).await;
             let taken = matches!(delivery, Ok(Ok(())));
             if !taken {

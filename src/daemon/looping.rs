@@ -202,6 +202,7 @@ impl Loop {
             Request::Incidents(reply) => drop(reply.send(self.brain.incidents())),
             Request::Runs(reply) => drop(reply.send(self.brain.runs(now))),
             Request::Run(id, reply) => drop(reply.send(self.brain.run(now, &id))),
+            Request::Notices(reply) => drop(reply.send(self.notices.undelivered())),
             Request::Command { by, command, reply } => {
                 if let Some(answer) = self.feed(Event::Command { by, command })? {
                     drop(reply.send(answer));
@@ -370,6 +371,7 @@ impl Loop {
             }
             _ => {}
         }
+        self.metrics.told(&record.entry, self.brain.ledger());
         tracing::debug!(seq = record.seq, entry = ?record.entry, "journal");
     }
 

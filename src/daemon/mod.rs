@@ -5,6 +5,7 @@
 //! and how a target is spoken to (`probes`, `actions`, `notify`). Sees all rooms.
 
 mod clock;
+mod digest;
 mod executor;
 mod handle;
 mod history;

@@ -217,7 +217,7 @@ pub(super) fn routes(file: &File, clients: &Arc<Clients>) -> Result<Vec<Route>, 
     let mut errors = String::new();
     let signer = links::signer(file)?;
     for (name, route) in &file.notify {
-        match notify::build(route, &file.daemon.name, clients) {
+        match notify::build(route, &file.daemon.name, &file.templates, clients) {
             Ok(notifier) => routes.push(Route {
                 name: name.clone(),
                 from: route.from.unwrap_or(NotifyFrom::Page),
@@ -227,6 +227,8 @@ pub(super) fn routes(file: &File, clients: &Arc<Clients>) -> Result<Vec<Route>, 
                     }
                     _ => Arc::from(notifier),
                 },
+                audience: route.audience(),
+                fallback: route.fallback.clone(),
             }),
             Err(error) => {
                 let _infallible = writeln!(errors, "notify.{name}: {error}");

@@ -68,6 +68,14 @@ name!(
     StepName
 );
 name!(
+    /// A route to people, as named in `[notify.NAME]`.
+    RouteName
+);
+name!(
+    /// A duty of a severity, as named in `[severities.SEVERITY] duties`.
+    DutyName
+);
+name!(
     /// A region, as named in `[regions.NAME]`, for example `us-east-1`.
     RegionName
 );

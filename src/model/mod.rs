@@ -17,6 +17,7 @@ pub mod policy;
 pub mod record;
 pub mod reference;
 pub mod settings;
+pub mod severity;
 pub mod step;
 pub mod stretch;
 pub mod terms;
@@ -30,7 +31,7 @@ pub use extent::{Choice, Extent, Preference, Reach};
 pub use health::{Cause, CauseKind, Facts, Figure, Health, Lag, Meaning, Observation, Role};
 pub use ids::*;
 pub use loss::{Divergence, PredictedLoss, Writes};
-pub use notice::{AskedFor, Importance, Notice, NoticeKind};
+pub use notice::{AskedFor, Audience, Importance, Notice, NoticeKind, Situation, Stage};
 pub use plan::{ActionSpec, EffectKind, OnError, Plan, Repeat, Retry, Step, Work};
 pub use policy::{Decision, HoldReason, LossShown, Mode, OnNoAnswer, OnSilentWitnesses, Severity, Trigger};
 pub use record::{Entry, Record, RunResult, StepEnd};
@@ -38,6 +39,7 @@ pub use reference::{Given, Parameter, ParameterKind, Reference, WrongValue};
 pub use settings::{
     FlapDamping, LowerLayers, ProbeSettings, ReplicationPair, ScenarioSettings, Settings, WitnessSettings,
 };
+pub use severity::{Duty, DutyFrom, Rung, SeveritySettings};
 pub use step::{Applied, CallOutcome, Observed, Outputs, Phase, StepCall, Verified};
 pub use stretch::Stretch;
 pub use terms::{Ended, RunKind, StepGuard, Terms};

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::extent::{Choice, Extent};
-use super::ids::{Epoch, IncidentId, PlanHash, RunId, ScenarioName, ServiceName, StepName};
+use super::ids::{DutyName, Epoch, IncidentId, PlanHash, RunId, ScenarioName, ServiceName, StepName};
 use super::loss::{Divergence, PredictedLoss, Writes};
 use super::plan::Plan;
 use super::policy::{Decision, LossShown, Mode, Severity, Trigger};
+use super::severity::Duty;
 use super::step::{Applied, Outputs};
 use super::terms::RunKind;
 use super::time::{HumanDuration, WallTime};
@@ -138,6 +139,59 @@ pub enum Entry {
         /// The loss that was predicted then: what the person put a name to.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         predicted: Option<PredictedLoss>,
+    },
+    /// A rung of the ladder was told of it: nobody had answered.
+    Escalated {
+        /// The incident.
+        incident: IncidentId,
+        /// The rung, by its time.
+        after: HumanDuration,
+        /// Who that is.
+        to: String,
+    },
+    /// Nobody answered within the time that its severity allows.
+    Unanswered {
+        /// The incident.
+        incident: IncidentId,
+        /// That time.
+        within: HumanDuration,
+    },
+    /// People were told how it stands.
+    StatusUpdated {
+        /// The incident.
+        incident: IncidentId,
+        /// So long after it opened, by the clock that does not jump.
+        after: HumanDuration,
+        /// So much later than it was due.
+        late: HumanDuration,
+        /// So many before it were due and never told.
+        missed: u32,
+    },
+    /// What people have to do for it, as it was declared when it opened.
+    DutiesTaken {
+        /// The incident.
+        incident: IncidentId,
+        /// What.
+        duties: Vec<Duty>,
+    },
+    /// Somebody was told that a duty is open.
+    DutyReminded {
+        /// The incident.
+        incident: IncidentId,
+        /// Which.
+        duty: DutyName,
+    },
+    /// A duty was done.
+    DutyDone {
+        /// The incident.
+        incident: IncidentId,
+        /// Which.
+        duty: DutyName,
+        /// By whom.
+        by: String,
+        /// What there is to say of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
     },
     /// The condition holds no longer.
     IncidentClosed {

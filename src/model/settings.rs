@@ -11,6 +11,7 @@ use super::ids::{
 };
 use super::plan::Plan;
 use super::policy::{Mode, OnNoAnswer, OnSilentWitnesses, Severity};
+use super::severity::SeveritySettings;
 use super::time::HumanDuration;
 use super::window::WindowSettings;
 
@@ -53,6 +54,9 @@ pub struct Settings {
     pub anchors: Vec<ProbeName>,
     /// See `anchors`; 0 where there are no anchors.
     pub anchors_at_least: u32,
+    /// The severities, as declared; empty where they are only words.
+    #[serde(default)]
+    pub severities: Vec<SeveritySettings>,
     /// The scenarios, the most severe first.
     pub scenarios: Vec<ScenarioSettings>,
     /// The plans.
@@ -65,6 +69,11 @@ impl Settings {
     /// The plan of this name.
     pub fn plan(&self, name: &PlanName) -> Option<&Plan> {
         self.plans.iter().find(|plan| plan.name == *name)
+    }
+
+    /// What a severity promises, where it is declared.
+    pub fn severity(&self, name: &Severity) -> Option<&SeveritySettings> {
+        self.severities.iter().find(|severity| severity.name == *name)
     }
 
     /// The scenario of this name.

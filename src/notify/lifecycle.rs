@@ -27,6 +27,11 @@ pub(super) fn turn(notice: &Notice) -> Turn {
         | NoticeKind::RunRecovered
         | NoticeKind::RunEnded
         | NoticeKind::TaskOpen
+        | NoticeKind::Escalated
+        | NoticeKind::Unanswered
+        | NoticeKind::StatusUpdate
+        | NoticeKind::DutyOpen
+        | NoticeKind::Digest
         | NoticeKind::Flapping
         | NoticeKind::Blind
         | NoticeKind::Daemon => Turn::Open,

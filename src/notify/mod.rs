@@ -7,6 +7,7 @@
 //! A delivery needs no permit: telling people twice, or by two daemons, is better than not at all.
 
 pub mod alertmanager;
+pub mod email;
 mod lifecycle;
 pub mod opsgenie;
 pub mod pagerduty;
@@ -15,13 +16,15 @@ pub mod slack;
 pub mod sns;
 pub mod statuspage;
 pub mod webhook;
+mod worded;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clients::Clients;
 pub use crate::config::shape::NOTIFY_KINDS as KINDS;
-use crate::config::shape::NotifyRoute;
+use crate::config::shape::{NotifyRoute, Templates};
+use crate::config::templates::Words;
 use crate::ports::Notifier;
 
 /// How long one delivery may take, if the caller does not bound it more tightly.
@@ -38,12 +41,20 @@ pub enum BuildError {
     Invalid(String),
 }
 
-/// Builds a route of the daemon of this name. Reads nothing and calls nothing.
+/// Builds a route of the daemon of this name, with the words for its audience. Reads nothing and calls nothing.
 ///
 /// # Errors
 /// [`BuildError`].
-pub fn build(route: &NotifyRoute, daemon: &str, clients: &Arc<Clients>) -> Result<Box<dyn Notifier>, BuildError> {
+pub fn build(
+    route: &NotifyRoute,
+    daemon: &str,
+    templates: &Templates,
+    clients: &Arc<Clients>,
+) -> Result<Box<dyn Notifier>, BuildError> {
     let clients = || Arc::clone(clients);
+    let words = Words::new(route.audience(), templates);
+    // Who reads what everybody may know is not told the daemon's name either.
+    let shown = if route.audience().is_public() { "" } else { daemon };
     let mut built: Vec<Result<Box<dyn Notifier>, String>> = Vec::new();
     if let Some(params) = route.sns.clone() {
         built.push(sns::Topic::new(params, clients()).map(|route| Box::new(route) as _));
@@ -52,7 +63,7 @@ pub fn build(route: &NotifyRoute, daemon: &str, clients: &Arc<Clients>) -> Resul
         built.push(webhook::Webhook::new(params, clients()).map(|route| Box::new(route) as _));
     }
     if let Some(params) = route.slack.clone() {
-        built.push(slack::Slack::new(params, daemon, clients()).map(|route| Box::new(route) as _));
+        built.push(slack::Slack::new(params, shown, clients()).map(|route| Box::new(route) as _));
     }
     if let Some(params) = route.pagerduty.clone() {
         built.push(Ok(Box::new(pagerduty::Pagerduty::new(params, daemon, clients()))));
@@ -64,10 +75,19 @@ pub fn build(route: &NotifyRoute, daemon: &str, clients: &Arc<Clients>) -> Resul
         built.push(Ok(Box::new(alertmanager::Alertmanager::new(params, daemon, clients()))));
     }
     if let Some(params) = route.statuspage.clone() {
-        built.push(Ok(Box::new(statuspage::Statuspage::new(params, daemon, clients()))));
+        built.push(Ok(Box::new(statuspage::Statuspage::new(params, daemon, words.clone(), clients()))));
     }
+    if let Some(params) = route.email.clone() {
+        built.push(email::Email::new(params, daemon, words.clone()).map(|route| Box::new(route) as _));
+    }
+    // Mail and the page put it into words themselves.
+    let says_itself = words.is_plain() || route.email.is_some() || route.statuspage.is_some();
     match (built.pop(), built.is_empty()) {
-        (Some(one), true) => one.map_err(BuildError::Invalid),
+        (Some(one), true) if says_itself => one.map_err(BuildError::Invalid),
+        (Some(one), true) => {
+            let one = one.map_err(BuildError::Invalid)?;
+            Ok(Box::new(worded::Worded::new(words, daemon, one)))
+        }
         _ => Err(BuildError::NotOne),
     }
 }
@@ -91,6 +111,8 @@ pub(crate) mod sample {
             subject: format!("{severity} outage"),
             body: "first bad observation".into(),
             approval: None,
+            routes: None,
+            situation: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Slack: a thread for each incident (a bot's token), or an incoming webhook.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use super::post::{Delivery, base, cut};
 use crate::clients::Clients;
 use crate::config::shape::NotifySlack;
 use crate::model::{IncidentId, Notice, NoticeKind};
-use crate::ports::Notifier;
+use crate::ports::{Notifier, Threads};
 
 const API: &str = "https://slack.com/api";
 /// The text of a block's header is at most so long, in characters.
@@ -23,13 +23,14 @@ const THREADS: usize = 100;
 
 /// Says each notice in a channel, with Block Kit. With a bot's token, what follows the first notice of an
 /// incident goes into its thread, and the opening, the question and the end are shown in the channel
-/// too. Which thread is whose is remembered in memory: after a restart a new thread begins.
+/// too. Which thread is whose is remembered beside the outbox, and in memory.
 /// <https://docs.slack.dev/reference/methods/chat.postMessage>
 pub struct Slack {
     params: NotifySlack,
     daemon: String,
     clients: Arc<Clients>,
     threads: Mutex<VecDeque<(IncidentId, String)>>,
+    kept: OnceLock<Arc<dyn Threads>>,
 }
 
 impl Slack {
@@ -39,23 +40,31 @@ impl Slack {
     /// Where it is neither one way nor the other.
     pub fn new(params: NotifySlack, daemon: &str, clients: Arc<Clients>) -> Result<Self, String> {
         match (&params.webhook, &params.token, &params.channel) {
-            (Some(_), None, None) | (None, Some(_), Some(_)) => {
-                Ok(Self { params, daemon: daemon.to_owned(), clients, threads: Mutex::default() })
-            }
+            (Some(_), None, None) | (None, Some(_), Some(_)) => Ok(Self {
+                params,
+                daemon: daemon.to_owned(),
+                clients,
+                threads: Mutex::default(),
+                kept: OnceLock::new(),
+            }),
             _ => Err("slack needs either `webhook`, or `token` and `channel`".into()),
         }
     }
 
     fn thread(&self, incident: &IncidentId) -> Option<String> {
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        threads.iter().find(|(known, _)| known == incident).map(|(_, thread)| thread.clone())
+        let remembered = threads.iter().find(|(known, _)| known == incident).map(|(_, thread)| thread.clone());
+        remembered.or_else(|| self.kept.get()?.thread(incident))
     }
 
     fn remember(&self, incident: &IncidentId, thread: &str) {
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        if threads.iter().any(|(known, _)| known == incident) {
+        if self.thread(incident).is_some() {
             return;
         }
+        if let Some(kept) = self.kept.get() {
+            kept.keep(incident, thread);
+        }
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         if threads.len() >= THREADS {
             threads.pop_front();
         }
@@ -63,8 +72,9 @@ impl Slack {
     }
 
     fn message(&self, notice: &Notice) -> Value {
-        let mut fields = vec![field("Daemon", &self.daemon)];
+        let mut fields = Vec::new();
         let mut add = |name: &str, value: Option<String>| fields.extend(value.map(|value| field(name, &value)));
+        add("Daemon", Some(self.daemon.clone()).filter(|name| !name.is_empty()));
         add("Severity", notice.severity.as_ref().map(ToString::to_string));
         add("Scenario", notice.scenario.as_ref().map(ToString::to_string));
         add("Incident", notice.incident.as_ref().map(ToString::to_string));
@@ -73,8 +83,11 @@ impl Slack {
         let mut blocks = vec![
             json!({ "type": "header", "text": { "type": "plain_text", "text": title } }),
             json!({ "type": "section", "text": { "type": "mrkdwn", "text": cut(&escape(&notice.subject), SECTION) } }),
-            json!({ "type": "section", "fields": fields }),
         ];
+        // Slack refuses a section without any.
+        if !fields.is_empty() {
+            blocks.push(json!({ "type": "section", "fields": fields }));
+        }
         if !notice.body.is_empty() {
             let quoted =
                 cut(&format!("```{}```", cut(&escape(&notice.body).replace("```", "'''"), SECTION - 10)), SECTION);
@@ -141,6 +154,10 @@ fn heading(notice: &Notice) -> String {
 impl Notifier for Slack {
     fn follows_incidents(&self) -> bool {
         true
+    }
+
+    fn keep_threads(&self, threads: Arc<dyn Threads>) {
+        let _once = self.kept.set(threads);
     }
 
     async fn warm(&self) {

@@ -10,44 +10,47 @@ use super::lifecycle::{Level, key, level};
 use super::post::{Call, Delivery, base};
 use crate::clients::Clients;
 use crate::config::shape::NotifyStatuspage;
-use crate::model::{Notice, NoticeKind};
+use crate::config::templates::{Words, stage};
+use crate::model::{Audience, Notice, NoticeKind, Stage};
 use crate::ports::Notifier;
 
 const API: &str = "https://api.statuspage.io";
 
 /// Creates, updates and resolves one incident of the page for each incident of ours. Customers read it:
-/// it says what the file says, and nothing of hosts, plans and people. Which incident of the page is
+/// it says what the file or its templates say, and nothing of hosts, plans and people. Which incident of the page is
 /// whose is written into its metadata and looked up before each change, so that a notice that is
 /// delivered twice makes no second one.
 /// <https://developer.statuspage.io/#tag/incidents>
 pub struct Statuspage {
     params: NotifyStatuspage,
     daemon: String,
+    words: Words,
     clients: Arc<Clients>,
 }
 
 impl Statuspage {
     /// The route for these parameters.
-    pub fn new(params: NotifyStatuspage, daemon: &str, clients: Arc<Clients>) -> Self {
-        Self { params, daemon: daemon.to_owned(), clients }
+    pub fn new(params: NotifyStatuspage, daemon: &str, words: Words, clients: Arc<Clients>) -> Self {
+        Self { params, daemon: daemon.to_owned(), words, clients }
     }
 
     /// What customers are told; `None` where it is none of theirs.
     fn said(&self, notice: &Notice) -> Option<(&'static str, String)> {
-        let texts = &self.params;
-        let or = |text: &Option<String>, usual: &str| text.clone().unwrap_or_else(|| usual.to_owned());
         notice.incident.as_ref()?;
-        Some(match notice.kind {
-            NoticeKind::IncidentOpened => ("investigating", or(&texts.investigating, "We are looking into it.")),
-            NoticeKind::RunStarted => {
-                ("identified", or(&texts.identified, "We know what it is, and are moving to our second site."))
-            }
-            NoticeKind::RunRecovered => {
-                ("monitoring", or(&texts.monitoring, "It should work again. We are watching it."))
-            }
-            NoticeKind::IncidentClosed => ("resolved", or(&texts.resolved, "This is over.")),
-            _ => return None,
-        })
+        if !Audience::StatusPage.hears_of(notice.kind) {
+            return None;
+        }
+        let texts = &self.params;
+        let stage = stage(notice);
+        let own = match stage {
+            Stage::Investigating => &texts.investigating,
+            Stage::Identified => &texts.identified,
+            Stage::Monitoring => &texts.monitoring,
+            Stage::Resolved => &texts.resolved,
+        };
+        // The text of the route is said once; what is repeated comes with the time of the next one.
+        let own = own.clone().filter(|_| notice.kind != NoticeKind::StatusUpdate);
+        Some((stage.name(), own.unwrap_or_else(|| self.words.say(notice, &self.daemon).body)))
     }
 
     /// The id of the page's incident that is ours.

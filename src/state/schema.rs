@@ -56,6 +56,20 @@ CREATE VIEW log AS
     FROM journal ORDER BY seq;
 ";
 
+/// What came after the first version and which an older program leaves alone: made where it is missing.
+const ADDED: &str = "
+CREATE TABLE IF NOT EXISTS outbox_handed_over (
+    id   INTEGER PRIMARY KEY NOT NULL,
+    copy INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS outbox_threads (
+    route    TEXT NOT NULL,
+    incident TEXT NOT NULL,
+    thread   TEXT NOT NULL,
+    PRIMARY KEY (route, incident)
+) STRICT;
+";
+
 /// A path with something behind its end: `state.db` → `state.db-wal`.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -195,6 +209,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
     // SQLite drops the errors of its own checkpoints; ours are looked at.
     connection.pragma_update(None, "wal_autocheckpoint", 0).map_err(fault)?;
     check_damage(&connection, path)?;
+    connection.execute_batch(ADDED).map_err(fault)?;
     // What a killed process wrote and nobody synced can be read from the page cache, and be gone
     // after a power failure. Nothing may be decided by it before it is on disk for sure.
     connection.wal_checkpoint_v2(Some(c"main"), CheckpointMode::FULL).map_err(fault)?;

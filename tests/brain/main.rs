@@ -2,6 +2,8 @@
 mod approval;
 mod correlation;
 mod desk;
+mod duties;
+mod escalation;
 mod extent;
 mod failback;
 mod fallback;

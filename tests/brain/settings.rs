@@ -139,6 +139,7 @@ pub fn settings() -> Settings {
         probes: ["api", "db", "cache", "standby"].map(probe).to_vec(),
         anchors: vec![],
         anchors_at_least: 0,
+        severities: Vec::new(),
         scenarios: vec![scenario(REGIONAL, at_least(2, &["api", "db", "cache"]), "regional")],
         plans: vec![plan("regional")],
         manual_scenario: None,

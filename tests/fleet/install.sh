@@ -20,6 +20,7 @@ declare -A needs=(
   [prometheus]=prometheus
   [prometheus-alertmanager]=prometheus-alertmanager
   [openssl]=openssl
+  [exim4]=exim4-daemon-light
   [gcc]=build-essential
   [make]=build-essential
   [ip]=iproute2
@@ -34,7 +35,7 @@ declare -A needs=(
   [/usr/share/doc/python3-venv]=python3-venv
 )
 # Units of these packages would otherwise hold the well-known ports.
-declare -A units=([postgresql-15]=postgresql [redis-server]=redis-server [bind9]=named [prometheus]=prometheus [prometheus-alertmanager]=prometheus-alertmanager
+declare -A units=([postgresql-15]=postgresql [redis-server]=redis-server [bind9]=named [prometheus]=prometheus [prometheus-alertmanager]=prometheus-alertmanager [exim4-daemon-light]=exim4
   [haproxy]=haproxy [prometheus-blackbox-exporter]=prometheus-blackbox-exporter [redis-sentinel]=redis-sentinel [nftables]=nftables)
 # What the benches compare with, and how they lose packets -> the Debian package that has it.
 declare -A references=(

@@ -21,6 +21,7 @@ pub mod http_app;
 pub mod kube;
 pub mod kube_real;
 pub mod kube_standin;
+pub mod mail;
 pub mod moto;
 pub mod partitions;
 pub mod postgres;

@@ -9,6 +9,7 @@ mod cli;
 mod deploy;
 #[cfg(feature = "crash-points")]
 mod durability;
+mod email;
 mod failback;
 mod faults;
 mod fleet_selftest;

@@ -11,7 +11,7 @@ use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::response::IntoResponse;
 use failoverd::clients::Clients;
-use failoverd::config::shape::{Limits, NotifyRoute};
+use failoverd::config::shape::{Limits, NotifyRoute, Templates};
 use failoverd::model::{Importance, Notice, NoticeKind, Severity, WallTime};
 use failoverd::notify::build;
 use failoverd::ports::Notifier;
@@ -78,7 +78,7 @@ async fn take(State(receiver): State<Receiver>, request: Request) -> impl IntoRe
 
 fn route(table: Value) -> Box<dyn Notifier> {
     let route: NotifyRoute = serde_json::from_value(table).unwrap();
-    build(&route, "shop", &Arc::new(Clients::new(&Limits::default()))).unwrap()
+    build(&route, "shop", &Templates::default(), &Arc::new(Clients::new(&Limits::default()))).unwrap()
 }
 
 fn notice(kind: NoticeKind, importance: Importance) -> Notice {
@@ -93,6 +93,8 @@ fn notice(kind: NoticeKind, importance: Importance) -> Notice {
         subject: "P0 regional-outage: api is down".into(),
         body: "first bad observation\nincident opened".into(),
         approval: None,
+        routes: None,
+        situation: None,
     }
 }
 

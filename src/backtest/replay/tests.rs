@@ -55,6 +55,7 @@ pub fn settings() -> Settings {
         probes: vec![probe("api"), probe("backup"), probe("anchor:1.1.1.1:443")],
         anchors: vec!["anchor:1.1.1.1:443".into()],
         anchors_at_least: 1,
+        severities: Vec::new(),
         scenarios: vec![ScenarioSettings {
             name: "api-outage".into(),
             severity: Severity("P0".into()),

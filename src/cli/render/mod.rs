@@ -5,6 +5,7 @@ pub mod changes;
 pub mod check;
 pub mod explain;
 pub mod incident;
+pub mod people;
 pub mod plan;
 pub mod run;
 pub mod status;

@@ -11,6 +11,7 @@ pub mod health_switch;
 pub mod links;
 pub mod notify;
 pub mod objectives;
+pub mod people;
 pub mod plans;
 pub mod probes;
 pub mod scenarios;
@@ -126,7 +127,9 @@ pub fn all(
     let mut resolver = conditions::Resolver::new(file, &names);
     resolver.all_groups(report);
     let plans = plans::plans(file, &names, &mut resolver, order, references, report);
-    let scenarios = scenarios::scenarios(file, &names, &mut resolver, &plans, report);
+    let severities = people::severities(file, report);
+    people::templates(file, report);
+    let scenarios = scenarios::scenarios(file, &names, &mut resolver, &plans, &severities, report);
     let anchor_names = anchors.iter().map(|anchor| anchor.settings.name.clone()).collect();
     windows::fit(file, &names, &mut probes, report);
     probes.extend(anchors);
@@ -148,6 +151,7 @@ pub fn all(
         probes: probes.iter().map(|probe| probe.settings.clone()).collect(),
         anchors: anchor_names,
         anchors_at_least,
+        severities,
         scenarios,
         plans,
         manual_scenario: file.daemon.manual_scenario.as_deref().map(Into::into),

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::common::{aws_region, not_empty};
+use super::common::{aws_region, file_is_there, not_empty};
 use super::secrets;
 use crate::config::action::topic_region;
 use crate::config::path::Path;
 use crate::config::report::Report;
 use crate::config::secret::SecretText;
-use crate::config::shape::{File, NOTIFY_KINDS, NotifyRoute};
+use crate::config::shape::{EmailSecurity, File, NOTIFY_KINDS, NotifyEmail, NotifyRoute};
 
 /// Tells what is wrong with the routes.
 pub fn check(file: &File, report: &mut Report<'_>) {
@@ -17,6 +17,7 @@ pub fn check(file: &File, report: &mut Report<'_>) {
     for (name, route) in &file.notify {
         let at = base.key(name);
         exactly_one(route, &at, report);
+        super::people::route(file, report, &at, name, route);
         fate.extend(checked(&at, route, report));
     }
     // L3: paging must not depend on what failed.
@@ -88,7 +89,43 @@ fn checked(at: &Path, route: &NotifyRoute, report: &mut Report<'_>) -> Option<St
         // Customers read it, and nobody is paged by it: it is no second route.
         through = None;
     }
-    through
+    if let Some(mail) = &route.email {
+        email(report, &at.key("email"), mail);
+        through = Some(mail.host.clone());
+    }
+    // Who is told only what everybody may know is paged by nothing.
+    through.filter(|_| !route.audience().is_public())
+}
+
+/// A server, and addresses as mail has them.
+fn email(report: &mut Report<'_>, at: &Path, mail: &NotifyEmail) {
+    not_empty(report, &at.key("host"), &mail.host);
+    let address = |text: &str| text.parse::<lettre::message::Mailbox>().is_ok();
+    let fix = "write `name@host`, or `Somebody <name@host>`";
+    if !address(&mail.from) {
+        report.error("bad_address", &at.key("from"), format!("`{}` is no address of mail", mail.from), fix);
+    }
+    for (place, to) in mail.to.iter().enumerate().filter(|(_, to)| !address(to)) {
+        report.error("bad_address", &at.key("to").index(place), format!("`{to}` is no address of mail"), fix);
+    }
+    if mail.to.is_empty() {
+        report.error("empty", &at.key("to"), "nobody would be told", "name at least one recipient");
+    }
+    file_is_there(report, &at.key("ca_file"), mail.ca_file.as_deref());
+    if let Some(password) = &mail.password {
+        secrets::secret(report, &at.key("password"), password);
+    }
+    match (&mail.username, &mail.password) {
+        (Some(_), None) => report.error("missing_key", at, "`password` is missing", "add it, by reference"),
+        (None, Some(_)) => report.error("missing_key", at, "`username` is missing", "add it"),
+        (Some(_), Some(_)) if mail.security == EmailSecurity::None => report.error(
+            "password_in_the_open",
+            &at.key("security"),
+            "the password would go over the network as it is",
+            "write `starttls` or `tls`, or leave `username` and `password` out",
+        ),
+        _ => {}
+    }
 }
 
 /// Checks an address that may be secret; tells its host, or where it is written.

@@ -2,13 +2,13 @@
 
 use super::common::{not_empty, not_zero};
 use super::conditions::Resolver;
-use super::{Names, dangling, plain_value};
+use super::{Names, dangling, people, plain_value};
 use crate::config::path::Path;
 use crate::config::report::Report;
 use crate::config::shape::{ConditionConfig, File, Probe, Replication, Scenario};
 use crate::model::{
-    Condition, EffectKind, Given, Health, LowerLayers, Mode, Plan, ReplicationPair, Role, ScenarioSettings,
-    ServiceName, Severity,
+    Condition, EffectKind, Given, Health, HumanDuration, LowerLayers, Mode, Plan, ReplicationPair, Role,
+    ScenarioSettings, ServiceName, Severity, SeveritySettings,
 };
 
 /// The scenarios that could be made, the most severe first.
@@ -17,6 +17,7 @@ pub fn scenarios(
     names: &Names,
     resolver: &mut Resolver<'_>,
     plans: &[Plan],
+    severities: &[SeveritySettings],
     report: &mut Report<'_>,
 ) -> Vec<ScenarioSettings> {
     let base = Path::of(&["scenarios"]);
@@ -25,8 +26,13 @@ pub fn scenarios(
         .iter()
         .filter_map(|(name, table)| scenario(file, names, resolver, plans, report, &base.key(name), name, table))
         .collect();
-    // The table is sorted by name already, and this sort is stable.
-    made.sort_by_key(|scenario| rank(&scenario.severity));
+    // The table is sorted by name already, and this sort is stable. Where severities are declared, that is
+    // their order; a rank is for those that are only words.
+    let declared = |severity: &Severity| severities.iter().position(|known| known.name == *severity);
+    made.sort_by_key(|scenario| match declared(&scenario.severity) {
+        Some(place) => (0, (place as u64, String::new())),
+        None => (1, rank(&scenario.severity)),
+    });
     made
 }
 
@@ -41,11 +47,11 @@ fn scenario(
     name: &str,
     table: &Scenario,
 ) -> Option<ScenarioSettings> {
-    not_empty(report, &at.key("severity"), &table.severity.0);
     if let Some(service) = &table.service {
         plain_value(report, &at.key("service"), service);
     }
-    not_zero(report, &at.key("rto"), Some(table.rto));
+    not_zero(report, &at.key("rto"), table.rto);
+    let objectives = people::objectives(file, report, at, table);
     lower_layers_first(report, at, table);
     // Its own mode only: the daemon's may be another one at run time, and is looked at then.
     let mode = table.mode.unwrap_or(Mode::Auto);
@@ -53,7 +59,7 @@ fn scenario(
     let when = resolver.condition(report, &at.key("when"), &table.when, Health::Down);
     let unless = conditions(resolver, report, &at.key("unless"), &table.unless, Health::Down);
     let requires = conditions(resolver, report, &at.key("requires"), &table.requires, Health::Up);
-    replication(file, names, report, at, table);
+    replication(file, names, report, at, table, objectives.rpo);
     let plan = plan(names, plans, report, at, table);
     if let (Some(plan), Some(when)) = (plan, &when) {
         somebody_to_look_at(report, &at.key("when"), when, plan);
@@ -63,7 +69,7 @@ fn scenario(
         report.error("missing_parameter", &at.key("plan"), format!("this plan cannot start by itself: {why}"), fix);
     }
     if let Some(plan) = plan {
-        what_it_needs(report, at, table, plan, mode.max(file.daemon.mode));
+        what_it_needs(report, at, table, objectives.rpo, plan, mode.max(file.daemon.mode));
     }
     failback(names, plans, report, at, table);
     let service = table.service.as_ref().unwrap_or(&file.daemon.name);
@@ -82,8 +88,8 @@ fn scenario(
             .lower_layers_first
             .as_ref()
             .map(|lower| LowerLayers { grace: lower.grace, layer: lower.layer.trim().to_owned() }),
-        rto: table.rto,
-        rpo: table.rpo,
+        rto: objectives.rto?,
+        rpo: objectives.rpo,
         replication: table
             .replication
             .iter()
@@ -189,7 +195,14 @@ fn somebody_to_look_at(report: &mut Report<'_>, at: &Path, when: &Condition, pla
 }
 
 /// What a scenario that moves data or traffic should say.
-fn what_it_needs(report: &mut Report<'_>, at: &Path, table: &Scenario, plan: &Plan, mode: Mode) {
+fn what_it_needs(
+    report: &mut Report<'_>,
+    at: &Path,
+    table: &Scenario,
+    rpo: Option<HumanDuration>,
+    plan: &Plan,
+    mode: Mode,
+) {
     let has = |effect| plan.steps.iter().any(|step| step.work.action().is_some_and(|spec| spec.effect == effect));
     let (promotes, routes) = (has(EffectKind::Promote), has(EffectKind::Route));
     if (promotes || routes) && table.requires.is_empty() && !report.touches_broken(&at.key("requires")) {
@@ -200,7 +213,7 @@ fn what_it_needs(report: &mut Report<'_>, at: &Path, table: &Scenario, plan: &Pl
             "add `requires = [ … ]` with the probes of the backup",
         );
     }
-    if promotes && table.rpo.is_none() && !report.touches_broken(&at.key("rpo")) {
+    if promotes && rpo.is_none() && !report.touches_broken(&at.key("rpo")) {
         report.warn(
             "loss_not_bounded",
             at,
@@ -218,7 +231,14 @@ fn what_it_needs(report: &mut Report<'_>, at: &Path, table: &Scenario, plan: &Pl
     }
 }
 
-fn replication(file: &File, names: &Names, report: &mut Report<'_>, at: &Path, table: &Scenario) {
+fn replication(
+    file: &File,
+    names: &Names,
+    report: &mut Report<'_>,
+    at: &Path,
+    table: &Scenario,
+    rpo: Option<HumanDuration>,
+) {
     let list = at.key("replication");
     if table.rpo.is_some() && table.replication.is_empty() && !report.touches_broken(&list) {
         report.error(
@@ -228,7 +248,7 @@ fn replication(file: &File, names: &Names, report: &mut Report<'_>, at: &Path, t
             "add `replication = [{ standby = \"the probe of the standby\", primary = \"the probe of its primary\" }]`",
         );
     }
-    if table.rpo.is_none() && !table.replication.is_empty() && !report.is_broken(&at.key("rpo")) {
+    if rpo.is_none() && !table.replication.is_empty() && !report.is_broken(&at.key("rpo")) {
         report.warn("rpo_not_set", &list, "without `rpo` nothing is done with it", "add `rpo = …`, or leave it out");
     }
     for (place, pair) in table.replication.iter().enumerate() {

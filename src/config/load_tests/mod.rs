@@ -5,6 +5,7 @@ mod cloud;
 mod correlation;
 mod damping;
 mod language;
+mod people;
 mod probes;
 mod switches;
 mod windows;

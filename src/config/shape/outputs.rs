@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::people::NotifyEmail;
 use crate::config::secret::SecretText;
-use crate::model::HumanDuration;
+use crate::model::{Audience, HumanDuration};
 
 /// The kinds of routes, as written in the file.
-pub const NOTIFY_KINDS: [&str; 7] = ["sns", "webhook", "slack", "pagerduty", "opsgenie", "alertmanager", "statuspage"];
+pub const NOTIFY_KINDS: [&str; 8] =
+    ["sns", "webhook", "slack", "pagerduty", "opsgenie", "alertmanager", "statuspage", "email"];
 
 /// A route to people. Exactly one of `sns`, `webhook`, `slack`, `pagerduty`, `opsgenie`, `alertmanager`,
-/// `statuspage`.
+/// `statuspage`, `email`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NotifyRoute {
@@ -25,6 +27,14 @@ pub struct NotifyRoute {
     /// whoever has it answers as this person.
     #[serde(default)]
     pub approver: Option<String>,
+    /// For whom it is: what they are told, and in which words (default `internal`; of a status page
+    /// `status-page`).
+    #[serde(default)]
+    pub audience: Option<Audience>,
+    /// The route that is used too where this one has failed several times (`failoverd notices` lists what
+    /// was not taken).
+    #[serde(default)]
+    pub fallback: Option<String>,
     /// An SNS topic.
     #[serde(default)]
     pub sns: Option<NotifySns>,
@@ -46,9 +56,18 @@ pub struct NotifyRoute {
     /// A public status page.
     #[serde(default)]
     pub statuspage: Option<NotifyStatuspage>,
+    /// Mail.
+    #[serde(default)]
+    pub email: Option<NotifyEmail>,
 }
 
 impl NotifyRoute {
+    /// For whom it is.
+    pub fn audience(&self) -> Audience {
+        let usual = if self.statuspage.is_some() { Audience::StatusPage } else { Audience::Internal };
+        self.audience.unwrap_or(usual)
+    }
+
     /// The kinds that are written in it; a right one has one.
     pub fn kinds(&self) -> Vec<&'static str> {
         let written = [
@@ -59,6 +78,7 @@ impl NotifyRoute {
             self.opsgenie.is_some(),
             self.alertmanager.is_some(),
             self.statuspage.is_some(),
+            self.email.is_some(),
         ];
         NOTIFY_KINDS.into_iter().zip(written).filter(|(_, written)| *written).map(|(kind, _)| kind).collect()
     }

@@ -74,3 +74,44 @@ fn an_unreadable_notice_does_not_stop_those_behind_it() {
     assert_eq!(outbox.pending("sms", 10).unwrap().len(), 1);
     assert_eq!(outbox.pending("sms", 10).unwrap()[0].notice.subject, "two");
 }
+
+#[test]
+fn a_notice_is_handed_over_once_and_what_stands_in_is_not_handed_on() {
+    let place = Place::new();
+    let (_journal, mut outbox, _authority) = place.open();
+    outbox.put(&["pager".into()], &notice("one")).unwrap();
+    let item = outbox.pending("pager", 1).unwrap().remove(0);
+    assert!(outbox.hand_over(&item, "chat", &notice("for pager")).unwrap());
+    assert!(!outbox.hand_over(&item, "chat", &notice("for pager")).unwrap());
+    let copy = outbox.pending("chat", 10).unwrap();
+    assert_eq!(copy.len(), 1);
+    assert!(!outbox.hand_over(&copy[0], "pager", &notice("back")).unwrap());
+    let told: Vec<_> =
+        outbox.undelivered(10).unwrap().into_iter().map(|one| (one.item.route, one.handed_over)).collect();
+    assert_eq!(told, [("chat".to_owned(), false), ("pager".to_owned(), true)]);
+    outbox.settle(copy[0].id, Delivery::GivenUp { reason: "gone".into() }).unwrap();
+    assert_eq!(outbox.given_up().unwrap(), [("chat".to_owned(), 1)]);
+    assert_eq!(outbox.undelivered(1).unwrap()[0].reason.as_deref(), Some("gone"));
+}
+
+#[test]
+fn threads_outlive_a_restart_and_the_first_one_stays() {
+    let place = Place::new();
+    let (journal, mut outbox, authority) = place.open();
+    outbox.keep_thread("chat", &"INC-1".into(), "17.1").unwrap();
+    outbox.keep_thread("chat", &"INC-1".into(), "17.2").unwrap();
+    drop((journal, outbox, authority));
+    let (_journal, mut outbox, _authority) = place.open();
+    assert_eq!(outbox.thread("chat", &"INC-1".into()).unwrap().as_deref(), Some("17.1"));
+    assert_eq!(outbox.thread("other", &"INC-1".into()).unwrap(), None);
+}
+
+/// A state of an earlier version has neither table; one of this version stays readable for that one.
+#[test]
+fn a_state_without_the_new_tables_gets_them() {
+    let place = Place::new();
+    drop(place.open());
+    place.sql("DROP TABLE outbox_threads; DROP TABLE outbox_handed_over");
+    let (_journal, mut outbox, _authority) = place.open();
+    outbox.keep_thread("chat", &"INC-1".into(), "17.1").unwrap();
+}

@@ -154,6 +154,26 @@ pub(super) fn samples(text: &str, value: &Value, epoch: u64) -> Vec<Entry> {
                 seen: WallTime(9),
             },
         },
+        Entry::Escalated { incident: incident(), after: HumanDuration::secs(epoch), to: by() },
+        Entry::Unanswered { incident: incident(), within: HumanDuration::secs(300) },
+        Entry::StatusUpdated {
+            incident: incident(),
+            after: HumanDuration(Duration::from_nanos(1_000_000_001)),
+            late: HumanDuration::ZERO,
+            missed: 3,
+        },
+        Entry::DutiesTaken {
+            incident: incident(),
+            duties: vec![crate::model::Duty {
+                name: text.into(),
+                after: HumanDuration::secs(172_800),
+                from: crate::model::DutyFrom::Closed,
+                message: by(),
+                remind_before: HumanDuration::secs(1),
+            }],
+        },
+        Entry::DutyReminded { incident: incident(), duty: text.into() },
+        Entry::DutyDone { incident: incident(), duty: text.into(), by: by(), note: epoch.is_multiple_of(2).then(by) },
         Entry::IncidentClosed { incident: incident(), why: by() },
         run_started(epoch),
         Entry::RunAborting { run: run(), by: by(), compensate: true },
@@ -187,6 +207,8 @@ pub(super) fn kinds_known(entry: &Entry) {
         Entry::IncidentOpened { .. } | Entry::IncidentAcknowledged { .. } | Entry::Decided { .. } => {}
         Entry::ApprovalAsked { .. } | Entry::ApprovalAnswered { .. } | Entry::IncidentClosed { .. } => {}
         Entry::ReplicationSeen { .. } | Entry::ExtentSeen { .. } => {}
+        Entry::Escalated { .. } | Entry::Unanswered { .. } | Entry::StatusUpdated { .. } => {}
+        Entry::DutiesTaken { .. } | Entry::DutyReminded { .. } | Entry::DutyDone { .. } => {}
         Entry::RunStarted { .. } | Entry::RunAborting { .. } | Entry::RunEnded { .. } => {}
         Entry::StepIntent { .. } | Entry::StepApplied { .. } | Entry::StepParked { .. } => {}
         Entry::StepUnparked { .. } | Entry::StepEnded { .. } => {}
@@ -216,5 +238,7 @@ pub(super) fn notice(subject: &str) -> Notice {
         subject: subject.into(),
         body: "line\nline".into(),
         approval: None,
+        routes: None,
+        situation: None,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use failoverd::clients::Clients;
-use failoverd::config::shape::NotifyRoute;
+use failoverd::config::shape::{NotifyRoute, Templates};
 use failoverd::model::{Importance, Notice, NoticeKind, Observed, WallTime};
 use failoverd::notify;
 use failoverd::ports::Notifier;
@@ -29,12 +29,14 @@ fn notice() -> Notice {
         subject: "shop: the run needs you → step promote\nis parked".into(),
         body: "RDS is throttling us.".into(),
         approval: None,
+        routes: None,
+        situation: None,
     }
 }
 
 fn route(route: Value, clients: &Arc<Clients>) -> Result<Box<dyn Notifier>> {
     let route: NotifyRoute = serde_json::from_value(route)?;
-    Ok(notify::build(&route, "shop", clients)?)
+    Ok(notify::build(&route, "shop", &Templates::default(), clients)?)
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod logs;
 mod many;
 mod metrics;
 mod newcomer;
+mod people;
 mod roles;
 mod runs;
 mod service;
