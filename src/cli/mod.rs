@@ -11,6 +11,7 @@ pub mod backtest;
 mod certs;
 pub mod check;
 pub mod context;
+pub mod drill;
 pub mod dryrun;
 pub mod exit;
 mod pages;
@@ -47,6 +48,7 @@ pub async fn dispatch(global: &Global, verb: &Verb) -> Result<(), Failure> {
         Verb::Plan { name, within, set } => dryrun::plan(global, name.as_deref(), within.get(), set).await,
         Verb::Completions { shell } => completions(*shell),
         Verb::Backtest(args) => backtest::backtest(global, args).await,
+        Verb::Matrix(args) => drill::matrix(global, args).await,
         _ => talk(&Context::new(global)?, verb).await,
     }
 }
@@ -67,6 +69,7 @@ async fn talk(context: &Context, verb: &Verb) -> Result<(), Failure> {
         Verb::Ack { incident } => context.ack(incident.as_deref()).await,
         Verb::Failover(args) => context.failover(args).await,
         Verb::Execute(args) => context.execute(args).await,
+        Verb::Drill(args) => context.drill(args).await,
         Verb::Step(verb) => context.step(verb).await,
         Verb::Abort { run } => give(Command::Abort { run: run.as_deref().map(Into::into) }).await,
         Verb::Pause => give(Command::Pause).await,
@@ -82,6 +85,7 @@ async fn talk(context: &Context, verb: &Verb) -> Result<(), Failure> {
         | Verb::Probes { .. }
         | Verb::Plan { .. }
         | Verb::Backtest(_)
+        | Verb::Matrix(_)
         | Verb::Completions { .. } => {
             Err(Failure::new(Exit::Failed, "internal", "this verb does not talk to the daemon"))
         }

@@ -1,5 +1,6 @@
 //! The shape of the file: what `toml` is read into, before anything is checked across it.
 
+mod drills;
 mod outputs;
 mod plans;
 mod policy;
@@ -16,6 +17,7 @@ use super::probe::{
     IcmpProbe, KubernetesProbe, PostgresProbe, PromqlProbe, RdsProbe, RedisProbe, S3AgeProbe, TcpProbe, TlsProbe,
     VeleroAgeProbe, WindowProbe,
 };
+pub use drills::{DrillBlocked, DrillCleanup, DrillTable};
 pub use outputs::{
     Control, HealthSwitch, HealthSwitches, History, Limits, Log, LogFormat, Metrics, NOTIFY_KINDS, NotifyAlertmanager,
     NotifyFrom, NotifyOpsgenie, NotifyPagerduty, NotifyRoute, NotifySlack, NotifySns, NotifyStatuspage, NotifyWebhook,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use serde::de::DeserializeOwned;
 
+use crate::core::matrix::EvidenceView;
 use crate::core::view::{IncidentView, RunView, ScenarioView, StatusView};
 use crate::core::{Answer, Command, Refusal};
 use crate::model::{RunId, ScenarioName};
@@ -127,6 +128,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn runs(&self) -> Result<Vec<RunView>, ClientError> {
         self.get("/v1/runs").await
+    }
+
+    /// What is known of all plans: the recovery-time matrix, budgets, drills.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn evidence(&self) -> Result<EvidenceView, ClientError> {
+        self.get("/v1/evidence").await
     }
 
     /// One run.

@@ -14,8 +14,12 @@ use prometheus::{
 };
 
 use super::attempts::Attempts;
+use super::plan_gauges::{DrillCounters, PlanGauges};
 use crate::core::view::{ProbeView, ScenarioView, StatusView, StepStateView};
-use crate::model::{Decision, Health, Mode, Observation, ProbeName, RunResult, ScenarioName, Truth, WallTime};
+use crate::model::{
+    Decision, DrillTarget, DrillVerdict, Health, Mode, Observation, PlanName, ProbeName, RunResult, ScenarioName, Truth,
+    WallTime,
+};
 
 /// All metrics of one daemon. Cheap to clone.
 #[derive(Clone)]
@@ -53,6 +57,7 @@ struct Gauges {
     in_doubt: IntGauge,
     isolated: IntGauge,
     health_switch: IntGaugeVec,
+    plans: PlanGauges,
     status_at: Gauge,
 }
 
@@ -72,10 +77,11 @@ struct Counters {
     witness_up: IntGaugeVec,
     history_recording: IntGauge,
     history_lost: IntCounter,
+    drills: DrillCounters,
 }
 
 /// Registers what it hands out, so that nothing is forgotten.
-struct Maker<'a>(&'a Registry);
+pub(super) struct Maker<'a>(&'a Registry);
 
 impl Maker<'_> {
     fn keep<C: Collector + Clone + 'static>(&self, collector: prometheus::Result<C>) -> prometheus::Result<C> {
@@ -89,10 +95,10 @@ impl Maker<'_> {
     fn flags(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
         self.keep(IntGaugeVec::new(Opts::new(format!("failoverd_{name}"), help), labels))
     }
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<GaugeVec> {
+    pub(super) fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<GaugeVec> {
         self.keep(GaugeVec::new(Opts::new(format!("failoverd_{name}"), help), labels))
     }
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+    pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
         self.keep(IntCounterVec::new(Opts::new(format!("failoverd_{name}"), help), labels))
     }
     fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> prometheus::Result<HistogramVec> {
@@ -167,6 +173,7 @@ impl Gauges {
                 "What a health switch answers: 1 for on, 0 for off, -1 where its setting cannot be read.",
                 &["switch"],
             )?,
+            plans: PlanGauges::new(make)?,
             status_at: make.keep(Gauge::new(
                 "failoverd_status_timestamp_seconds",
                 "When the state behind these gauges was true.",
@@ -303,6 +310,7 @@ impl Counters {
                 "failoverd_history_lost_looks_total",
                 "Looks of probes that could not be recorded in time.",
             ))?,
+            drills: DrillCounters::new(make)?,
         })
     }
 }
@@ -330,6 +338,7 @@ impl Metrics {
         gauges.daemon(view);
         view.probes.iter().for_each(|probe| gauges.probe(probe));
         view.scenarios.iter().for_each(|scenario| gauges.scenario(scenario));
+        gauges.plans.set(&view.budgets);
     }
 
     /// The health switches answer so; `None` where it is not known.
@@ -382,6 +391,11 @@ impl Metrics {
             RunResult::Aborted => "aborted",
         };
         self.0.counters.runs.with_label_values(&[scenario.as_str(), result]).inc();
+    }
+
+    /// A drill was judged.
+    pub fn drill_judged(&self, plan: &PlanName, target: &DrillTarget, verdict: &DrillVerdict, at: WallTime) {
+        self.0.counters.drills.judged(plan, target, verdict, at);
     }
 
     /// A step ended: `kind` is `family.verb`, `result` one of done, already_done, failed, skipped.

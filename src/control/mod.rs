@@ -17,6 +17,7 @@ pub mod health;
 pub mod health_switch;
 pub mod metrics;
 pub mod peer;
+mod plan_gauges;
 pub mod serve;
 pub mod socket;
 

@@ -41,6 +41,7 @@ impl Role {
             | Command::Deny { .. }
             | Command::Failover { .. }
             | Command::Execute { .. }
+            | Command::Drill { .. }
             | Command::StepApprove { .. }
             // What is left out may be the very question, or the promotion that a route waits for.
             | Command::StepSkip { .. }

@@ -42,6 +42,7 @@ pub(crate) fn quiet() -> StatusView {
     StatusView {
         name: "shop".into(),
         tasks: Vec::new(),
+        budgets: Vec::new(),
         at: NOW,
         started: ago(86_400 * 3),
         mode: Mode::Approve,
@@ -172,6 +173,8 @@ pub(crate) fn run() -> RunView {
             step("route", "route53.upsert_alias", &["promote"], StepStateView::Pending, ""),
         ],
         split: SplitView { detect: HumanDuration::secs(8), decide: HumanDuration::secs(51), ..SplitView::default() },
+        verdict: None,
+        set_aside: None,
     }
 }
 

@@ -39,6 +39,7 @@ fn settings() -> Settings {
         scenarios: Vec::new(),
         plans: Vec::new(),
         manual_scenario: None,
+        drills: Default::default(),
     }
 }
 

@@ -223,6 +223,9 @@ impl Brain {
         if self.commit(now, entry) {
             let incident = self.ledger.open_incident(&scenario.name).cloned();
             let subject = format!("{} {}: {}{reaches}", scenario.severity, scenario.name, scenario.when);
+            if let Some(incident) = &incident {
+                self.stop_drill(now, &format!("incident {} of {} opened", incident.id, scenario.name));
+            }
             let importance = self.unless_flapping(index, Importance::Page);
             self.notify(now, NoticeKind::IncidentOpened, importance, incident.as_ref(), subject);
         }

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::evidence::Budget;
 use crate::model::{
-    Choice, Decision, Epoch, Extent, Facts, FailureDomain, Health, HumanDuration, IncidentId, Mode, PlanHash, PlanName,
+    Choice, Decision, DrillVerdict, Epoch, Extent, Facts, FailureDomain, Health, HumanDuration, IncidentId, Mode, PlanHash, PlanName,
     ProbeName, RegionName, RunId, RunResult, ScenarioName, Severity, StepName, Truth, VantageId, WallTime, ZoneName,
 };
 
@@ -42,6 +43,9 @@ pub struct StatusView {
     /// What people still have to do for runs that have ended, the first due first.
     #[serde(default)]
     pub tasks: Vec<TaskView>,
+    /// How long the plans take, by what was measured.
+    #[serde(default)]
+    pub budgets: Vec<Budget>,
 }
 
 impl StatusView {
@@ -266,6 +270,12 @@ pub struct RunView {
     pub steps: Vec<StepView>,
     /// Where the time went.
     pub split: SplitView,
+    /// Of a drill that was judged: what came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<DrillVerdict>,
+    /// Of a drill that gave way to another run: to what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_aside: Option<String>,
 }
 
 /// Where the time of a run went.

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::control::api;
+use crate::core::matrix::EvidenceView;
 use crate::core::view::{IncidentView, RunView, StatusView};
 use crate::core::{Answer, Command, Refusal};
 use crate::model::RunId;
@@ -16,6 +17,7 @@ pub(super) enum Request {
     Incidents(oneshot::Sender<Vec<IncidentView>>),
     Runs(oneshot::Sender<Vec<RunView>>),
     Run(RunId, oneshot::Sender<Option<RunView>>),
+    Evidence(oneshot::Sender<EvidenceView>),
     Command {
         by: String,
         command: Command,
@@ -62,6 +64,10 @@ impl api::Handle for Handle {
 
     async fn run(&self, id: &RunId) -> Option<RunView> {
         self.ask(|reply| Request::Run(id.clone(), reply)).await.flatten()
+    }
+
+    async fn evidence(&self) -> Option<EvidenceView> {
+        self.ask(Request::Evidence).await
     }
 
     async fn command(&self, by: String, command: Command) -> Result<Answer, Refusal> {

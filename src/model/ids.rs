@@ -68,6 +68,10 @@ name!(
     StepName
 );
 name!(
+    /// Where a plan is rehearsed, as named in `[plans.PLAN.drills.TARGET]`.
+    DrillTarget
+);
+name!(
     /// A region, as named in `[regions.NAME]`, for example `us-east-1`.
     RegionName
 );

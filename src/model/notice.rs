@@ -44,6 +44,10 @@ pub enum NoticeKind {
     RunEnded,
     /// A person still has something to do.
     TaskOpen,
+    /// A drill is near, began, ended, or was missed.
+    Drill,
+    /// A plan fits into its recovery-time objective no longer, or again.
+    Budget,
     /// We cannot see.
     Blind,
     /// The daemon itself is in doubt (storage, clock).

@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::drill::DrillTerms;
 use super::extent::{Preference, names};
 use super::ids::{ProbeName, RunId, ScenarioName};
 use super::time::{HumanDuration, WallTime};
@@ -376,6 +377,13 @@ pub enum Trigger {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         allow_data_loss: Option<Duration>,
     },
+    /// A rehearsal: it counts for nothing but the evidence, and gives way to every other run.
+    Drill {
+        /// Who, or `schedule`.
+        by: String,
+        /// What it is bound to (S9).
+        terms: Box<DrillTerms>,
+    },
 }
 
 impl fmt::Display for Trigger {
@@ -388,6 +396,7 @@ impl fmt::Display for Trigger {
             Self::Approved { by, .. } => write!(f, "approved by {by}"),
             Self::NoAnswer => f.write_str("no answer in time"),
             Self::Manual { by, .. } => write!(f, "by hand: {by}"),
+            Self::Drill { by, terms } => write!(f, "drill on {} by {by}", terms.target),
         }
     }
 }

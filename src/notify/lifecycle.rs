@@ -28,6 +28,8 @@ pub(super) fn turn(notice: &Notice) -> Turn {
         | NoticeKind::RunEnded
         | NoticeKind::TaskOpen
         | NoticeKind::Flapping
+        | NoticeKind::Drill
+        | NoticeKind::Budget
         | NoticeKind::Blind
         | NoticeKind::Daemon => Turn::Open,
     }

@@ -80,6 +80,7 @@ pub fn settings() -> Settings {
             rto: None,
         }],
         manual_scenario: None,
+        drills: Default::default(),
     }
 }
 

@@ -3,8 +3,10 @@
 pub mod backtest;
 pub mod changes;
 pub mod check;
+pub mod drill;
 pub mod explain;
 pub mod incident;
+pub mod matrix;
 pub mod plan;
 pub mod run;
 pub mod status;
