@@ -173,6 +173,7 @@ pub(crate) fn run() -> RunView {
             step("route", "route53.upsert_alias", &["promote"], StepStateView::Pending, ""),
         ],
         split: SplitView { detect: HumanDuration::secs(8), decide: HumanDuration::secs(51), ..SplitView::default() },
+        drill_on: None,
         verdict: None,
         set_aside: None,
     }

@@ -60,7 +60,9 @@ fn quantiles_are_times_that_were_seen() {
 #[test]
 fn drills_count_where_there_are_not_enough_runs() {
     let mut ledger = Ledger::default();
-    let source = |ledger: &Ledger| samples(ledger, &"failover".into(), &"a".into(), &"test.do".into());
+    fn source(ledger: &Ledger) -> Option<(Source, &[Duration])> {
+        samples(ledger, &"failover".into(), &"a".into(), &"test.do".into())
+    }
     assert_eq!(source(&ledger), None);
     ledger.drill_times.insert(key("a"), times(&[1, 2]));
     assert_eq!(source(&ledger), None, "two are no evidence");

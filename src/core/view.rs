@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evidence::Budget;
 use crate::model::{
-    Choice, Decision, DrillVerdict, Epoch, Extent, Facts, FailureDomain, Health, HumanDuration, IncidentId, Mode, PlanHash, PlanName,
+    Choice, Decision, DrillTarget, DrillVerdict, Epoch, Extent, Facts, FailureDomain, Health, HumanDuration, IncidentId, Mode, PlanHash, PlanName,
     ProbeName, RegionName, RunId, RunResult, ScenarioName, Severity, StepName, Truth, VantageId, WallTime, ZoneName,
 };
 
@@ -270,6 +270,9 @@ pub struct RunView {
     pub steps: Vec<StepView>,
     /// Where the time went.
     pub split: SplitView,
+    /// Of a drill: where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill_on: Option<DrillTarget>,
     /// Of a drill that was judged: what came of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<DrillVerdict>,

@@ -217,6 +217,7 @@ impl Brain {
             last_look: driver.is_some_and(|driver| matches!(driver.gate, Gate::Looking(_))),
             steps: (0..run.steps.len()).map(|index| self.step_view(now, run, index)).collect(),
             split: split(run, opened, now.wall),
+            drill_on: run.drill().map(|terms| terms.target.clone()),
             verdict: run.judged.as_ref().map(|judged| judged.verdict.clone()),
             set_aside: run.set_aside.clone(),
         }

@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn as_json() {
-        insta::assert_json_snapshot!(view());
+        insta::assert_snapshot!(serde_json::to_string_pretty(&view()).expect("JSON"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub mod backtest;
 pub mod changes;
 pub mod check;
 pub mod drill;
+pub mod evidence;
 pub mod explain;
 pub mod incident;
 pub mod matrix;

@@ -2,6 +2,7 @@
 
 mod alert_only;
 mod disk;
+mod drills;
 mod execute;
 mod health_switch;
 mod logs;
