@@ -35,8 +35,7 @@ impl Context {
         if !args.yes {
             confirm(&render_going(plan, args.target.as_deref(), &of_plan))?;
         }
-        let command =
-            Command::Drill { plan: plan.as_str().into(), target: args.target.as_deref().map(Into::into) };
+        let command = Command::Drill { plan: plan.as_str().into(), target: args.target.as_deref().map(Into::into) };
         let answer = self.give(command).await?;
         if args.watch { self.watch(Until::after(answer.run)).await } else { Ok(()) }
     }

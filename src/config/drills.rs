@@ -30,7 +30,12 @@ pub fn parts(name: &str) -> Option<(&str, &str)> {
 
 /// Writes them out among the plans. `whole` are the plans as they are written, with their lists written
 /// out.
-pub fn write_out(plans: &mut Map<String, Value>, whole: &Map<String, Value>, order: &mut Order, report: &mut Report<'_>) {
+pub fn write_out(
+    plans: &mut Map<String, Value>,
+    whole: &Map<String, Value>,
+    order: &mut Order,
+    report: &mut Report<'_>,
+) {
     let wrong: Vec<String> = plans.keys().filter(|name| name.contains(AT)).cloned().collect();
     for name in wrong {
         super::check::plain_name(report, &Path::of(&["plans", &name]), &name);
@@ -160,7 +165,8 @@ fn replace(step: &mut Map<String, Value>, family: &str, stand_in: &Value) {
     }
     let Some(verb) = verb(stand_in).map(str::to_owned) else { return };
     let given = stand_in.get(&verb).and_then(Value::as_object).cloned().unwrap_or_default();
-    if let Some(parameters) = step.get_mut(family).and_then(|action| action.get_mut(&verb)).and_then(Value::as_object_mut)
+    if let Some(parameters) =
+        step.get_mut(family).and_then(|action| action.get_mut(&verb)).and_then(Value::as_object_mut)
     {
         parameters.extend(given);
     }

@@ -17,8 +17,8 @@ use super::attempts::Attempts;
 use super::plan_gauges::{DrillCounters, PlanGauges};
 use crate::core::view::{ProbeView, ScenarioView, StatusView, StepStateView};
 use crate::model::{
-    Decision, DrillTarget, DrillVerdict, Health, Mode, Observation, PlanName, ProbeName, RunResult, ScenarioName, Truth,
-    WallTime,
+    Decision, DrillTarget, DrillVerdict, Health, Mode, Observation, PlanName, ProbeName, RunResult, ScenarioName,
+    Truth, WallTime,
 };
 
 /// All metrics of one daemon. Cheap to clone.

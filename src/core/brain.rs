@@ -13,8 +13,8 @@ use super::quorum::PeerVote;
 use super::run::{Doing, Driver};
 use super::scenario::Watch;
 use crate::model::{
-    CallId, Entry, Importance, IncidentId, MonoTime, Notice, NoticeKind, Now, Plan, PlanHash, PlanName,
-    ProbeName, Record, ScenarioSettings, Settings, Trigger, VantageId, Work,
+    CallId, Entry, Importance, IncidentId, MonoTime, Notice, NoticeKind, Now, Plan, PlanHash, PlanName, ProbeName,
+    Record, ScenarioSettings, Settings, Trigger, VantageId, Work,
 };
 
 /// Everything that decides, as one synchronous value.

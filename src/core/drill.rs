@@ -1,6 +1,6 @@
 //! Starting a drill: what it may touch, the guards of the real thing, and its own.
 
-use std::collections::BTreeMap;
+use serde_json::{Map, Value};
 
 use super::brain::Brain;
 use super::commands::refuse;
@@ -17,18 +17,15 @@ use crate::model::{
 ///
 /// `real`: the plans that are carried out in earnest, the drill's own among them.
 pub fn touches_production(drill: &DrillSettings, real: &[&Plan]) -> Vec<(StepName, String)> {
-    let mut touched: BTreeMap<Touched, &StepName> = BTreeMap::new();
     let filled: Vec<Plan> = real.iter().map(|plan| given_nothing(plan)).collect();
-    for step in filled.iter().flat_map(|plan| &plan.steps) {
-        if let Some(spec) = changing(step) {
-            touched.entry(touched_by(spec)).or_insert(&step.name);
-        }
-    }
+    let touched: Vec<(&StepName, &ActionSpec)> =
+        filled.iter().flat_map(|plan| &plan.steps).filter_map(|step| Some((&step.name, changing(step)?))).collect();
     let rehearsed = given_nothing(&drill.plan);
     let wrong = rehearsed.steps.iter().filter(|step| step.terms.drill != DrillPart::LeftOut).filter_map(|step| {
         let spec = changing(step).filter(|_| !drill.is_as_is(&step.name))?;
-        let real = touched.get(&touched_by(spec))?;
-        let of = if **real == step.name { String::new() } else { format!(", as the real step `{real}` does") };
+        let own = touched.iter().find(|(name, real)| **name == step.name && is_same_object(spec, real));
+        let (name, _) = own.or_else(|| touched.iter().find(|(_, real)| is_same_object(spec, real)))?;
+        let of = if **name == step.name { String::new() } else { format!(", as the real step `{name}` does") };
         Some((step.name.clone(), format!("{} {}{of}", spec.kind, spec.target)))
     });
     wrong.collect()
@@ -42,13 +39,83 @@ pub fn real_plans<'a>(plans: &'a [Plan], scenarios: &[ScenarioSettings], drill: 
     plans.iter().filter(named).collect()
 }
 
-/// Where something is changed: the family of the action, its region, and what it names there.
-type Touched = (String, String, String);
+/// The parameters that say which thing is changed, whatever it is changed to. What is not among them is
+/// no stand-in: a drill with three replicas instead of ten scales production all the same.
+const OBJECTS: [&str; 24] = [
+    "access_key_id",
+    "argv",
+    "bucket",
+    "cluster",
+    "data_directory",
+    "deployment",
+    "global_cluster",
+    "global_replication_group",
+    "group",
+    "instance",
+    "key",
+    "name",
+    "nodes",
+    "path",
+    "prefix",
+    "replication_group",
+    "resource",
+    "secret",
+    "selector",
+    "service",
+    "states",
+    "topic",
+    "url",
+    "user",
+];
+/// Those that say where it is.
+const PLACES: [&str; 6] = ["context", "kubeconfig", "namespace", "region", "server", "zone"];
 
-fn touched_by(spec: &ActionSpec) -> Touched {
-    let family = spec.kind.as_str().split('.').next().unwrap_or_default();
-    let region = spec.region.as_ref().map_or("", |region| region.as_str());
-    (family.to_owned(), region.to_owned(), spec.target.clone())
+/// Do two actions change the same thing? Of two kinds only what both name is compared.
+fn is_same_object(one: &ActionSpec, other: &ActionSpec) -> bool {
+    if family(one) != family(other) {
+        return false;
+    }
+    let (mine, theirs) = (parameters(one), parameters(other));
+    let value =
+        |of: Option<&Map<String, Value>>, key: &str| of.and_then(|of| of.get(key)).cloned().unwrap_or(Value::Null);
+    let mut objects = 0;
+    for key in OBJECTS.iter().chain(&PLACES).filter(|key| says_which(family(one), key)) {
+        let (mine, theirs) = (value(mine, key), value(theirs, key));
+        if mine.is_null() && theirs.is_null() || one.kind != other.kind && (mine.is_null() || theirs.is_null()) {
+            continue;
+        }
+        let same = match (&mine, &theirs) {
+            // What each of several is set to, by its name.
+            (Value::Object(mine), Value::Object(theirs)) if *key == "states" => {
+                mine.keys().any(|name| theirs.contains_key(name))
+            }
+            _ => mine == theirs,
+        };
+        if !same {
+            return false;
+        }
+        objects += usize::from(OBJECTS.contains(key));
+    }
+    objects > 0 || one.target == other.target
+}
+
+/// Elsewhere a service is the name of a guard, and a user that of a program.
+fn says_which(family: &str, key: &str) -> bool {
+    match key {
+        "service" => family == "ecs",
+        "user" => family == "iam",
+        _ => true,
+    }
+}
+
+fn family(spec: &ActionSpec) -> &str {
+    spec.kind.as_str().split('.').next().unwrap_or_default()
+}
+
+/// The parameters of an action: below its family and its verb.
+fn parameters(spec: &ActionSpec) -> Option<&Map<String, Value>> {
+    let verb = spec.params.as_object()?.values().next()?;
+    verb.as_object()?.values().next()?.as_object()
 }
 
 /// The action of a step that does anything but look. A message to people is not taken back either.
@@ -94,11 +161,7 @@ impl Brain {
         Ok(Answer { text, run: Some(run) })
     }
 
-    fn choose_drill<'a>(
-        &'a self,
-        plan: &PlanName,
-        target: Option<&DrillTarget>,
-    ) -> Result<&'a DrillSettings, Refusal> {
+    fn choose_drill<'a>(&'a self, plan: &PlanName, target: Option<&DrillTarget>) -> Result<&'a DrillSettings, Refusal> {
         let all = &self.settings.drills;
         if self.settings.plan(plan).is_none() {
             let known: Vec<&str> = self.settings.plans.iter().map(|plan| plan.name.as_str()).collect();
@@ -183,7 +246,9 @@ impl Brain {
 }
 
 fn utc(now: Now) -> jiff::Zoned {
-    jiff::Timestamp::from_millisecond(now.wall.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_zoned(jiff::tz::TimeZone::UTC)
+    jiff::Timestamp::from_millisecond(now.wall.0)
+        .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+        .to_zoned(jiff::tz::TimeZone::UTC)
 }
 
 /// How long the rehearsed part of a drill is expected to take.

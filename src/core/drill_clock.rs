@@ -4,9 +4,7 @@
 use std::time::Duration;
 
 use super::brain::Brain;
-use crate::model::{
-    DrillSettings, Entry, HumanDuration, Importance, MonoTime, Notice, NoticeKind, Now, WallTime,
-};
+use crate::model::{DrillSettings, Entry, HumanDuration, Importance, MonoTime, Notice, NoticeKind, Now, WallTime};
 
 /// A drill that comes later than this is missed: the clock was set, or the machine slept.
 const LATE: Duration = Duration::from_secs(60);

@@ -11,8 +11,8 @@ use super::brain::Brain;
 use super::run::{Activity, Doing, Driver};
 use super::run_ledger::{Judged, RunLedger, StepState};
 use crate::model::{
-    Applied, Condition, Decision, DrillVerdict, EffectKind, Entry, HoldReason, HumanDuration, Importance,
-    NoticeKind, Now, Phase, RunId, RunResult, StepEnd, Truth, WallTime,
+    Applied, Condition, Decision, DrillVerdict, EffectKind, Entry, HoldReason, HumanDuration, Importance, NoticeKind,
+    Now, Phase, RunId, RunResult, StepEnd, Truth, WallTime,
 };
 
 /// So long the conditions of the outcome have at the end to hold.
@@ -43,8 +43,7 @@ impl RunLedger {
             let busy = |state: &StepState| matches!(state, StepState::Parked { .. } | StepState::Undoing);
             self.aborting.is_some() && !self.steps.iter().any(|step| busy(&step.state))
         };
-        let result =
-            if judged.verdict == DrillVerdict::Passed { RunResult::Done } else { RunResult::Aborted };
+        let result = if judged.verdict == DrillVerdict::Passed { RunResult::Done } else { RunResult::Aborted };
         cleaned.then_some(result)
     }
 
@@ -68,9 +67,7 @@ impl RunLedger {
             let effect = self.plan.steps[**index].work.action().map(|spec| spec.effect);
             let harmless = matches!(effect, Some(EffectKind::Notify | EffectKind::Verify));
             let refused = matches!(self.steps[**index].state, StepState::Applied(Applied::Refused { .. }));
-            !harmless
-                && !refused
-                && !matches!(self.steps[**index].state, StepState::Undone(Applied::Accepted { .. }))
+            !harmless && !refused && !matches!(self.steps[**index].state, StepState::Undone(Applied::Accepted { .. }))
         };
         self.intended.iter().filter(stands).map(|index| self.plan.steps[*index].name.as_str()).collect()
     }
@@ -210,8 +207,7 @@ impl Brain {
         let (Some(terms), Some(judged)) = (run.drill(), &run.judged) else { return };
         let took = judged.took.map(|took| format!(", recovered in {took} (RTO {})", run.rto)).unwrap_or_default();
         let left = run.left();
-        let left_over =
-            if left.is_empty() { String::new() } else { format!("; NOT undone: {}", left.join(", ")) };
+        let left_over = if left.is_empty() { String::new() } else { format!("; NOT undone: {}", left.join(", ")) };
         let subject =
             format!("drill of {} on {} {}{took}{left_over} ({})", run.plan.name, terms.target, judged.verdict, run.id);
         // Whoever is on call needs to come only where something is left to be done.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    CallId, CallOutcome, Cause, DrillTarget, FailureDomain, Given, Health, HumanDuration, IncidentId, Mode, MonoTime, Notice,
-    Observation, PlanHash, PlanName, ProbeName, Record, RunId, RunKind, ScenarioName, Settings, StepCall, StepName,
-    VantageId,
+    CallId, CallOutcome, Cause, DrillTarget, FailureDomain, Given, Health, HumanDuration, IncidentId, Mode, MonoTime,
+    Notice, Observation, PlanHash, PlanName, ProbeName, Record, RunId, RunKind, ScenarioName, Settings, StepCall,
+    StepName, VantageId,
 };
 
 /// What happened.

@@ -196,9 +196,11 @@ fn chance(ledger: &Ledger, plan: &Plan, within: Option<Duration>) -> Option<f64>
     }
     let Some(within) = within else { return Some(0.0) };
     let paths = Paths::of(plan);
-    let mut state = plan.name.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let mut state = plan
+        .name
+        .as_str()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     let met = (0..DRAWS).filter(|_| {
         let longest = paths.longest(|place| match measured[place] {
             Some(times) => times[draw(&mut state, times.len())],
@@ -250,12 +252,8 @@ impl Brain {
             if fits != was_out {
                 continue;
             }
-            let entry = Entry::BudgetChanged {
-                scenario: found.scenario.clone(),
-                fits,
-                budget: found.total,
-                rto: found.rto,
-            };
+            let entry =
+                Entry::BudgetChanged { scenario: found.scenario.clone(), fits, budget: found.total, rto: found.rto };
             if self.commit(now, entry) {
                 self.tell_budget(now, &found, fits);
             }

@@ -246,7 +246,8 @@ fn standing(row: &MatrixRow, passed: Option<WallTime>, now: WallTime) -> Standin
         let before = if source == Source::Drills { row.before } else { HumanDuration::ZERO };
         let total = HumanDuration(times.p95.get().saturating_add(before.get()));
         if total > row.rto {
-            let plus = if source == Source::Drills { format!(" with {before} before it begins") } else { String::new() };
+            let plus =
+                if source == Source::Drills { format!(" with {before} before it begins") } else { String::new() };
             return Standing::Misses { why: format!("p95 is {total}{plus}, the RTO is {}", row.rto) };
         }
     }

@@ -13,8 +13,8 @@ use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::correlate::correlation_budget;
 use crate::model::{
-    Condition, DrillPart, HumanDuration, Is, Plan, PlanName, ProbeSettings, Reference, RunKind, ScenarioSettings, Settings, Step,
-    StepGuard, StepName, Work,
+    Condition, DrillPart, HumanDuration, Is, Plan, PlanName, ProbeSettings, Reference, RunKind, ScenarioSettings,
+    Settings, Step, StepGuard, StepName, Work,
 };
 
 /// How many attempts of one probe run at a time, at most; the runner of the probes keeps to it.

@@ -232,7 +232,11 @@ impl Brain {
         let ending = self.ending.then(|| "the daemon is ending".to_owned());
         let doubt = self.doubt.clone().or(ending).map(|what| HoldReason::StateInDoubt { what });
         // A drill gives way.
-        let active = self.ledger.active_run().filter(|run| !run.is_drill()).map(|run| HoldReason::RunActive { run: run.id.clone() });
+        let active = self
+            .ledger
+            .active_run()
+            .filter(|run| !run.is_drill())
+            .map(|run| HoldReason::RunActive { run: run.id.clone() });
         let paused = self.ledger.paused.clone().map(|by| HoldReason::Paused { by });
         vec![
             Guard::new("plan", no_plan.then_some(HoldReason::NoPlan)),

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::model::{
-    Applied, DrillPart, DrillTerms, DrillVerdict, EffectKind, Entry, Epoch, HumanDuration, IncidentId, Outputs, Plan, PlanHash, RunId, RunKind, RunResult,
-    ScenarioName, ServiceName, StepEnd, StepName, Trigger, VoteEvidence, WallTime,
+    Applied, DrillPart, DrillTerms, DrillVerdict, EffectKind, Entry, Epoch, HumanDuration, IncidentId, Outputs, Plan,
+    PlanHash, RunId, RunKind, RunResult, ScenarioName, ServiceName, StepEnd, StepName, Trigger, VoteEvidence, WallTime,
 };
 
 /// A run.

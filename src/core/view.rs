@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::evidence::Budget;
 use crate::model::{
-    Choice, Decision, DrillTarget, DrillVerdict, Epoch, Extent, Facts, FailureDomain, Health, HumanDuration, IncidentId, Mode, PlanHash, PlanName,
-    ProbeName, RegionName, RunId, RunResult, ScenarioName, Severity, StepName, Truth, VantageId, WallTime, ZoneName,
+    Choice, Decision, DrillTarget, DrillVerdict, Epoch, Extent, Facts, FailureDomain, Health, HumanDuration,
+    IncidentId, Mode, PlanHash, PlanName, ProbeName, RegionName, RunId, RunResult, ScenarioName, Severity, StepName,
+    Truth, VantageId, WallTime, ZoneName,
 };
 
 /// Everything at a glance.

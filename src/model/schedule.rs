@@ -34,7 +34,10 @@ impl Schedule {
             Err(error) => {
                 let said = error.to_string();
                 let line = said.lines().rev().map(str::trim).find(|line| line.chars().any(char::is_alphanumeric));
-                Err(format!("`{text}` is no cron expression: {}", line.unwrap_or_default().trim_start_matches(['^', ' '])))
+                Err(format!(
+                    "`{text}` is no cron expression: {}",
+                    line.unwrap_or_default().trim_start_matches(['^', ' '])
+                ))
             }
         }
     }
@@ -201,7 +204,12 @@ mod tests {
         for wrong in ["0 10 * *", "0 25 * * 2", "0 10 * * 2 Europe/Atlantis", "", "tuesday"] {
             assert!(Schedule::parse(wrong).is_err(), "{wrong}");
         }
-        for (from, to) in [("2026-12-20", "2026-12-19"), ("Fri 16:00", "Fri 16:00"), ("Fry 16:00", "Mon 6:00"), ("2026-12-20", "Mon 06:00")] {
+        for (from, to) in [
+            ("2026-12-20", "2026-12-19"),
+            ("Fri 16:00", "Fri 16:00"),
+            ("Fry 16:00", "Mon 6:00"),
+            ("2026-12-20", "Mon 06:00"),
+        ] {
             assert!(Blocked::parse(from, to).is_err(), "{from} {to}");
         }
     }

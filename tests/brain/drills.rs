@@ -166,8 +166,7 @@ fn a_drill_that_cannot_clean_up_in_time_gives_way_and_cleans_up_afterwards() {
         .filter(|call| call.phase == Phase::Compensate)
         .map(|call| (call.step.as_str(), call.epoch))
         .collect();
-    let expected =
-        [("promote", Epoch(1)), ("promote", Epoch(3)), ("scale", Epoch(3)), ("fence", Epoch(3))];
+    let expected = [("promote", Epoch(1)), ("promote", Epoch(3)), ("scale", Epoch(3)), ("fence", Epoch(3))];
     assert_eq!(undone, expected);
     assert!(desk.done.iter().all(|place| !place.as_str().starts_with(STAND_IN)), "{:?}", desk.done);
     assert!(subjects(&desk).iter().any(|subject| subject.contains("gives way: a run of regional starts")));
@@ -347,7 +346,11 @@ fn a_drill_that_takes_longer_than_the_objective_has_failed() {
         s.scenarios[0].rto = HumanDuration::secs(5);
         s.drills.all.push(drill(&s.plans[0]));
     }));
-    desk.answer("promote", Phase::Observe, vec![Reply::Say(CallOutcome::Observed(Observed::Unknown { reason: "busy".into() })); 6]);
+    desk.answer(
+        "promote",
+        Phase::Observe,
+        vec![Reply::Say(CallOutcome::Observed(Observed::Unknown { reason: "busy".into() })); 6],
+    );
     desk.command(go()).unwrap();
     desk.run_for(20);
     assert!(matches!(verdict(&desk), Some(DrillVerdict::Failed { reason }) if reason.contains("the RTO is 5s")));
@@ -474,7 +477,10 @@ fn people_are_told_before_an_incident_that_a_plan_fits_no_longer_once_for_each_c
     assert!(fits(&desk).fits && fits(&desk).chance == Some(1.0), "{:?}", fits(&desk));
     slow_drill(&mut desk, 58);
     let budget = fits(&desk);
-    assert!(!budget.fits && budget.p95 >= HumanDuration::secs(58) && budget.p50 < HumanDuration::secs(12), "{budget:?}");
+    assert!(
+        !budget.fits && budget.p95 >= HumanDuration::secs(58) && budget.p50 < HumanDuration::secs(12),
+        "{budget:?}"
+    );
     assert!(budget.chance.is_some_and(|chance| (0.6..0.9).contains(&chance)), "{budget:?}");
     assert_eq!(budget.decide_within.get(), budget.rto.get() - budget.p95.get().mul_f64(1.2));
     let page = desk.notices_of(NoticeKind::Budget)[0].clone();
@@ -494,7 +500,9 @@ fn people_are_told_before_an_incident_that_a_plan_fits_no_longer_once_for_each_c
     wide.scenarios[0].rto = HumanDuration::secs(900);
     desk.reload(wide);
     desk.run_for(2);
-    assert!(told(&desk) == 2 && desk.notices_of(NoticeKind::Budget)[1].subject.contains("fits into the RTO of 15m again"));
+    assert!(
+        told(&desk) == 2 && desk.notices_of(NoticeKind::Budget)[1].subject.contains("fits into the RTO of 15m again")
+    );
 }
 
 /// Whatever a drill does, its intent is on disk first (S2), as for every run.
@@ -506,9 +514,9 @@ fn each_undoing_of_a_drill_has_its_intent_first() {
     for step in ["fence", "scale", "promote", "route"] {
         let intent = desk.effects.iter().position(|effect| {
             let Effect::Journal(records) = effect else { return false };
-            records.iter().any(
-                |r| matches!(&r.entry, Entry::CompensationIntent { step: named, .. } if named.as_str() == step),
-            )
+            records
+                .iter()
+                .any(|r| matches!(&r.entry, Entry::CompensationIntent { step: named, .. } if named.as_str() == step))
         });
         let call = desk.effects.iter().position(
             |effect| matches!(effect, Effect::Call(c) if c.phase == Phase::Compensate && c.step.as_str() == step),

@@ -26,9 +26,10 @@ pub fn render_drills(view: &EvidenceView, now: WallTime, style: &Style) -> Strin
             let tone = if last.verdict == DrillVerdict::Passed { Tone::Good } else { Tone::Bad };
             (tone, format!("{}{clean}, {} ({})", last.verdict, relative(now, last.at), last.run))
         });
-        let missed = drill.missed.as_ref().map_or((Tone::Dim, "-".to_owned()), |(at, why)| {
-            (Tone::Warn, format!("{}: {why}", relative(now, *at)))
-        });
+        let missed = drill
+            .missed
+            .as_ref()
+            .map_or((Tone::Dim, "-".to_owned()), |(at, why)| (Tone::Warn, format!("{}: {why}", relative(now, *at))));
         table.add_row([
             style.cell(Tone::Head, drill.plan.as_str()),
             style.cell(Tone::Head, drill.target.as_str()),

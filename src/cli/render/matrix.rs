@@ -9,16 +9,19 @@ use crate::core::evidence::Source;
 use crate::core::matrix::{EvidenceView, MatrixRow, Standing};
 
 /// The headings, in every form.
-const HEADINGS: [&str; 11] = [
-    "SCENARIO", "PLAN", "TIER", "RTO", "P50", "P95", "FROM", "RPO", "LOSS", "LAST DRILL", "VERDICT",
-];
+const HEADINGS: [&str; 11] =
+    ["SCENARIO", "PLAN", "TIER", "RTO", "P50", "P95", "FROM", "RPO", "LOSS", "LAST DRILL", "VERDICT"];
 
 /// A row as texts.
 fn cells(row: &MatrixRow) -> [String; 11] {
     let none = || "-".to_owned();
-    let from = row.measured.map_or_else(none, |measured| match measured.source {
-        Source::Drills => format!("{} drills, {} before", measured.times.count, span(row.before.get())),
-        Source::Runs | Source::Estimate => format!("{} runs", measured.times.count),
+    let from = row.measured.map_or_else(none, |measured| {
+        let count =
+            |what: &str| format!("{} {what}{}", measured.times.count, if measured.times.count == 1 { "" } else { "s" });
+        match measured.source {
+            Source::Drills => format!("{}, {} before", count("drill"), span(row.before.get())),
+            Source::Runs | Source::Estimate => count("run"),
+        }
     });
     let drill = row.last_drill.as_ref().map_or_else(none, |last| {
         let clean = if last.is_clean { "" } else { " (not cleaned up)" };
@@ -98,6 +101,9 @@ const NOTE: &str = "P50 and P95 are of whole recoveries: of runs from the first 
                     the verdict. Loss is the greatest that was predicted when a run was decided.";
 
 fn heading(text: &str) -> String {
+    if text.len() <= 3 {
+        return text.to_owned();
+    }
     let mut letters = text.chars();
     letters.next().map(|first| first.to_string() + &letters.as_str().to_lowercase()).unwrap_or_default()
 }
@@ -169,8 +175,12 @@ mod tests {
     }
 
     fn measured(source: Source, count: usize, p50: u64, p95: u64) -> Option<Measured> {
-        let times =
-            Quantiles { count, p50: HumanDuration::secs(p50), p95: HumanDuration::secs(p95), max: HumanDuration::secs(p95) };
+        let times = Quantiles {
+            count,
+            p50: HumanDuration::secs(p50),
+            p95: HumanDuration::secs(p95),
+            max: HumanDuration::secs(p95),
+        };
         Some(Measured { source, times })
     }
 

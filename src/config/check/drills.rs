@@ -38,7 +38,12 @@ pub fn drills(
         }
         if table.drill_every.is_some() && table.drills.is_empty() && !report.touches_broken(&at.key("drills")) {
             let fix = format!("add [plans.{name}.drills.NAME]");
-            report.warn("no_drill", &at.key("drill_every"), "this plan has no drill, and will be overdue for ever", fix);
+            report.warn(
+                "no_drill",
+                &at.key("drill_every"),
+                "this plan has no drill, and will be overdue for ever",
+                fix,
+            );
         }
     }
     for mut plan in written_out {
@@ -113,7 +118,8 @@ fn schedule(report: &mut Report<'_>, at: &Path, table: &DrillTable) -> Option<Sc
     match Schedule::parse(text) {
         Ok(schedule) => Some(schedule),
         Err(why) => {
-            let fix = "write minute, hour, day of month, month, day of week, and a time zone: `0 10 * * 2 Europe/Berlin`";
+            let fix =
+                "write minute, hour, day of month, month, day of week, and a time zone: `0 10 * * 2 Europe/Berlin`";
             report.error("bad_schedule", &at, why, fix);
             None
         }
@@ -142,7 +148,9 @@ fn cleanup_is_a_plan(report: &mut Report<'_>, names: &Names, at: &Path, table: &
 
 /// Nobody is there to be asked for a value.
 fn can_begin(report: &mut Report<'_>, at: &Path, drill: &DrillSettings) {
-    if let Err(why) = drill.plan.with(&Given::new()) {
+    if let Err(why) = drill.plan.with(&Given::new())
+        && !report.has_errors_below(at)
+    {
         report.error("missing_parameter", at, why, "give it in `with = { … }`");
     }
 }
@@ -164,7 +172,9 @@ fn has_stand_ins(
             "touches_production",
             at,
             format!("the drill would touch production at step `{step}`: {what}"),
-            format!("give it a stand-in ([{at}.steps.{step}]), or name it in `skip`, or, where it does no harm, in `as_is`"),
+            format!(
+                "give it a stand-in ([{at}.steps.{step}]), or name it in `skip`, or, where it does no harm, in `as_is`"
+            ),
         );
     }
 }
@@ -178,7 +188,10 @@ fn is_undone(report: &mut Report<'_>, at: &Path, drill: &DrillSettings, table: &
         report.warn(
             "not_undone",
             at,
-            format!("`{}` promotes a stand-in, which cannot be undone, so that the next drill finds it promoted", step.name),
+            format!(
+                "`{}` promotes a stand-in, which cannot be undone, so that the next drill finds it promoted",
+                step.name
+            ),
             "name a plan that makes it a replica again: `cleanup = { plan = \"…\" }`",
         );
     }

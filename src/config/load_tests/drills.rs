@@ -77,7 +77,7 @@ fn a_drill_is_the_plan_with_its_stand_ins() {
     let plan = drill.plan.with(&Given::new()).unwrap();
     let step = |name: &str| plan.step(&name.into()).unwrap_or_else(|| panic!("{name}"));
     let db = step("db").work.action().unwrap();
-    assert_eq!(db.target, "PostgreSQL at staging.example/shop");
+    assert_eq!(db.target, "PostgreSQL at postgresql://staging.example/shop");
     assert_eq!(db.params.pointer("/postgres/promote/system_identifier").unwrap(), "1", "the rest is the plan's");
     assert_eq!(step("db").timeout, HumanDuration::secs(120));
     assert_eq!(step("scale.api").work.action().unwrap().params.pointer("/kubernetes/scale/replicas").unwrap(), 1);
@@ -149,7 +149,7 @@ fn what_a_drill_lacks_is_told() {
     let promotes = "[plans.failover.drills.x.steps.db]\npostgres.promote = { url = \"postgresql://x/shop\" }";
     assert_eq!(drill(promotes), ["not_undone plans.failover.drills.x"]);
     let cleanup = |plan: &str| drill(&format!("cleanup = {{ plan = \"{plan}\" }}\n{promotes}"));
-    assert_eq!(cleanup("reseed"), ["missing_parameter plans.failover.drills.x.cleanup"]);
+    assert!(cleanup("reseed").contains(&"missing_parameter plans.failover.drills.x.cleanup".to_owned()));
     assert!(cleanup("reeseed").contains(&"unknown_name plans.failover.drills.x.cleanup.plan".to_owned()));
     let no_value = "[plans.restore.parameters.at]\n[plans.restore.steps.a]\nwait = \"1s\"\n[plans.restore.drills.x]";
     assert_eq!(told(no_value), ["missing_parameter plans.restore.drills.x"]);

@@ -133,11 +133,14 @@ async fn a_drill_changes_its_stand_ins_and_cleans_up_also_when_it_is_killed() ->
     has(&shop.ok(&["runs", run.id.as_str()]).await?, &["DRILL passed", "cleanup.cache"]);
     shop.told("drill of failover on staging passed").await?;
     let (_, metrics) = shop.get("/metrics").await?;
-    has(&metrics, &[
-        "failoverd_drills_total{plan=\"failover\",target=\"staging\",verdict=\"passed\"} 1",
-        "failoverd_plan_rto_seconds{plan=\"failover\",scenario=\"outage\"} 120",
-        "failoverd_plan_step_seconds{plan=\"failover\",quantile=\"0.5\",source=\"drills\",step=\"promote\"}",
-    ]);
+    has(
+        &metrics,
+        &[
+            "failoverd_drills_total{plan=\"failover\",target=\"staging\",verdict=\"passed\"} 1",
+            "failoverd_plan_rto_seconds{plan=\"failover\",scenario=\"outage\"} 120",
+            "failoverd_plan_step_seconds{plan=\"failover\",quantile=\"0.5\",source=\"drills\",step=\"promote\"}",
+        ],
+    );
     stop(&mut daemon).await?;
 
     // What a plan of its own cleans up, and what is undone, also where the daemon dies in between.
