@@ -290,6 +290,9 @@ impl Brain {
             (None, Some(active)) => Ok(active),
             (None, None) => Err(refuse("not_now", "no run is active")),
             (Some(run), Some(active)) if run == active => Ok(run),
+            (Some(run), _) if self.waiting_drill().is_some_and(|waiting| waiting.id == run) => {
+                Err(refuse("not_now", format!("drill {run} gave way; it cleans up once the other run is over")))
+            }
             (Some(run), _) if self.ledger.runs.contains_key(&run) => {
                 Err(refuse("not_now", format!("run {run} has ended")))
             }

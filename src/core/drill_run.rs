@@ -272,6 +272,7 @@ impl Brain {
         self.cut_off(now, &id, "the call was out when the drill gave way");
         let count = self.ledger.runs[&id].steps.len();
         self.driver = Some(Driver::new(id, super::gate::Gate::Open, vec![Activity::idle(); count]));
+        self.drive(now);
     }
 
     /// What a run's calls that nobody hears any more came to is not known.

@@ -9,9 +9,9 @@ use failoverd::state::crash::VARIABLE;
 use rustix::process::Signal;
 
 use super::shop::{SOON, Shop, Sketch, has, stop};
-use crate::fleet::eventually;
 use crate::fleet::postgres::{PgOptions, Postgres, StandbyOptions};
 use crate::fleet::redis::{Redis, RedisOptions};
+use crate::fleet::{eventually, port};
 
 /// Production, and what stands in for it.
 struct World {
@@ -41,6 +41,7 @@ impl World {
             .replace("CACHE_PORT", &redis[2].port().to_string())
             .replace("CACHE", &redis[2].url())
             .replace("MASTER_PORT", &redis[0].port().to_string())
+            .replace("LISTEN", &port()?.to_string())
             .replace("DIR", &shop.dir().display().to_string());
         shop.configure(Sketch { plan: &plan, ..Sketch::default() })?;
         Ok(Self { shop, postgres, redis })
@@ -61,6 +62,7 @@ impl World {
 
 const PLAN: &str = r#"
 [health_switch]
+listen = "127.0.0.1:LISTEN"
 directory = "DIR/health"
 [health_switch.switches]
 west = { initially = "off" }
