@@ -91,7 +91,7 @@ west.health_switch.set = { name = "rehearsed" }
 switch.http.request = { url = "HOOKS/rehearsed" }
 
 [plans.reseed.steps.cache]
-exec.run = { argv = ["/usr/bin/redis-cli", "-p", "CACHE_PORT", "REPLICAOF", "127.0.0.1", "MASTER_PORT"], idempotent = true }
+exec.run = { argv = ["/usr/bin/redis-cli", "-p", "CACHE_PORT", "replicaof", "127.0.0.1", "MASTER_PORT"], idempotent = true }
 [plans.reseed.steps.switch]
 health_switch.set = { name = "rehearsed", on = false }
 [plans.reseed.steps.database]
