@@ -76,6 +76,7 @@ fn settings() -> Settings {
         scenarios: vec![scenario("regional", 0), scenario("database", 5), scenario("cache", 10)],
         plans: vec![],
         manual_scenario: None,
+        drills: Default::default(),
     }
 }
 

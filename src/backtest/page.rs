@@ -56,7 +56,7 @@ pub fn render(report: &Report, history: &History) -> String {
 }
 
 /// Text that came from outside, so that it is nothing but text.
-pub(super) fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

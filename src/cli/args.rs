@@ -153,6 +153,10 @@ pub enum Verb {
     Failback(Failback),
     /// Carry out a plan now, with its parameters
     Execute(Execute),
+    /// Rehearse a plan with stand-ins, or list the drills and when they are due
+    Drill(DrillArgs),
+    /// The recovery-time matrix: what was promised, what was measured, when it was rehearsed
+    Matrix(MatrixArgs),
     /// The runs, or one with its steps
     Runs {
         /// The run
@@ -247,6 +251,41 @@ pub struct Execute {
     /// Follow the run to its end
     #[arg(long)]
     pub watch: bool,
+}
+
+/// `failoverd drill`.
+#[derive(Clone, Debug, Args)]
+pub struct DrillArgs {
+    /// The plan
+    #[arg(required_unless_present = "list", conflicts_with = "list")]
+    pub plan: Option<String>,
+    /// Where: one of the plan's drills; may be left out where it has one
+    #[arg(long, value_name = "NAME", conflicts_with = "list")]
+    pub target: Option<String>,
+    /// The drills, when they are due next, and what came of the newest
+    #[arg(long)]
+    pub list: bool,
+    /// Do not ask; needed where there is no terminal
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Follow the drill to its end
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// `failoverd matrix`.
+#[derive(Clone, Debug, Args)]
+#[command(group = clap::ArgGroup::new("form").args(["markdown", "html"]))]
+pub struct MatrixArgs {
+    /// As Markdown
+    #[arg(long)]
+    pub markdown: bool,
+    /// As a page of HTML that needs nothing else
+    #[arg(long)]
+    pub html: bool,
+    /// From a state's file, whether the daemon runs or not [default file: the configuration's]
+    #[arg(long, value_name = "FILE", require_equals = true)]
+    pub state: Option<Option<PathBuf>>,
 }
 
 /// `failoverd backtest`.

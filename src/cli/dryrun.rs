@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args::Global;
 use super::check::{load_options, load_or_tell};
+use super::context::Context;
 use super::exit::{Exit, Failure, print, print_json};
 use super::render::Style;
 use super::render::plan::{DryRun, DryStep, Look, render_plan};
@@ -17,13 +18,17 @@ use super::show::unknown;
 use crate::actions;
 use crate::clients::Clients;
 use crate::core::ActionCheck;
+use crate::core::evidence::Budget;
 use crate::core::given::given;
 use crate::core::plan::{critical_path, topological};
-use crate::model::{Epoch, Given, Observed, Plan, Reference, Settings, Step, StepGuard, StepName, Work};
+use crate::model::{Epoch, Given, Observed, Plan, PlanName, Reference, Settings, Step, StepGuard, StepName, Work};
 use crate::ports::{ActionContext, Authority, Denied};
 
 /// So many steps look at the same time.
 const AT_ONCE: usize = 16;
+
+/// The evidence is worth having, and not worth waiting for.
+const EVIDENCE_WITHIN: Duration = Duration::from_secs(3);
 
 /// Denies everything: the second wall, should an action ever change something while it looks.
 struct NothingMayChange;
@@ -50,7 +55,8 @@ pub async fn plan(
     let plan = &with_values(plan, set, &clients)?;
     let mut looks = look_at_all(&clients, plan, within, global.json).await;
     excuse_what_is_made_before(plan, &mut looks);
-    let dry = assemble(&loaded.settings, plan, looks);
+    let mut dry = assemble(&loaded.settings, plan, looks);
+    dry.measured = measured(global, &dry.plan).await;
     if global.json {
         print_json(&dry)?;
     } else {
@@ -240,7 +246,16 @@ fn assemble(settings: &Settings, plan: &Plan, mut looks: BTreeMap<StepName, Look
         scenarios: using.map(|scenario| (scenario.name.clone(), scenario.rto)).collect(),
         point_of_no_return: plan.point_of_no_return.clone(),
         steps,
+        measured: Vec::new(),
     }
+}
+
+/// What the daemon has measured of the plan; nothing where it is not there, or has nothing.
+async fn measured(global: &Global, plan: &PlanName) -> Vec<Budget> {
+    let Ok(context) = Context::new(global) else { return Vec::new() };
+    let asked = tokio::time::timeout(EVIDENCE_WITHIN, context.client.evidence()).await;
+    let budgets = asked.ok().and_then(Result::ok).map(|view| view.budgets).unwrap_or_default();
+    budgets.into_iter().filter(|budget| budget.plan == *plan && budget.is_measured()).collect()
 }
 
 #[cfg(test)]

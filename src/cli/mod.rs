@@ -11,6 +11,7 @@ pub mod backtest;
 mod certs;
 pub mod check;
 pub mod context;
+pub mod drill;
 pub mod dryrun;
 pub mod exit;
 mod pages;
@@ -48,6 +49,7 @@ pub async fn dispatch(global: &Global, verb: &Verb) -> Result<(), Failure> {
         Verb::Plan { name, within, set } => dryrun::plan(global, name.as_deref(), within.get(), set).await,
         Verb::Completions { shell } => completions(*shell),
         Verb::Backtest(args) => backtest::backtest(global, args).await,
+        Verb::Matrix(args) => drill::matrix(global, args).await,
         _ => talk(&Context::new(global)?, verb).await,
     }
 }
@@ -69,6 +71,7 @@ async fn talk(context: &Context, verb: &Verb) -> Result<(), Failure> {
         Verb::Failover(args) => context.failover(args).await,
         Verb::Failback(args) => context.failback(args).await,
         Verb::Execute(args) => context.execute(args).await,
+        Verb::Drill(args) => context.drill(args).await,
         Verb::Step(verb) => context.step(verb).await,
         Verb::Duty(verb) => context.duty(verb).await,
         Verb::Notices => context.notices().await,
@@ -86,6 +89,7 @@ async fn talk(context: &Context, verb: &Verb) -> Result<(), Failure> {
         | Verb::Probes { .. }
         | Verb::Plan { .. }
         | Verb::Backtest(_)
+        | Verb::Matrix(_)
         | Verb::Completions { .. } => {
             Err(Failure::new(Exit::Failed, "internal", "this verb does not talk to the daemon"))
         }

@@ -45,6 +45,7 @@ pub fn expand(tree: &mut Value, report: &mut Report<'_>) -> Order {
         }
         *written = all;
     }
+    super::drills::write_out(plans, &whole, &mut order, report);
     order
 }
 
@@ -181,7 +182,7 @@ fn gather(table: &Map<String, Value>, children: &[String], minimum: usize) -> Va
 }
 
 /// Writes out `run_plan`.
-fn child_plan(
+pub(super) fn child_plan(
     at: &Path,
     steps: &mut Map<String, Value>,
     name: &str,

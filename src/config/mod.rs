@@ -6,6 +6,7 @@
 
 pub mod action;
 pub mod check;
+pub mod drills;
 pub mod expand;
 pub mod fault;
 pub mod layers;

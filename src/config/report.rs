@@ -99,10 +99,10 @@ impl<'a> Report<'a> {
     }
 
     /// Where the value at this path was written. A step of a child plan may come from a list of it:
-    /// so one alias may lead to another.
+    /// so one alias may lead to another. A drill's steps are those of its plan.
     fn written_at(&self, path: &Path) -> Path {
         let mut path = path.clone();
-        for _ in 0..2 {
+        for _ in 0..4 {
             let Some((here, there)) = self.aliases.iter().find(|(here, _)| path.starts_with(here)) else { break };
             path = Path(there.0.iter().chain(&path.0[here.0.len()..]).cloned().collect());
         }

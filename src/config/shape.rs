@@ -1,5 +1,6 @@
 //! The shape of the file: what `toml` is read into, before anything is checked across it.
 
+mod drills;
 mod links;
 mod outputs;
 mod people;
@@ -18,6 +19,7 @@ use super::probe::{
     IcmpProbe, KubernetesProbe, PostgresProbe, PromqlProbe, RdsProbe, RedisProbe, S3AgeProbe, TcpProbe, TlsProbe,
     VeleroAgeProbe, WindowProbe,
 };
+pub use drills::{DrillBlocked, DrillCleanup, DrillTable};
 pub use links::{Links, LinksTls};
 pub use outputs::{
     Control, HealthSwitch, HealthSwitches, History, Limits, Log, LogFormat, Metrics, NOTIFY_KINDS, NotifyAlertmanager,

@@ -7,6 +7,7 @@
 //! | `GET /v1/incidents` | a list of [`IncidentView`] |
 //! | `GET /v1/runs`, `GET /v1/runs/ID` | a list of [`RunView`], one [`RunView`] |
 //! | `GET /v1/notices` | a list of [`NoticeView`] |
+//! | `GET /v1/evidence` | an [`EvidenceView`]: the recovery-time matrix, budgets, drills |
 //! | `GET /v1/watch` | a [`StatusView`] a line, at each change and at least every five seconds |
 //! | `POST /v1/command` | a [`Command`] in, an [`Answer`] out |
 //!
@@ -29,6 +30,7 @@ use tokio::sync::watch;
 
 use super::metrics::Metrics;
 use super::peer::{Gate, Peer, Role};
+use crate::core::matrix::EvidenceView;
 use crate::core::view::{IncidentView, NoticeView, RunView, ScenarioView, StatusView};
 use crate::core::{Answer, Command, Refusal};
 use crate::model::RunId;
@@ -63,6 +65,8 @@ pub trait Handle: Send + Sync + 'static {
     async fn notices(&self) -> Vec<NoticeView> {
         Vec::new()
     }
+    /// What is known of all plans: the recovery-time matrix, budgets, drills; `None` while the daemon ends.
+    async fn evidence(&self) -> Option<EvidenceView>;
     /// Carries out a command for somebody, and journals it.
     ///
     /// # Errors
@@ -91,6 +95,7 @@ pub fn router(handle: Arc<dyn Handle>, gate: Arc<Gate>, metrics: Metrics) -> Rou
         .route("/v1/runs", get(runs))
         .route("/v1/runs/{id}", get(run))
         .route("/v1/notices", get(notices))
+        .route("/v1/evidence", get(evidence))
         .route("/v1/watch", get(watch))
         .route("/v1/command", post(command))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "no_route", "there is no such route"))
@@ -161,6 +166,11 @@ async fn notices(State(api): State<Api>) -> Json<Vec<NoticeView>> {
 async fn run(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<RunView>, Problem> {
     let missing = || Problem::new(StatusCode::NOT_FOUND, "not_found", format!("there is no run `{}`", brief(&id)));
     api.handle.run(&RunId::from(id.as_str())).await.map(Json).ok_or_else(missing)
+}
+
+async fn evidence(State(api): State<Api>) -> Result<Json<EvidenceView>, Problem> {
+    let ending = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "ending", "the daemon is shutting down");
+    api.handle.evidence().await.map(Json).ok_or_else(ending)
 }
 
 #[derive(Deserialize)]
@@ -263,6 +273,7 @@ pub fn command_name(command: &Command) -> &'static str {
         Command::Failover { .. } => "failover",
         Command::Failback { .. } => "failback",
         Command::Execute { .. } => "execute",
+        Command::Drill { .. } => "drill",
         Command::Abort { .. } => "abort",
         Command::StepRetry { .. } => "step_retry",
         Command::StepSkip { .. } => "step_skip",

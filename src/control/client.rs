@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use serde::de::DeserializeOwned;
 
+use crate::core::matrix::EvidenceView;
 use crate::core::view::{IncidentView, NoticeView, RunView, ScenarioView, StatusView};
 use crate::core::{Answer, Command, Refusal};
 use crate::model::{RunId, ScenarioName};
@@ -135,6 +136,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn notices(&self) -> Result<Vec<NoticeView>, ClientError> {
         self.get("/v1/notices").await
+    }
+
+    /// What is known of all plans: the recovery-time matrix, budgets, drills.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn evidence(&self) -> Result<EvidenceView, ClientError> {
+        self.get("/v1/evidence").await
     }
 
     /// One run.

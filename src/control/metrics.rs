@@ -15,9 +15,13 @@ use prometheus::{
 
 use super::attempts::Attempts;
 use super::metrics_people::People;
+use super::plan_gauges::{DrillCounters, PlanGauges};
 use crate::core::ledger::Ledger;
 use crate::core::view::{ProbeView, ScenarioView, StatusView, StepStateView};
-use crate::model::{Decision, Entry, Health, Mode, Observation, ProbeName, RunResult, ScenarioName, Truth, WallTime};
+use crate::model::{
+    Decision, DrillTarget, DrillVerdict, Entry, Health, Mode, Observation, PlanName, ProbeName, RunResult,
+    ScenarioName, Truth, WallTime,
+};
 
 /// All metrics of one daemon. Cheap to clone.
 #[derive(Clone)]
@@ -58,6 +62,7 @@ struct Gauges {
     in_doubt: IntGauge,
     isolated: IntGauge,
     health_switch: IntGaugeVec,
+    plans: PlanGauges,
     status_at: Gauge,
 }
 
@@ -77,6 +82,7 @@ struct Counters {
     witness_up: IntGaugeVec,
     history_recording: IntGauge,
     history_lost: IntCounter,
+    drills: DrillCounters,
 }
 
 /// Registers what it hands out, so that nothing is forgotten.
@@ -182,6 +188,7 @@ impl Gauges {
                 "What a health switch answers: 1 for on, 0 for off, -1 where its setting cannot be read.",
                 &["switch"],
             )?,
+            plans: PlanGauges::new(make)?,
             status_at: make.keep(Gauge::new(
                 "failoverd_status_timestamp_seconds",
                 "When the state behind these gauges was true.",
@@ -329,6 +336,7 @@ impl Counters {
                 "failoverd_history_lost_looks_total",
                 "Looks of probes that could not be recorded in time.",
             ))?,
+            drills: DrillCounters::new(make)?,
         })
     }
 }
@@ -358,6 +366,7 @@ impl Metrics {
         self.0.people.update(view);
         view.probes.iter().for_each(|probe| gauges.probe(probe));
         view.scenarios.iter().for_each(|scenario| gauges.scenario(scenario));
+        gauges.plans.set(&view.budgets);
     }
 
     /// The health switches answer so; `None` where it is not known.
@@ -410,6 +419,11 @@ impl Metrics {
             RunResult::Aborted => "aborted",
         };
         self.0.counters.runs.with_label_values(&[scenario.as_str(), result]).inc();
+    }
+
+    /// A drill was judged.
+    pub fn drill_judged(&self, plan: &PlanName, target: &DrillTarget, verdict: &DrillVerdict, at: WallTime) {
+        self.0.counters.drills.judged(plan, target, verdict, at);
     }
 
     /// A step ended: `kind` is `family.verb`, `result` one of done, already_done, failed, skipped.

@@ -19,6 +19,7 @@ pub mod links;
 pub mod metrics;
 mod metrics_people;
 pub mod peer;
+mod plan_gauges;
 pub mod serve;
 pub mod socket;
 

@@ -42,6 +42,7 @@ impl Role {
             | Command::Failover { .. }
             | Command::Failback { .. }
             | Command::Execute { .. }
+            | Command::Drill { .. }
             | Command::StepApprove { .. }
             // What is left out may be the very question, or the promotion that a route waits for.
             | Command::StepSkip { .. }

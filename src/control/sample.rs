@@ -44,6 +44,7 @@ pub(crate) fn quiet() -> StatusView {
         tasks: Vec::new(),
         escalations: Vec::new(),
         duties: Vec::new(),
+        budgets: Vec::new(),
         at: NOW,
         started: ago(86_400 * 3),
         mode: Mode::Approve,
@@ -181,6 +182,9 @@ pub(crate) fn run() -> RunView {
             step("route", "route53.upsert_alias", &["promote"], StepStateView::Pending, ""),
         ],
         split: SplitView { detect: HumanDuration::secs(8), decide: HumanDuration::secs(51), ..SplitView::default() },
+        drill_on: None,
+        verdict: None,
+        set_aside: None,
     }
 }
 

@@ -19,6 +19,7 @@ use super::metrics::Metrics;
 use super::peer::{Gate, Lists};
 use super::serve::{Bounds, TcpSource, UnixSource, serve};
 use super::{Client, ClientError, sample, socket};
+use crate::core::matrix::EvidenceView;
 use crate::core::view::{IncidentView, RunView, StatusView};
 use crate::core::{Answer, Command, Refusal};
 use crate::model::{CauseKind, Observation, RunId};
@@ -45,6 +46,9 @@ impl Handle for Fake {
     }
     async fn run(&self, id: &RunId) -> Option<RunView> {
         (*id == sample::run().id).then(sample::run)
+    }
+    async fn evidence(&self) -> Option<EvidenceView> {
+        None
     }
     async fn command(&self, by: String, command: Command) -> Result<Answer, Refusal> {
         self.told.lock().expect("whole").push(format!("{by}: {}", api::command_name(&command)));

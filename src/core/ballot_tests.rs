@@ -40,6 +40,7 @@ fn settings() -> Settings {
         scenarios: Vec::new(),
         plans: Vec::new(),
         manual_scenario: None,
+        drills: Default::default(),
     }
 }
 

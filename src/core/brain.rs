@@ -13,8 +13,8 @@ use super::quorum::PeerVote;
 use super::run::{Doing, Driver};
 use super::scenario::Watch;
 use crate::model::{
-    Applied, CallId, Entry, Importance, IncidentId, MonoTime, Notice, NoticeKind, Now, Plan, PlanHash, PlanName,
-    ProbeName, Record, ScenarioSettings, Settings, VantageId, Work,
+    CallId, Entry, Importance, IncidentId, MonoTime, Notice, NoticeKind, Now, Plan, PlanHash, PlanName, ProbeName,
+    Record, ScenarioSettings, Settings, VantageId, Work,
 };
 
 /// Everything that decides, as one synchronous value.
@@ -53,6 +53,10 @@ pub struct Brain {
     pub(super) effects: Vec<Effect>,
     /// For what a person gives to a plan.
     pub(super) action_check: super::ActionCheck,
+    /// When drills are due.
+    pub(super) drill_clock: super::drill_clock::DrillClock,
+    /// What was measured, as of the newest end of a run.
+    pub(super) evidence: super::evidence::Watched,
     /// Somebody waits for each observation: an incident is open or a run is active.
     pub(super) attentive: bool,
     next_call: u64,
@@ -91,6 +95,8 @@ impl Brain {
             telling: super::escalation::Telling::default(),
             effects: Vec::new(),
             action_check: super::ActionCheck::default(),
+            drill_clock: super::drill_clock::DrillClock::since(records.last().map(|record| record.at)),
+            evidence: super::evidence::Watched::default(),
             attentive: true,
             next_call: 0,
             wake: Some(now.mono),
@@ -112,19 +118,10 @@ impl Brain {
         self.commit(now, Entry::DaemonStarted { version: version.to_owned() });
         if let Some(run) = self.ledger.active_run() {
             let id = run.id.clone();
-            let cut_off: Vec<_> = run
-                .steps
-                .iter()
-                .zip(&run.plan.steps)
-                .filter(|(step, _)| step.state == super::run_ledger::StepState::Intended)
-                .map(|(step, definition)| (definition.name.clone(), step.attempts))
-                .collect();
-            for (step, attempt) in cut_off {
-                let outcome = Applied::Unknown { reason: "the daemon ended while the call was out".into() };
-                self.commit(now, Entry::StepApplied { run: id.clone(), step, attempt, outcome });
-            }
+            self.cut_off(now, &id, "the daemon ended while the call was out");
             self.take_up_run(now);
         }
+        self.tell_missed(now);
         self.think(now);
         self.told()
     }
@@ -197,6 +194,7 @@ impl Brain {
     fn think(&mut self, now: Now) {
         self.tilt_until = self.tilt_until.filter(|until| now.mono < *until);
         self.evaluate(now);
+        self.tend_drills(now);
         // A run that ended changes what the guards say, and then another may begin. The limit of
         // failovers ends the passes; the bound guards against a mistake.
         for _ in 0..4 {
@@ -207,8 +205,10 @@ impl Brain {
                 break;
             }
         }
+        self.take_up_drill(now);
         self.remind(now);
         self.tell_people(now);
+        self.watch_budgets(now);
         self.set_paces();
         self.attentive = self.driver.is_some() || self.watches.iter().any(Watch::is_attentive);
         self.wake = self.earliest_wake(now.mono);
@@ -221,7 +221,7 @@ impl Brain {
         let watches = self.watches.iter().filter_map(|watch| watch.wake);
         let driver = self.driver.as_ref().and_then(Driver::earliest_wake);
         let reminders = self.reminders.values().copied();
-        let driver = driver.into_iter().chain(reminders).chain(self.telling.wake);
+        let driver = driver.into_iter().chain(reminders).chain(self.telling.wake).chain(self.drill_clock.wake);
         expiries.chain(watches).chain(driver).chain(self.tilt_until).filter(|at| *at > now).min()
     }
 
@@ -267,6 +267,8 @@ impl Brain {
         };
         self.hashes = self.settings.plans.iter().map(|plan| (plan.name.clone(), hash(plan))).collect();
         self.watches = self.settings.scenarios.iter().map(|_| Watch::default()).collect();
+        self.drill_clock.forget();
+        self.note_evidence();
         self.kin = kin(&self.settings);
         self.places = places(&self.settings);
     }

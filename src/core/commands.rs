@@ -11,7 +11,7 @@ use crate::model::{
     RunId, RunKind, ScenarioName, ScenarioSettings, StepEnd, StepName, Trigger, Work,
 };
 
-fn refuse(code: &str, message: impl Into<String>) -> Refusal {
+pub(super) fn refuse(code: &str, message: impl Into<String>) -> Refusal {
     Refusal { code: code.to_owned(), message: message.into() }
 }
 
@@ -38,6 +38,7 @@ impl Brain {
                 Err(refusal) => Err(refusal),
             },
             Command::Execute { .. } => self.execute(now, by, &command),
+            Command::Drill { plan, target } => self.drill_by_hand(now, by, &plan, target.as_ref()),
             Command::Abort { run } => self.abort(now, by, run),
             Command::StepRetry { run, step } => self.step_retry(now, by, run, &step),
             Command::StepSkip { run, step } => self.step_skip(now, by, run, &step),
@@ -225,7 +226,7 @@ impl Brain {
     }
 
     /// What stands for the scenario of a plan that none names.
-    fn scenario_of(&self, plan: &Plan) -> ScenarioSettings {
+    pub(super) fn scenario_of(&self, plan: &Plan) -> ScenarioSettings {
         let estimate = || super::plan::critical_path(plan, |step| step.estimate.get()).total;
         ScenarioSettings {
             name: plan.name.as_str().into(),
@@ -298,6 +299,9 @@ impl Brain {
             (None, Some(active)) => Ok(active),
             (None, None) => Err(refuse("not_now", "no run is active")),
             (Some(run), Some(active)) if run == active => Ok(run),
+            (Some(run), _) if self.waiting_drill().is_some_and(|waiting| waiting.id == run) => {
+                Err(refuse("not_now", format!("drill {run} gave way; it cleans up once the other run is over")))
+            }
             (Some(run), _) if self.ledger.runs.contains_key(&run) => {
                 Err(refuse("not_now", format!("run {run} has ended")))
             }
@@ -310,6 +314,9 @@ impl Brain {
         let run = &self.ledger.runs[&id];
         if run.aborting.is_some() {
             return Ok(Answer { text: format!("run {id} is aborting already"), run: Some(id) });
+        }
+        if run.is_drill() {
+            return Ok(self.abort_drill(now, by, id));
         }
         // Also where it was only seen to stand so far: somebody has promoted by hand.
         if run.past_no_return() || self.driver.as_ref().is_some_and(|driver| driver.found_past(run)) {
@@ -329,7 +336,7 @@ impl Brain {
     fn step(&self, run: Option<RunId>, name: &StepName) -> Result<(RunId, usize), Refusal> {
         let id = self.active(run)?;
         let run = &self.ledger.runs[&id];
-        if run.aborting.is_some() {
+        if run.aborting.is_some() && !run.is_drill() {
             return Err(refuse("not_now", format!("run {id} is aborting")));
         }
         let (index, _) = find(run, name).ok_or_else(|| refuse("not_found", format!("run {id} has no step {name}")))?;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    CallId, CallOutcome, Cause, DutyName, Epoch, FailureDomain, Given, Health, HumanDuration, IncidentId, Mode,
-    MonoTime, Notice, Observation, PlanHash, PlanName, ProbeName, Record, RunId, RunKind, ScenarioName, Settings,
+    CallId, CallOutcome, Cause, DrillTarget, DutyName, Epoch, FailureDomain, Given, Health, HumanDuration, IncidentId,
+    Mode, MonoTime, Notice, Observation, PlanHash, PlanName, ProbeName, Record, RunId, RunKind, ScenarioName, Settings,
     StepCall, StepName, VantageId,
 };
 
@@ -176,6 +176,14 @@ pub enum Command {
         /// So much data may be lost.
         #[serde(default)]
         allow_data_loss: Option<HumanDuration>,
+    },
+    /// Rehearse a plan now.
+    Drill {
+        /// The plan.
+        plan: PlanName,
+        /// On which of its targets; `None` where it has one.
+        #[serde(default)]
+        target: Option<DrillTarget>,
     },
     /// Stop a run and undo what was done; refused after the point of no return.
     Abort {

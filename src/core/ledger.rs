@@ -4,14 +4,17 @@
 //! applies the same records again; so that there is no second way to get to a state. A record that
 //! does not follow from the state is an error, not a surprise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::incident::Incident;
 use super::run_ledger::RunLedger;
-use crate::model::{ActionKind, Entry, Epoch, IncidentId, Mode, PlanName, Record, RunId, StepEnd, StepName, WallTime};
+use crate::model::{
+    ActionKind, DrillTarget, Entry, Epoch, IncidentId, Mode, PlanName, Record, RunId, ScenarioName, StepEnd, StepName,
+    WallTime,
+};
 
 /// How many measured times are kept for each step.
 const KEPT_TIMES: usize = 100;
@@ -46,6 +49,15 @@ pub struct Ledger {
     /// How long each step took where it was really done, the newest last.
     #[serde(with = "pairs")]
     pub step_times: BTreeMap<(PlanName, StepName, ActionKind), Vec<Duration>>,
+    /// The same of drills, kept apart.
+    #[serde(default, with = "pairs")]
+    pub drill_times: BTreeMap<(PlanName, StepName, ActionKind), Vec<Duration>>,
+    /// The newest drill of each plan and target that was due and not begun: when, and why not.
+    #[serde(default, with = "pairs")]
+    pub missed_drills: BTreeMap<(PlanName, DrillTarget), (WallTime, String)>,
+    /// The scenarios whose plan fits into their objective no longer.
+    #[serde(default)]
+    pub out_of_reach: BTreeSet<ScenarioName>,
 }
 
 impl Ledger {
@@ -79,10 +91,10 @@ impl Ledger {
         Ok(())
     }
 
-    /// The run that has not ended; at most one.
+    /// The run that has not ended and was not set aside; at most one.
     pub fn active_run(&self) -> Option<&RunLedger> {
-        // The newest is looked at first: only it can be active.
-        self.runs.values().rev().find(|run| run.ended.is_none())
+        // The newest is looked at first: only it can be active, or one that it made give way.
+        self.runs.values().rev().find(|run| run.ended.is_none() && run.set_aside.is_none())
     }
 
     /// The open incident of a scenario.
@@ -95,17 +107,11 @@ impl Ledger {
         self.runs.values().filter(|run| run.counts())
     }
 
-    /// The 95th percentile of the measured times of a step, once there are three.
+    /// The 95th percentile of the measured times of a step, once there are three: of runs, or of drills
+    /// where there are not that many.
     pub fn measured(&self, plan: &PlanName, step: &StepName, kind: &ActionKind) -> Option<Duration> {
-        let times = self.step_times.get(&(plan.clone(), step.clone(), kind.clone()))?;
-        if times.len() < 3 {
-            return None;
-        }
-        let mut sorted = times.clone();
-        sorted.sort_unstable();
-        // Nearest-rank: with few samples this is the longest one, which is what a deadline wants.
-        let rank = (sorted.len() * 95).div_ceil(100);
-        sorted.get(rank.saturating_sub(1)).copied()
+        let (_, times) = super::evidence::samples(self, plan, step, kind)?;
+        super::evidence::Quantiles::of(times).map(|quantiles| quantiles.p95.get())
     }
 
     /// The next incident id of a day.
@@ -170,8 +176,40 @@ impl Ledger {
             | Entry::CompensationIntent { run, .. }
             | Entry::CompensationEnded { run, .. }
             | Entry::LossMeasured { run, .. }
+            | Entry::DrillJudged { run, .. }
+            | Entry::RunSetAside { run, .. }
             | Entry::RunEnded { run, .. } => self.apply_to_run(at, run, entry),
+            Entry::RunTakenUp { run, epoch } => self.take_up(run, *epoch),
+            Entry::DrillMissed { plan, target, due, why } => {
+                self.missed_drills.insert((plan.clone(), target.clone()), (*due, why.clone()));
+                Ok(())
+            }
+            Entry::BudgetChanged { scenario, fits, .. } => {
+                if *fits {
+                    self.out_of_reach.remove(scenario);
+                } else {
+                    self.out_of_reach.insert(scenario.clone());
+                }
+                Ok(())
+            }
         }
+    }
+
+    /// Grants a drill that gave way the next epoch.
+    fn take_up(&mut self, id: &RunId, epoch: Epoch) -> Result<(), String> {
+        if let Some(active) = self.active_run() {
+            return Err(format!("run {} is active", active.id));
+        }
+        if epoch != self.epoch.next() {
+            return Err(format!("epoch {epoch} does not follow epoch {}", self.epoch));
+        }
+        let run = self.runs.get_mut(id).ok_or(format!("there is no run {id}"))?;
+        if run.ended.is_some() || run.set_aside.take().is_none() {
+            return Err(format!("run {id} was not set aside"));
+        }
+        run.epoch = epoch;
+        self.epoch = epoch;
+        Ok(())
     }
 
     fn start_run(&mut self, at: WallTime, entry: &Entry) -> Result<(), String> {
@@ -202,7 +240,11 @@ impl Ledger {
             && let Some(definition) = run.plan.step(step)
         {
             let key = (run.plan.name.clone(), step.clone(), definition.work.kind());
-            let times = self.step_times.entry(key).or_default();
+            if !definition.terms.drill.is_rehearsed() {
+                return Ok(());
+            }
+            let times = if run.is_drill() { &mut self.drill_times } else { &mut self.step_times };
+            let times = times.entry(key).or_default();
             times.push(*took);
             if times.len() > KEPT_TIMES {
                 times.remove(0);

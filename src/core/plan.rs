@@ -13,8 +13,8 @@ use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::correlate::correlation_budget;
 use crate::model::{
-    Condition, HumanDuration, Is, Plan, PlanName, ProbeSettings, Reference, RunKind, ScenarioSettings, Settings, Step,
-    StepGuard, StepName, Work,
+    Condition, DrillPart, HumanDuration, Is, Plan, PlanName, ProbeSettings, Reference, RunKind, ScenarioSettings,
+    Settings, Step, StepGuard, StepName, Work,
 };
 
 /// How many attempts of one probe run at a time, at most; the runner of the probes keeps to it.
@@ -117,11 +117,7 @@ fn name_cycle(plan: &Plan, graph: &DiGraph<usize, ()>) -> Cycle {
 /// The longest chain of the plan, where `duration_of` tells how long a step takes. A plan with a
 /// cycle (`config` refuses it) counts as all its steps one after the other: never too short.
 pub fn critical_path(plan: &Plan, duration_of: impl Fn(&Step) -> Duration) -> CriticalPath {
-    // What comes after the recovery, or is done only while the primary still answers, is not part of it.
-    let apart = |step: &Step| {
-        step.terms.post_recovery || step.terms.only_in == Some(RunKind::Graceful) || is_left_out(plan, step)
-    };
-    let duration_of = |step: &Step| if apart(step) { Duration::ZERO } else { duration_of(step) };
+    let duration_of = |step: &Step| if is_apart(plan, step) { Duration::ZERO } else { duration_of(step) };
     let Ok(order) = topological(plan) else {
         return CriticalPath {
             total: plan.steps.iter().fold(Duration::ZERO, |sum, step| sum.saturating_add(duration_of(step))),
@@ -149,6 +145,51 @@ pub fn critical_path(plan: &Plan, duration_of: impl Fn(&Step) -> Duration) -> Cr
     }
     steps.reverse();
     CriticalPath { total, steps }
+}
+
+/// What comes after the recovery, or is done only while the primary still answers, is not part of it.
+fn is_apart(plan: &Plan, step: &Step) -> bool {
+    step.terms.post_recovery
+        || step.terms.only_in == Some(RunKind::Graceful)
+        || step.terms.drill == DrillPart::LeftOut
+        || is_left_out(plan, step)
+}
+
+/// A plan made ready to be asked many times how long it takes.
+pub(super) struct Paths {
+    /// The places of the steps, each after those that it waits for.
+    order: Vec<usize>,
+    /// What each waits for.
+    before: Vec<Vec<usize>>,
+    apart: Vec<bool>,
+}
+
+impl Paths {
+    /// Of a plan without a cycle; one with a cycle counts as all its steps one after the other.
+    pub(super) fn of(plan: &Plan) -> Self {
+        let apart = plan.steps.iter().map(|step| is_apart(plan, step)).collect();
+        let Ok(order) = topological(plan) else {
+            let before = (0..plan.steps.len()).map(|place| place.checked_sub(1).into_iter().collect()).collect();
+            return Self { order: (0..plan.steps.len()).collect(), before, apart };
+        };
+        let graph = graph(plan);
+        let before = (0..plan.steps.len()).map(|place| {
+            let of = graph.neighbors_directed(NodeIndex::new(place), Direction::Incoming);
+            of.map(NodeIndex::index).collect()
+        });
+        Self { order, before: before.collect(), apart }
+    }
+
+    /// The longest chain, where `duration_of` tells how long the step at a place takes.
+    pub(super) fn longest(&self, mut duration_of: impl FnMut(usize) -> Duration) -> Duration {
+        let mut ends = vec![Duration::ZERO; self.order.len()];
+        for place in &self.order {
+            let start = self.before[*place].iter().map(|before| ends[*before]).max().unwrap_or_default();
+            let took = if self.apart[*place] { Duration::ZERO } else { duration_of(*place) };
+            ends[*place] = start.saturating_add(took);
+        }
+        ends.into_iter().max().unwrap_or_default()
+    }
 }
 
 /// Do the plan's parameters, as they are given or by default, leave the step out?

@@ -137,6 +137,7 @@ fn settings() -> Settings {
         scenarios: vec![],
         plans: vec![],
         manual_scenario: None,
+        drills: Default::default(),
     }
 }
 

@@ -211,7 +211,12 @@ impl Brain {
         let no_plan = scenario.plan.as_ref().and_then(|plan| self.settings.plan(plan)).is_none();
         let ending = self.ending.then(|| "the daemon is ending".to_owned());
         let doubt = self.doubt.clone().or(ending).map(|what| HoldReason::StateInDoubt { what });
-        let active = self.ledger.active_run().map(|run| HoldReason::RunActive { run: run.id.clone() });
+        // A drill gives way.
+        let active = self
+            .ledger
+            .active_run()
+            .filter(|run| !run.is_drill())
+            .map(|run| HoldReason::RunActive { run: run.id.clone() });
         let paused = self.ledger.paused.clone().map(|by| HoldReason::Paused { by });
         vec![
             Guard::new("plan", no_plan.then_some(HoldReason::NoPlan)),

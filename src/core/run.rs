@@ -33,6 +33,8 @@ pub(super) struct Driver {
     pub(super) gate: Gate,
     pub(super) steps: Vec<Activity>,
     pub(super) undo: Undo,
+    /// Of a drill: until when its outcome may show.
+    pub(super) outcome_until: Option<MonoTime>,
 }
 
 /// What a step is doing.
@@ -110,6 +112,10 @@ impl Activity {
 }
 
 impl Driver {
+    pub(super) fn new(run: RunId, gate: Gate, steps: Vec<Activity>) -> Self {
+        Self { run, gate, steps, undo: Undo::default(), outcome_until: None }
+    }
+
     /// Was the point of no return seen to stand? Before its end is written only this life knows, and
     /// looks again in the next one.
     pub(super) fn found_past(&self, run: &RunLedger) -> bool {
@@ -119,7 +125,7 @@ impl Driver {
 
     pub(super) fn earliest_wake(&self) -> Option<MonoTime> {
         let steps = self.steps.iter().filter_map(Activity::wakes);
-        self.gate.wakes().into_iter().chain(steps).chain(self.undo.wakes()).min()
+        self.gate.wakes().into_iter().chain(steps).chain(self.undo.wakes()).chain(self.outcome_until).min()
     }
 }
 
@@ -156,6 +162,10 @@ impl Brain {
         let predicted_writes = self.predicted_writes(scenario, now.mono);
         let run = self.ledger.next_run(now.wall);
         let looks = !trigger.is_by_hand();
+        let is_drill = matches!(trigger, Trigger::Drill { .. });
+        if !is_drill {
+            self.set_drill_aside(now, &format!("a run of {} starts", scenario.name));
+        }
         let entry = Entry::RunStarted {
             run: run.clone(),
             incident: incident.map(|incident| incident.id.clone()),
@@ -176,6 +186,11 @@ impl Brain {
             return None;
         }
         self.make_driver(now, looks);
+        if is_drill {
+            let subject = format!("run {run} started, {trigger}");
+            self.notify_run(now, NoticeKind::Drill, Importance::Info, &run, subject);
+            return Some(run);
+        }
         let subject = format!("{} {}: run {run} started, {trigger}", scenario.severity, scenario.name);
         self.notify_run(now, NoticeKind::RunStarted, Importance::Page, &run, subject);
         Some(run)
@@ -203,7 +218,7 @@ impl Brain {
         let Some(run) = self.ledger.active_run() else { return };
         let (id, count, scenario) = (run.id.clone(), run.steps.len(), run.scenario.clone());
         let gate = if looks { self.gate(now, &scenario) } else { Gate::Open };
-        self.driver = Some(Driver { run: id, gate, steps: vec![Activity::idle(); count], undo: Undo::default() });
+        self.driver = Some(Driver::new(id, gate, vec![Activity::idle(); count]));
     }
 
     /// Moves the run on as far as it goes.
@@ -222,10 +237,17 @@ impl Brain {
 
     fn drive_once(&mut self, now: Now, driver: &mut Driver) -> bool {
         let Some(run) = self.ledger.runs.get(&driver.run).filter(|run| run.ended.is_none()) else { return false };
+        if run.is_drill()
+            && let Some(progress) = self.drive_drill(now, driver)
+        {
+            return progress;
+        }
+        let run = &self.ledger.runs[&driver.run];
         if run.aborting.is_some() {
             return self.drive_abort(now, driver);
         }
-        if run.is_through() {
+        let judged = run.judged.is_some();
+        if run.is_through() && !run.is_drill() {
             self.end_run(now, driver, RunResult::Done);
             return false;
         }
@@ -237,7 +259,8 @@ impl Brain {
             progress |= self.drive_step(now, driver, index);
             // What that step came to may have begun an abort. Then the others have nothing to say
             // any more: a record of theirs would not follow, and the state would be in doubt.
-            if self.ledger.runs[&driver.run].aborting.is_some() {
+            let run = &self.ledger.runs[&driver.run];
+            if run.aborting.is_some() || run.judged.is_some() != judged {
                 return true;
             }
         }
@@ -360,7 +383,7 @@ impl Brain {
     pub(super) fn tell_recovery(&mut self, now: Now, run: &RunId, was: bool) {
         let Some(run) = self.ledger.runs.get(run).filter(|run| !was && run.is_recovered()) else { return };
         let left = run.steps.iter().filter(|step| !step.is_over()).count();
-        if left == 0 {
+        if left == 0 || run.is_drill() {
             return;
         }
         let took = crate::model::HumanDuration(now.wall.since(run.outage_start));
@@ -388,6 +411,7 @@ impl Brain {
         };
         let id = run.id.clone();
         self.notify_run(now, NoticeKind::RunEnded, Importance::Page, &id, subject);
+        self.note_evidence();
     }
 
     /// Tells people of a run, and of its incident.
@@ -399,6 +423,8 @@ impl Brain {
         run: &RunId,
         subject: String,
     ) {
+        let is_drill = self.ledger.runs.get(run).is_some_and(RunLedger::is_drill);
+        let subject = if is_drill && !subject.starts_with("drill") { format!("drill: {subject}") } else { subject };
         let incident = self.ledger.runs.get(run).and_then(|run| run.incident.as_ref());
         let incident = incident.and_then(|incident| self.ledger.incidents.get(incident)).cloned();
         self.notify(now, kind, importance, incident.as_ref(), subject);

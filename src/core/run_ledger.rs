@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::model::{
-    Applied, Divergence, EffectKind, Entry, Epoch, HumanDuration, IncidentId, Outputs, Plan, PlanHash, RunId, RunKind,
-    RunResult, ScenarioName, ServiceName, StepEnd, StepName, Trigger, VoteEvidence, WallTime, Writes,
+    Applied, Divergence, DrillPart, DrillTerms, DrillVerdict, EffectKind, Entry, Epoch, HumanDuration, IncidentId,
+    Outputs, Plan, PlanHash, RunId, RunKind, RunResult, ScenarioName, ServiceName, StepEnd, StepName, Trigger,
+    VoteEvidence, WallTime, Writes,
 };
 
 /// A run.
@@ -55,6 +56,23 @@ pub struct RunLedger {
     pub aborting: Option<(String, bool)>,
     /// How and when it ended.
     pub ended: Option<(RunResult, WallTime)>,
+    /// Of a drill whose rehearsed part is over: what came of it, when, and how long the recovery took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged: Option<Judged>,
+    /// Of a drill that gave way to another run: to what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_aside: Option<String>,
+}
+
+/// What came of a drill.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judged {
+    /// What.
+    pub verdict: DrillVerdict,
+    /// When.
+    pub at: WallTime,
+    /// From its start to the end of what belongs to the recovery.
+    pub took: Option<HumanDuration>,
 }
 
 /// A step of a run.
@@ -158,6 +176,8 @@ impl RunLedger {
             intended: Vec::new(),
             aborting: None,
             ended: None,
+            judged: None,
+            set_aside: None,
         })
     }
 
@@ -176,10 +196,37 @@ impl RunLedger {
 
     /// Does it count: for the cool-down, for the limit, and as the one run of its incident? All do
     /// but those that a last look ended before anything was changed; to have told people is no
-    /// failover. One that a person aborted does: it must not begin again by itself.
+    /// failover. One that a person aborted does: it must not begin again by itself. A drill never does.
     pub fn counts(&self) -> bool {
         let ended_by_a_look = self.aborting.as_ref().is_some_and(|(_, compensate)| !*compensate);
-        self.changed() || !ended_by_a_look
+        !self.is_drill() && (self.changed() || !ended_by_a_look)
+    }
+
+    /// What it is bound to, where it is a drill.
+    pub fn drill(&self) -> Option<&DrillTerms> {
+        match &self.trigger {
+            Trigger::Drill { terms, .. } => Some(terms),
+            Trigger::Automatic
+            | Trigger::Approved { .. }
+            | Trigger::NoAnswer
+            | Trigger::Manual { .. }
+            | Trigger::Failback { .. } => None,
+        }
+    }
+
+    /// Is it a rehearsal?
+    pub fn is_drill(&self) -> bool {
+        self.drill().is_some()
+    }
+
+    /// Does the step clean up after a drill?
+    pub(super) fn is_cleanup(&self, index: usize) -> bool {
+        self.plan.steps[index].terms.drill == DrillPart::Cleanup
+    }
+
+    /// Is nothing more begun of this step? What its calls still come to is written down.
+    pub(super) fn is_stopped(&self, index: usize) -> bool {
+        self.aborting.is_some() || (self.judged.is_some() && !self.is_cleanup(index))
     }
 
     /// How the journal signs an abort that the failure of a step began.
@@ -204,6 +251,13 @@ impl RunLedger {
     /// belong to it.
     pub fn is_ready(&self, index: usize) -> bool {
         let step = &self.plan.steps[index];
+        if self.judged.is_some() || self.is_cleanup(index) {
+            // A drill cleans up whatever became of what it rehearsed, in the order of its cleanup.
+            let waits = |before: usize| self.is_cleanup(before) && !self.steps[before].is_over();
+            return self.judged.is_some()
+                && self.is_cleanup(index)
+                && !step.after.iter().filter_map(|before| self.index(before)).any(waits);
+        }
         step.after.iter().all(|before| self.index(before).is_some_and(|before| self.steps[before].is_over()))
             && (!step.terms.post_recovery || self.is_recovered())
     }
@@ -249,12 +303,17 @@ impl RunLedger {
             (Some((RunResult::Done, _)), Entry::LossMeasured { .. }) => {}
             (Some(_), _) => return Err(format!("run {} has ended", self.id)),
         }
+        if let Some(by) = &self.set_aside {
+            return Err(format!("run {} was set aside: {by}", self.id));
+        }
         match entry {
+            Entry::DrillJudged { .. } | Entry::RunSetAside { .. } => self.apply_to_drill(at, entry),
             Entry::RunAborting { by, compensate, .. } => {
                 if self.aborting.is_some() {
                     return Err("it is aborting already".into());
                 }
-                if self.past_no_return() {
+                // What a drill has passed is a stand-in's.
+                if self.past_no_return() && !self.is_drill() {
                     return Err("it is past its point of no return".into());
                 }
                 self.aborting = Some((by.clone(), *compensate));
@@ -262,6 +321,7 @@ impl RunLedger {
             }
             Entry::RunEnded { result, .. } => {
                 match (result, &self.aborting) {
+                    _ if self.is_drill() && self.drill_result() == Some(*result) => {}
                     (RunResult::Done, None) if self.is_through() => {}
                     (RunResult::Aborted, Some(_)) => {}
                     _ => return Err(format!("it cannot end as {result} now")),
@@ -345,6 +405,7 @@ impl RunLedger {
         let index = self.index(name).ok_or(format!("there is no step {name}"))?;
         let undoing = self.aborting.as_ref().is_some_and(|(_, compensate)| *compensate);
         let aborting = self.aborting.is_some();
+        let is_drill = self.is_drill();
         let step = &mut self.steps[index];
         let next = match (&step.state, entry) {
             (StepState::Intended, Entry::StepApplied { attempt, outcome, .. }) if *attempt == step.attempts => {
@@ -353,6 +414,10 @@ impl RunLedger {
             (StepState::Pending | StepState::Applied(_), Entry::StepParked { reason, .. }) if !aborting => {
                 StepState::Parked { reason: reason.clone() }
             }
+            (
+                StepState::Undone(Applied::Refused { .. } | Applied::Unknown { .. }),
+                Entry::StepParked { reason, .. },
+            ) if is_drill => StepState::Parked { reason: reason.clone() },
             (StepState::Parked { .. }, Entry::StepUnparked { .. }) => {
                 step.forgiven = step.attempts;
                 StepState::Pending

@@ -68,7 +68,7 @@ impl Brain {
 
     fn observed_step(&mut self, now: Now, driver: &mut Driver, index: usize, observed: Observed) {
         let run = &self.ledger.runs[&driver.run];
-        if run.aborting.is_some() {
+        if run.is_stopped(index) {
             return;
         }
         let (step, ledger) = (&run.plan.steps[index], &run.steps[index]);
@@ -125,8 +125,8 @@ impl Brain {
         let entry =
             Entry::StepApplied { run: run.id.clone(), step: step.name.clone(), attempt, outcome: outcome.clone() };
         let used = attempt - run.steps[index].forgiven >= step.retry.attempts;
-        let aborting = run.aborting.is_some();
-        if !self.commit(now, entry) || aborting {
+        let stopped = run.is_stopped(index);
+        if !self.commit(now, entry) || stopped {
             return;
         }
         match outcome {
@@ -148,7 +148,7 @@ impl Brain {
 
     fn verified_step(&mut self, now: Now, driver: &mut Driver, index: usize, verified: Verified) {
         let run = &self.ledger.runs[&driver.run];
-        if run.aborting.is_some() {
+        if run.is_stopped(index) {
             return;
         }
         let already = run.steps[index].attempts == 0;
@@ -191,6 +191,11 @@ impl Brain {
             (OnError::Continue, _) => true,
             (OnError::Park | OnError::Compensate, _) => false,
         };
+        if !go_on && self.fail_drill(now, driver, index, &reason) {
+            return true;
+        }
+        let run = &self.ledger.runs[&driver.run];
+        let step = &run.plan.steps[index];
         if go_on {
             self.end_step(now, driver, index, StepEnd::Failed { reason });
         } else if step.on_error == OnError::Compensate && !run.past_no_return() && !driver.found_past(run) {
@@ -204,7 +209,10 @@ impl Brain {
     }
 
     /// The step waits for a person, who is paged.
-    fn park_step(&mut self, now: Now, driver: &mut Driver, index: usize, reason: String) {
+    pub(super) fn park_step(&mut self, now: Now, driver: &mut Driver, index: usize, reason: String) {
+        if self.fail_drill(now, driver, index, &reason) {
+            return;
+        }
         let step = self.ledger.runs[&driver.run].plan.steps[index].name.clone();
         driver.steps[index].doing = Doing::Idle;
         let parked = Entry::StepParked { run: driver.run.clone(), step: step.clone(), reason: reason.clone() };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::brain::Brain;
+use super::drill_run::may_undo_in_drill;
 use super::run::{Doing, Driver};
 use super::run_ledger::{RunLedger, StepState};
 use crate::model::{Applied, CallId, CallOutcome, Entry, MonoTime, Now, Observed, Phase, RunResult, StepCall, StepEnd};
@@ -47,7 +48,7 @@ impl Undo {
 impl Brain {
     /// Moves an aborting run on. `true` where more can be done at once.
     pub(super) fn drive_abort(&mut self, now: Now, driver: &mut Driver) -> bool {
-        if self.let_calls_end(now, driver) {
+        if self.let_calls_end(now, driver, |_| true) {
             return false;
         }
         if driver.undo.now.is_some() {
@@ -61,6 +62,10 @@ impl Brain {
                 driver.undo.now = Some(Undoing { index, tries: 0, unsure, call: None, until: now.mono });
                 true
             }
+            None if run.is_drill() => {
+                self.end_undoing_of_drill(now, driver);
+                false
+            }
             None => {
                 self.end_run(now, driver, RunResult::Aborted);
                 false
@@ -69,10 +74,10 @@ impl Brain {
     }
 
     /// An apply that is out is waited for: what it did has to be known before it is undone. A look
-    /// is not.
-    fn let_calls_end(&mut self, now: Now, driver: &mut Driver) -> bool {
+    /// is not. Of the steps that are meant.
+    pub(super) fn let_calls_end(&mut self, now: Now, driver: &mut Driver, of: impl Fn(usize) -> bool) -> bool {
         let mut waiting = false;
-        for index in 0..driver.steps.len() {
+        for index in (0..driver.steps.len()).filter(|index| of(*index)) {
             match driver.steps[index].doing {
                 Doing::Calling { call, phase: Phase::Apply, until } => {
                     if now.mono < until + BACKSTOP {
@@ -195,6 +200,6 @@ fn next_to_undo(run: &RunLedger) -> Option<usize> {
             StepState::Pending => true,
             StepState::Intended | StepState::Undone(_) => false,
         };
-        may_stand && !step.before.is_null()
+        may_stand && !step.before.is_null() && (!run.is_drill() || may_undo_in_drill(&step.state))
     })
 }

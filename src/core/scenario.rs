@@ -224,6 +224,9 @@ impl Brain {
         if self.commit(now, entry) {
             let incident = self.ledger.open_incident(&scenario.name).cloned();
             let subject = format!("{} {}: {}{reaches}", scenario.severity, scenario.name, scenario.when);
+            if let Some(incident) = &incident {
+                self.stop_drill(now, &format!("incident {} of {} opened", incident.id, scenario.name));
+            }
             let importance = self.unless_flapping(index, Importance::Page);
             // One that comes of a probe that flaps leaves nothing to do.
             if let (Some(incident), Importance::Page) = (&incident, importance) {

@@ -21,7 +21,7 @@ pub(super) type Reminders = BTreeMap<(RunId, StepName), MonoTime>;
 impl RunLedger {
     /// The places of the tasks that are open although the run has ended.
     pub(super) fn open_tasks(&self) -> impl Iterator<Item = usize> {
-        let ended = self.ended.is_some_and(|(result, _)| result == crate::model::RunResult::Done);
+        let ended = self.ended.is_some_and(|(result, _)| result == crate::model::RunResult::Done) && !self.is_drill();
         (0..self.steps.len()).filter(move |index| ended && self.is_standing_task(*index))
     }
 

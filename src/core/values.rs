@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::brain::Brain;
 use super::run_ledger::{RunLedger, StepState};
 use crate::model::reference::{Reference, resolve, shown};
-use crate::model::{ActionSpec, Ended, MonoTime, StepEnd, StepGuard, StepName, Terms, Trigger, Truth};
+use crate::model::{ActionSpec, DrillPart, Ended, MonoTime, StepEnd, StepGuard, StepName, Terms, Trigger, Truth};
 
 /// More work than this is no message any more.
 const FUEL: u64 = 20_000;
@@ -155,6 +155,9 @@ impl Brain {
     /// Do the terms of a step hold, now that its turn has come?
     pub(super) fn turn(&self, now: MonoTime, run: &RunLedger, index: usize) -> Turn {
         let terms = &run.plan.steps[index].terms;
+        if terms.drill == DrillPart::LeftOut {
+            return Turn::LeftOut("the drill: it is in `skip`".to_owned());
+        }
         if let Some(only) = terms.only_in.filter(|only| *only != run.kind) {
             return Turn::LeftOut(format!("the plan: it is for {only} runs, and this one is {}", run.kind));
         }

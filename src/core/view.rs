@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::evidence::Budget;
 pub use super::view_people::{DutyView, EscalationView, NoticeState, NoticeView};
 use crate::model::{
-    Choice, Decision, Divergence, Epoch, Extent, Facts, FailureDomain, Health, HumanDuration, IncidentId, Mode,
-    PlanHash, PlanName, ProbeName, RegionName, RunId, RunResult, ScenarioName, Severity, StepName, Truth, VantageId,
-    WallTime, Writes, ZoneName,
+    Choice, Decision, Divergence, DrillTarget, DrillVerdict, Epoch, Extent, Facts, FailureDomain, Health,
+    HumanDuration, IncidentId, Mode, PlanHash, PlanName, ProbeName, RegionName, RunId, RunResult, ScenarioName,
+    Severity, StepName, Truth, VantageId, WallTime, Writes, ZoneName,
 };
 
 /// Everything at a glance.
@@ -50,6 +51,9 @@ pub struct StatusView {
     /// What people still have to do for incidents, the first due first.
     #[serde(default)]
     pub duties: Vec<DutyView>,
+    /// How long the plans take, by what was measured.
+    #[serde(default)]
+    pub budgets: Vec<Budget>,
 }
 
 impl StatusView {
@@ -299,6 +303,15 @@ pub struct RunView {
     pub steps: Vec<StepView>,
     /// Where the time went.
     pub split: SplitView,
+    /// Of a drill: where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill_on: Option<DrillTarget>,
+    /// Of a drill that was judged: what came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<DrillVerdict>,
+    /// Of a drill that gave way to another run: to what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_aside: Option<String>,
 }
 
 /// Where the time of a run went.

@@ -30,6 +30,7 @@ impl Brain {
             tasks: self.tasks(),
             escalations: self.escalations(now),
             duties: self.duties(),
+            budgets: self.evidence.budgets.clone(),
             vantages: self.vantage_views(now),
             probes: (0..self.detectors.len()).map(|index| self.probe_view(now, index)).collect(),
             scenarios: (0..self.settings.scenarios.len()).map(|index| self.scenario_view(now, index)).collect(),
@@ -47,6 +48,11 @@ impl Brain {
     /// All runs, the newest first.
     pub fn runs(&self, now: Now) -> Vec<RunView> {
         self.ledger.runs.values().rev().map(|run| self.run_view(now, run)).collect()
+    }
+
+    /// What is known of all plans.
+    pub fn plan_evidence(&self, now: Now) -> super::matrix::EvidenceView {
+        super::matrix::evidence(&self.settings, &self.ledger, now.wall)
     }
 
     /// One run.
@@ -220,6 +226,9 @@ impl Brain {
             last_look: driver.is_some_and(|driver| matches!(driver.gate, Gate::Looking(_))),
             steps: (0..run.steps.len()).map(|index| self.step_view(now, run, index)).collect(),
             split: split(run, opened, now.wall),
+            drill_on: run.drill().map(|terms| terms.target.clone()),
+            verdict: run.judged.as_ref().map(|judged| judged.verdict.clone()),
+            set_aside: run.set_aside.clone(),
         }
     }
 

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::control::api;
+use crate::core::matrix::EvidenceView;
 use crate::core::view::{IncidentView, NoticeView, RunView, StatusView};
 use crate::core::{Answer, Command, Refusal};
 use crate::model::RunId;
@@ -17,6 +18,7 @@ pub(super) enum Request {
     Runs(oneshot::Sender<Vec<RunView>>),
     Run(RunId, oneshot::Sender<Option<RunView>>),
     Notices(oneshot::Sender<Vec<NoticeView>>),
+    Evidence(oneshot::Sender<EvidenceView>),
     Command {
         by: String,
         command: Command,
@@ -68,6 +70,10 @@ impl api::Handle for Handle {
 
     async fn notices(&self) -> Vec<NoticeView> {
         self.ask(Request::Notices).await.unwrap_or_default()
+    }
+
+    async fn evidence(&self) -> Option<EvidenceView> {
+        self.ask(Request::Evidence).await
     }
 
     async fn command(&self, by: String, command: Command) -> Result<Answer, Refusal> {

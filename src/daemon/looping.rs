@@ -203,6 +203,7 @@ impl Loop {
             Request::Runs(reply) => drop(reply.send(self.brain.runs(now))),
             Request::Run(id, reply) => drop(reply.send(self.brain.run(now, &id))),
             Request::Notices(reply) => drop(reply.send(self.notices.undelivered())),
+            Request::Evidence(reply) => drop(reply.send(self.brain.plan_evidence(now))),
             Request::Command { by, command, reply } => {
                 if let Some(answer) = self.feed(Event::Command { by, command })? {
                     drop(reply.send(answer));
@@ -352,8 +353,14 @@ impl Loop {
     fn count(&self, record: &Record) {
         match &record.entry {
             Entry::RunEnded { run, result } => {
-                if let Some(run) = self.brain.ledger().runs.get(run) {
+                if let Some(run) = self.brain.ledger().runs.get(run).filter(|run| !run.is_drill()) {
                     self.metrics.run_ended(&run.scenario, *result);
+                }
+            }
+            Entry::DrillJudged { run, verdict, .. } => {
+                let run = self.brain.ledger().runs.get(run);
+                if let Some((run, terms)) = run.and_then(|run| Some((run, run.drill()?))) {
+                    self.metrics.drill_judged(&run.plan.name, &terms.target, verdict, record.at);
                 }
             }
             Entry::StepEnded { run, step, end, took } => {

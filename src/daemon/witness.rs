@@ -94,6 +94,7 @@ fn settings_of(loaded: &Loaded, name: &VantageId) -> Result<Settings, StartError
         scenarios: Vec::new(),
         plans: Vec::new(),
         manual_scenario: None,
+        drills: Default::default(),
         ..all.clone()
     })
 }

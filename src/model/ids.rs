@@ -76,6 +76,10 @@ name!(
     DutyName
 );
 name!(
+    /// Where a plan is rehearsed, as named in `[plans.PLAN.drills.TARGET]`.
+    DrillTarget
+);
+name!(
     /// A region, as named in `[regions.NAME]`, for example `us-east-1`.
     RegionName
 );

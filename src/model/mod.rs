@@ -6,6 +6,7 @@
 
 pub mod ballot;
 pub mod condition;
+pub mod drill;
 pub mod extent;
 pub mod health;
 pub mod histogram;
@@ -16,6 +17,7 @@ pub mod plan;
 pub mod policy;
 pub mod record;
 pub mod reference;
+pub mod schedule;
 pub mod settings;
 pub mod severity;
 pub mod step;
@@ -27,6 +29,7 @@ pub mod window;
 
 pub use ballot::{Ballot, BallotRequest, BallotVote};
 pub use condition::{Condition, Is, Subject, Truth, Weighted};
+pub use drill::{DrillPart, DrillSettings, DrillTerms, DrillVerdict, Drills};
 pub use extent::{Choice, Extent, Preference, Reach};
 pub use health::{Cause, CauseKind, Facts, Figure, Health, Lag, Meaning, Observation, Role};
 pub use ids::*;
@@ -36,6 +39,7 @@ pub use plan::{ActionSpec, EffectKind, OnError, Plan, Repeat, Retry, Step, Work}
 pub use policy::{Decision, HoldReason, LossShown, Mode, OnNoAnswer, OnSilentWitnesses, Severity, Trigger};
 pub use record::{Entry, Record, RunResult, StepEnd};
 pub use reference::{Given, Parameter, ParameterKind, Reference, WrongValue};
+pub use schedule::{Blocked, Schedule};
 pub use settings::{
     FlapDamping, LowerLayers, ProbeSettings, ReplicationPair, ScenarioSettings, Settings, WitnessSettings,
 };

@@ -55,6 +55,10 @@ pub enum NoticeKind {
     DutyOpen,
     /// Several notices in one, where they came faster than a route takes them.
     Digest,
+    /// A drill is near, began, ended, or was missed.
+    Drill,
+    /// A plan fits into its recovery-time objective no longer, or again.
+    Budget,
     /// We cannot see.
     Blind,
     /// The daemon itself is in doubt (storage, clock).

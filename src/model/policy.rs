@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::drill::DrillTerms;
 use super::extent::{Preference, names};
 use super::ids::{ProbeName, RunId, ScenarioName};
 use super::loss::Divergence;
@@ -385,12 +386,19 @@ pub enum Trigger {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         discards: Vec<Divergence>,
     },
+    /// A rehearsal: it counts for nothing but the evidence, and gives way to every other run.
+    Drill {
+        /// Who, or `schedule`.
+        by: String,
+        /// What it is bound to (S9).
+        terms: Box<DrillTerms>,
+    },
 }
 
 impl Trigger {
-    /// Did a person start it without being asked? Then the primary need not be down.
+    /// Was it started without an outage? Then the primary need not be down.
     pub fn is_by_hand(&self) -> bool {
-        matches!(self, Self::Manual { .. } | Self::Failback { .. })
+        matches!(self, Self::Manual { .. } | Self::Failback { .. } | Self::Drill { .. })
     }
 }
 
@@ -405,6 +413,7 @@ impl fmt::Display for Trigger {
             Self::NoAnswer => f.write_str("no answer in time"),
             Self::Manual { by, .. } => write!(f, "by hand: {by}"),
             Self::Failback { by, .. } => write!(f, "failback by hand: {by}"),
+            Self::Drill { by, terms } => write!(f, "drill on {} by {by}", terms.target),
         }
     }
 }

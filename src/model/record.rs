@@ -6,8 +6,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::drill::DrillVerdict;
 use super::extent::{Choice, Extent};
-use super::ids::{DutyName, Epoch, IncidentId, PlanHash, RunId, ScenarioName, ServiceName, StepName};
+use super::ids::{
+    DrillTarget, DutyName, Epoch, IncidentId, PlanHash, PlanName, RunId, ScenarioName, ServiceName, StepName,
+};
 use super::loss::{Divergence, PredictedLoss, Writes};
 use super::plan::Plan;
 use super::policy::{Decision, LossShown, Mode, Severity, Trigger};
@@ -328,6 +331,52 @@ pub enum Entry {
         run: RunId,
         /// What.
         divergence: Divergence,
+    },
+    /// The rehearsed part of a drill is over; what follows cleans up.
+    DrillJudged {
+        /// The run.
+        run: RunId,
+        /// What came of it.
+        verdict: DrillVerdict,
+        /// From its start to the end of what belongs to the recovery; `None` where it did not get there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        took: Option<HumanDuration>,
+    },
+    /// A drill gives way to another run: nothing of it goes on until `RunTakenUp`.
+    RunSetAside {
+        /// The run.
+        run: RunId,
+        /// To what.
+        by: String,
+    },
+    /// A drill that gave way goes on with cleaning up.
+    RunTakenUp {
+        /// The run.
+        run: RunId,
+        /// Under this epoch, which this record grants.
+        epoch: Epoch,
+    },
+    /// A drill that was due was not begun. It is not made up for.
+    DrillMissed {
+        /// Of which plan.
+        plan: PlanName,
+        /// On which target.
+        target: DrillTarget,
+        /// When it was due.
+        due: WallTime,
+        /// Why not.
+        why: String,
+    },
+    /// A plan fits into the recovery-time objective no longer, or again, by what was measured.
+    BudgetChanged {
+        /// Of which scenario.
+        scenario: ScenarioName,
+        /// Does it?
+        fits: bool,
+        /// What the recovery takes.
+        budget: HumanDuration,
+        /// The objective.
+        rto: HumanDuration,
     },
     /// An operator's command, for the audit, whether it was carried out or refused.
     Command {

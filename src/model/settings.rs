@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
+use super::drill::Drills;
 use super::health::{CauseKind, Meaning};
 use super::ids::{
     FailureDomain, PlanName, ProbeName, RegionName, ScenarioName, ServiceName, TargetHash, VantageId, ZoneName,
@@ -63,6 +64,9 @@ pub struct Settings {
     pub plans: Vec<Plan>,
     /// The scenario that SIGUSR1 carries out.
     pub manual_scenario: Option<ScenarioName>,
+    /// The rehearsals of the plans.
+    #[serde(default)]
+    pub drills: Drills,
 }
 
 impl Settings {

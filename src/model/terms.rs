@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::condition::Condition;
+use super::drill::DrillPart;
 use super::ids::{ProbeName, StepName};
 use super::reference::{self, Reference};
 
@@ -29,6 +30,9 @@ pub struct Terms {
     /// The parameters of the child plan that it comes from, for its messages.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub values: BTreeMap<String, Value>,
+    /// What a drill makes of it.
+    #[serde(default, skip_serializing_if = "DrillPart::is_rehearsed")]
+    pub drill: DrillPart,
 }
 
 impl Terms {

@@ -56,6 +56,11 @@ impl WallTime {
         self.timestamp().strftime("%Y%m%d").to_string()
     }
 
+    /// The calendar date in UTC as `YYYY-MM-DD`.
+    pub fn day(self) -> String {
+        self.timestamp().strftime("%Y-%m-%d").to_string()
+    }
+
     fn timestamp(self) -> jiff::Timestamp {
         jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
     }

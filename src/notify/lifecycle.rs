@@ -33,6 +33,8 @@ pub(super) fn turn(notice: &Notice) -> Turn {
         | NoticeKind::DutyOpen
         | NoticeKind::Digest
         | NoticeKind::Flapping
+        | NoticeKind::Drill
+        | NoticeKind::Budget
         | NoticeKind::Blind
         | NoticeKind::Daemon => Turn::Open,
     }

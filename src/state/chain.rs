@@ -58,10 +58,10 @@ impl Tail {
     /// The highest epoch behind this entry. Granting one twice would let two runs pass for one.
     fn granted(&self, entry: &Entry) -> Result<Epoch, String> {
         match entry {
-            Entry::RunStarted { epoch, .. } if *epoch <= self.highest => {
+            Entry::RunStarted { epoch, .. } | Entry::RunTakenUp { epoch, .. } if *epoch <= self.highest => {
                 Err(format!("it grants epoch {epoch}, and epoch {} was granted before", self.highest))
             }
-            Entry::RunStarted { epoch, .. } => Ok(*epoch),
+            Entry::RunStarted { epoch, .. } | Entry::RunTakenUp { epoch, .. } => Ok(*epoch),
             _ => Ok(self.highest),
         }
     }

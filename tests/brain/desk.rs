@@ -273,19 +273,28 @@ impl Desk {
     /// An honest target.
     fn act(&mut self, call: &StepCall) -> CallOutcome {
         let evidence = format!("{} of {}", call.phase_name(), call.step);
+        let place = place_of(call);
         match call.phase {
-            Phase::Observe if self.done.contains(&call.step) => CallOutcome::Observed(Observed::Done { evidence }),
+            Phase::Observe if self.done.contains(&place) => CallOutcome::Observed(Observed::Done { evidence }),
             Phase::Observe => not_done(),
             Phase::Verify => CallOutcome::Verified(Verified::yes(evidence)),
             Phase::Apply => {
-                self.done.insert(call.step.clone());
+                self.done.insert(place);
                 CallOutcome::Applied(Applied::Accepted { evidence })
             }
             Phase::Compensate => {
-                self.done.remove(&call.step);
+                self.done.remove(&place);
                 CallOutcome::Applied(Applied::Accepted { evidence })
             }
         }
+    }
+}
+
+/// Where a change stands: what a drill changes is not what a run changes.
+fn place_of(call: &StepCall) -> StepName {
+    match call.spec.target.strip_prefix(STAND_IN) {
+        Some(_) => format!("{STAND_IN}{}", call.step).into(),
+        None => call.step.clone(),
     }
 }
 

@@ -2,6 +2,7 @@
 mod approval;
 mod correlation;
 mod desk;
+mod drills;
 mod duties;
 mod escalation;
 mod extent;

@@ -88,6 +88,37 @@ pub fn plan(name: &str) -> Plan {
     }
 }
 
+/// What the targets of a drill begin with.
+pub const STAND_IN: &str = "stand-in ";
+
+/// A drill of the plan on `staging`: every target is another one.
+pub fn drill(plan: &Plan) -> DrillSettings {
+    let mut plan = plan.clone();
+    for step in &mut plan.steps {
+        if let Work::Action(spec) = &mut step.work {
+            spec.target = format!("{STAND_IN}{}", spec.target);
+        }
+    }
+    DrillSettings {
+        plan,
+        terms: DrillTerms { target: "staging".into(), stop_when: Vec::new(), outcome: Vec::new() },
+        kind: RunKind::Ungraceful,
+        as_is: Vec::new(),
+        schedule: None,
+        blocked: Vec::new(),
+        announce: HumanDuration::ZERO,
+    }
+}
+
+/// Settings with a drill, and with one thing of it changed.
+pub fn with_drill(change: impl FnOnce(&mut DrillSettings)) -> Settings {
+    with(|s| {
+        let mut drill = drill(&s.plans[0]);
+        change(&mut drill);
+        s.drills.all.push(drill);
+    })
+}
+
 /// A plan of one action.
 pub fn small_plan(name: &str, step_name: &str, effect: EffectKind) -> Plan {
     Plan {
@@ -143,6 +174,7 @@ pub fn settings() -> Settings {
         scenarios: vec![scenario(REGIONAL, at_least(2, &["api", "db", "cache"]), "regional")],
         plans: vec![plan("regional")],
         manual_scenario: None,
+        drills: Default::default(),
     }
 }
 

@@ -278,6 +278,7 @@ fn settings(rng: &mut Rng, quorum: u32) -> Settings {
         scenarios: vec![scenario(rng, SCENARIO, 2, &plan.name), scenario(rng, "database", 3, &plan.name)],
         plans: vec![plan],
         manual_scenario: None,
+        drills: Default::default(),
     }
 }
 

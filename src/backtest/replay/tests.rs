@@ -83,6 +83,7 @@ pub fn settings() -> Settings {
             rto: None,
         }],
         manual_scenario: None,
+        drills: Default::default(),
     }
 }
 

@@ -3,8 +3,11 @@
 pub mod backtest;
 pub mod changes;
 pub mod check;
+pub mod drill;
+pub mod evidence;
 pub mod explain;
 pub mod incident;
+pub mod matrix;
 pub mod people;
 pub mod plan;
 pub mod run;

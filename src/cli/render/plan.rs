@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::evidence::render_budgets;
 use super::style::{Style, Tone, clean, lines};
 use super::time::span;
+use crate::core::evidence::Budget;
 use crate::model::{HumanDuration, Observed, PlanHash, PlanName, ScenarioName, StepName};
 
 /// A plan and what its steps see now.
@@ -24,6 +26,9 @@ pub struct DryRun {
     pub point_of_no_return: Option<StepName>,
     /// Its steps, each after those that it waits for.
     pub steps: Vec<DryStep>,
+    /// What runs and drills have measured, for each scenario that uses it, where the daemon tells.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub measured: Vec<Budget>,
 }
 
 /// One step.
@@ -151,6 +156,7 @@ pub fn render_plan(plan: &DryRun, style: &Style) -> String {
         let line = format!("A run that began now would stand still at: {}", clean(&stuck.join(", ")));
         let _ = writeln!(text, "{}", style.paint(Tone::Bad, &line));
     }
+    text.push_str(&render_budgets(&plan.measured, style));
     text
 }
 
@@ -198,6 +204,7 @@ mod tests {
                 step("tell", &["promote"], 3, false, Look::Observed(Observed::Unobservable)),
                 step("check", &["promote"], 3, false, Look::ByDaemon),
             ],
+            measured: Vec::new(),
         }
     }
 

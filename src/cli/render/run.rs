@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::style::{Style, Tone, clean, lines};
 use super::time::{absolute, moment, relative, span, whole};
 use crate::core::view::{RunView, StepStateView, StepView};
-use crate::model::{RunResult, WallTime};
+use crate::model::{DrillVerdict, RunResult, WallTime};
 
 /// One run: where it stands against the RTO, and each step.
 pub fn render_run(run: &RunView, now: WallTime, style: &Style) -> String {
@@ -24,7 +24,7 @@ pub fn render_run(run: &RunView, now: WallTime, style: &Style) -> String {
     let _ = writeln!(text, "  started   {}, {}", moment(now, run.started), clean(&run.trigger));
     let _ = writeln!(text, "  outage    since {}", moment(now, run.outage_start));
     let _ = writeln!(text, "  RTO       {}", objective(run, now, style));
-    if run.ended.is_none() {
+    if run.ended.is_none() && run.drill_on.is_none() {
         let undo = if run.past_no_return {
             "no longer: past its point of no return, forward only"
         } else {
@@ -65,11 +65,26 @@ fn parked_hint(run: &RunView, step: &StepView) -> String {
     if step.kind == "approval" {
         return format!("→ {name} waits for a yes: `failoverd step approve {name}`, or `failoverd abort`");
     }
-    let abort = if run.past_no_return { "" } else { ", `failoverd abort`" };
+    let abort = if run.past_no_return || run.drill_on.is_some() { "" } else { ", `failoverd abort`" };
     format!("→ {name} needs somebody: `failoverd step retry {name}`, `failoverd step skip {name}`{abort}")
 }
 
+/// A drill that was judged.
+fn judged(run: &RunView, verdict: &DrillVerdict) -> (Tone, String) {
+    let parked = run.steps.iter().any(|step| step.state == StepStateView::Parked);
+    let (tone, does) = match (&run.set_aside, run.ended) {
+        (Some(by), _) => (Tone::Warn, format!(", set aside: {by}")),
+        (None, None) if parked => (Tone::Bad, ", PARKED while cleaning up".into()),
+        (None, None) => (Tone::Warn, ", cleaning up".into()),
+        (None, Some(_)) => (if *verdict == DrillVerdict::Passed { Tone::Good } else { Tone::Warn }, String::new()),
+    };
+    (tone, format!("DRILL {verdict}{does}"))
+}
+
 fn state(run: &RunView) -> (Tone, String) {
+    if let Some(verdict) = &run.verdict {
+        return judged(run, verdict);
+    }
     match (run.result, &run.aborting_by) {
         (Some(RunResult::Done), _) => (Tone::Good, "DONE".into()),
         (Some(RunResult::Aborted), _) => (Tone::Warn, "ABORTED".into()),

@@ -6,6 +6,7 @@
 pub mod common;
 pub mod conditions;
 pub mod daemon;
+pub mod drills;
 pub mod handed;
 pub mod health_switch;
 pub mod links;
@@ -65,7 +66,7 @@ impl Names {
             groups: all(&["groups"], file.groups.keys().collect()),
             regions: all(&["regions"], file.regions.keys().collect()),
             scenarios: all(&["scenarios"], file.scenarios.keys().collect()),
-            plans: all(&["plans"], file.plans.keys().collect()),
+            plans: all(&["plans"], file.plans.keys().filter(|name| super::drills::parts(name).is_none()).collect()),
             switches: all(&["health_switch", "switches"], file.health_switch.switches.keys().collect()),
             witnesses: all(&["witnesses"], file.witnesses.keys().collect()),
         };
@@ -129,7 +130,9 @@ pub fn all(
     let plans = plans::plans(file, &names, &mut resolver, order, references, report);
     let severities = people::severities(file, report);
     people::templates(file, report);
+    let (plans, written_out) = drills::take_out(plans);
     let scenarios = scenarios::scenarios(file, &names, &mut resolver, &plans, &severities, report);
+    let drills = drills::drills(file, &names, &mut resolver, written_out, (&plans, &scenarios), report);
     let anchor_names = anchors.iter().map(|anchor| anchor.settings.name.clone()).collect();
     windows::fit(file, &names, &mut probes, report);
     probes.extend(anchors);
@@ -155,6 +158,7 @@ pub fn all(
         scenarios,
         plans,
         manual_scenario: file.daemon.manual_scenario.as_deref().map(Into::into),
+        drills,
     };
     objectives::check(&settings, report);
     witnesses::quorum(&settings, file, report);

@@ -159,6 +159,7 @@ impl Maker<'_, '_> {
             post_recovery: table.post_recovery,
             scope: table.scope.prefix.clone(),
             values: table.scope.values.clone(),
+            drill: crate::model::DrillPart::default(),
         }
     }
 

@@ -4,6 +4,7 @@ use crate::model::{EffectKind, HumanDuration, Mode, OnError, Work};
 mod cloud;
 mod correlation;
 mod damping;
+mod drills;
 mod language;
 mod people;
 mod probes;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ConditionConfig;
+use super::{ConditionConfig, DrillTable};
 use crate::config::action::{
     ArcAction, AutoscalingAction, CloudflareAction, DnsAction, EcsAction, EksAction, ElasticacheAction, ExecAction,
     HealthSwitchAction, HttpAction, IamAction, KubernetesAction, PostgresAction, RdsAction, RedisAction, Route53Action,
@@ -32,6 +32,12 @@ pub struct PlanTable {
     pub point_of_no_return: Option<String>,
     /// The steps.
     pub steps: BTreeMap<String, Step>,
+    /// Its rehearsals, by what stands in for production: `failoverd drill PLAN --target TARGET`.
+    #[serde(default)]
+    pub drills: BTreeMap<String, DrillTable>,
+    /// So often a drill of it has to pass; without one it is overdue in `failoverd matrix`.
+    #[serde(default)]
+    pub drill_every: Option<HumanDuration>,
 }
 
 /// A parameter of a plan. In place of a value of an action: `{ param = "NAME" }`; in messages: `{{

@@ -196,6 +196,19 @@ pub(super) fn samples(text: &str, value: &Value, epoch: u64) -> Vec<Entry> {
         },
         Entry::CompensationIntent { run: run(), step: step(), epoch: Epoch(epoch) },
         Entry::CompensationEnded { run: run(), step: step(), outcome: Applied::Refused { reason: by(), again: true } },
+        Entry::DrillJudged {
+            run: run(),
+            verdict: DrillVerdict::Failed { reason: by() },
+            took: Some(HumanDuration::secs(30)),
+        },
+        Entry::RunSetAside { run: run(), by: by() },
+        Entry::DrillMissed { plan: text.into(), target: text.into(), due: WallTime(7), why: by() },
+        Entry::BudgetChanged {
+            scenario: text.into(),
+            fits: epoch.is_multiple_of(2),
+            budget: HumanDuration::secs(90),
+            rto: HumanDuration::secs(60),
+        },
         Entry::RunEnded { run: run(), result: RunResult::Aborted },
         Entry::Command { by: by(), command: by(), result: by() },
     ]
@@ -209,6 +222,8 @@ pub(super) fn kinds_known(entry: &Entry) {
         Entry::ReplicationSeen { .. } | Entry::ExtentSeen { .. } => {}
         Entry::Escalated { .. } | Entry::Unanswered { .. } | Entry::StatusUpdated { .. } => {}
         Entry::DutiesTaken { .. } | Entry::DutyReminded { .. } | Entry::DutyDone { .. } => {}
+        Entry::DrillJudged { .. } | Entry::RunSetAside { .. } | Entry::RunTakenUp { .. } => {}
+        Entry::DrillMissed { .. } | Entry::BudgetChanged { .. } => {}
         Entry::RunStarted { .. } | Entry::RunAborting { .. } | Entry::RunEnded { .. } => {}
         Entry::StepIntent { .. } | Entry::StepApplied { .. } | Entry::StepParked { .. } => {}
         Entry::StepUnparked { .. } | Entry::StepEnded { .. } => {}

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use failoverd::control::serve::{Bounds, UnixSource, serve};
 use failoverd::control::socket::{self, SocketPath};
 use failoverd::control::{Gate, Handle, Lists, Metrics, api};
+use failoverd::core::matrix::EvidenceView;
 use failoverd::core::view::{IncidentView, RunView, StatusView};
 use failoverd::core::{Answer, Command as Wanted, Refusal};
 use failoverd::model::{RunId, RunResult};
@@ -209,6 +210,9 @@ impl Handle for Fake {
     async fn run(&self, id: &RunId) -> Option<RunView> {
         let run = self.run.lock().expect("whole").clone();
         (run.id == *id).then_some(run)
+    }
+    async fn evidence(&self) -> Option<EvidenceView> {
+        None
     }
     async fn command(&self, by: String, command: Wanted) -> Result<Answer, Refusal> {
         let json = serde_json::to_string(&command).expect("JSON");

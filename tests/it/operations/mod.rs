@@ -3,6 +3,7 @@
 mod alert_only;
 mod answering;
 mod disk;
+mod drills;
 mod execute;
 mod health_switch;
 mod logs;
