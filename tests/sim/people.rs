@@ -81,6 +81,7 @@ impl Sim {
             Command::Failover { .. } => "command: failover",
             Command::Execute { .. } => "command: execute",
             Command::StepDone { .. } => "command: done",
+            Command::DutyDone { .. } => "command: duty done",
             Command::Abort { .. } => "command: abort",
             Command::StepRetry { .. } => "command: retry",
             Command::StepSkip { .. } => "command: skip",
