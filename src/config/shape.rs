@@ -3,6 +3,7 @@
 mod outputs;
 mod plans;
 mod policy;
+mod readiness;
 mod witnesses;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ pub use plans::{
     WhenConfig, WhenParameter, WhenStep,
 };
 pub use policy::{FlapDampingTable, Policy, Quorum};
+pub use readiness::{ANYWHERE, Readiness};
 pub use witnesses::{VantageTls, Witness};
 
 use crate::model::{CauseKind, HumanDuration, Meaning, Mode, OnNoAnswer, Retry, Severity};
@@ -84,6 +86,9 @@ pub struct File {
     /// What is kept of what the probes saw.
     #[serde(default)]
     pub history: History,
+    /// How plans are looked at all day.
+    #[serde(default)]
+    pub readiness: Readiness,
     /// Logs.
     #[serde(default)]
     pub log: Log,
@@ -94,7 +99,7 @@ pub struct File {
 
 impl File {
     /// The tables that a file can have.
-    pub fn keys() -> [&'static str; 19] {
+    pub fn keys() -> [&'static str; 20] {
         [
             "daemon",
             "defaults",
@@ -113,6 +118,7 @@ impl File {
             "metrics",
             "health_switch",
             "history",
+            "readiness",
             "log",
             "limits",
         ]

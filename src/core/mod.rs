@@ -21,6 +21,7 @@ mod marks;
 pub mod plan;
 mod policy;
 mod quorum;
+pub mod readiness;
 mod recall;
 mod recorder;
 mod replicas;

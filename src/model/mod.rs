@@ -13,6 +13,7 @@ pub mod ids;
 pub mod notice;
 pub mod plan;
 pub mod policy;
+pub mod readiness;
 pub mod record;
 pub mod reference;
 pub mod settings;
@@ -31,6 +32,9 @@ pub use ids::*;
 pub use notice::{Importance, Notice, NoticeKind};
 pub use plan::{ActionSpec, EffectKind, OnError, Plan, Repeat, Retry, Step, Work};
 pub use policy::{Decision, HoldReason, LossShown, Mode, OnNoAnswer, OnSilentWitnesses, Severity, Trigger};
+pub use readiness::{
+    Aspect, Dependency, DependencyKind, Drift, Finding, Looked, Place, PlanReadiness, Readiness, StepReadiness,
+};
 pub use record::{Entry, Record, RunResult, StepEnd};
 pub use reference::{Given, Parameter, ParameterKind, Reference, WrongValue};
 pub use settings::{

@@ -12,6 +12,7 @@ pub mod notify;
 pub mod objectives;
 pub mod plans;
 pub mod probes;
+pub mod readiness;
 pub mod scenarios;
 pub mod secrets;
 pub mod steps;
@@ -119,6 +120,7 @@ pub fn all(
     daemon::check(file, &names, report);
     health_switch::check(file, report);
     notify::check(file, report);
+    readiness::check(file, &names, report);
     let mut probes = probes::probes(file, &names, report);
     let (anchors, anchors_at_least) = probes::anchors(file, report);
     let mut resolver = conditions::Resolver::new(file, &names);
