@@ -42,6 +42,7 @@ pub(crate) fn quiet() -> StatusView {
     StatusView {
         name: "shop".into(),
         tasks: Vec::new(),
+        readiness: Vec::new(),
         at: NOW,
         started: ago(86_400 * 3),
         mode: Mode::Approve,

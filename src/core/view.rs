@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Choice, Decision, Epoch, Extent, Facts, FailureDomain, Health, HumanDuration, IncidentId, Mode, PlanHash, PlanName,
-    ProbeName, RegionName, RunId, RunResult, ScenarioName, Severity, StepName, Truth, VantageId, WallTime, ZoneName,
+    PlanReadiness, ProbeName, Readiness, RegionName, RunId, RunResult, ScenarioName, Severity, StepName, Truth, VantageId, WallTime, ZoneName,
 };
 
 /// Everything at a glance.
@@ -42,6 +42,41 @@ pub struct StatusView {
     /// What people still have to do for runs that have ended, the first due first.
     #[serde(default)]
     pub tasks: Vec<TaskView>,
+    /// Whether each plan could be carried out, as it was last looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub readiness: Vec<PlanReadinessView>,
+}
+
+/// Whether a plan could be carried out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanReadinessView {
+    /// Which.
+    pub plan: PlanName,
+    /// When it was looked at.
+    pub at: WallTime,
+    /// What came of it.
+    #[serde(flatten)]
+    pub verdict: Readiness,
+    /// How many findings are ready, not ready, unknown.
+    pub findings: [usize; 3],
+    /// How many steps cannot be looked at before the run.
+    pub later: usize,
+    /// How many facts are not what they were when it was last ready.
+    pub drift: usize,
+}
+
+impl From<&PlanReadiness> for PlanReadinessView {
+    fn from(of: &PlanReadiness) -> Self {
+        let count = |name: &str| of.findings().filter(|(_, finding)| finding.verdict.name() == name).count();
+        Self {
+            plan: of.plan.clone(),
+            at: of.at,
+            verdict: of.verdict.clone(),
+            findings: ["ready", "not_ready", "unknown"].map(count),
+            later: of.later(),
+            drift: of.drift.len(),
+        }
+    }
 }
 
 impl StatusView {

@@ -28,6 +28,7 @@ impl Brain {
             isolated: self.isolated(),
             epoch: self.ledger.epoch,
             tasks: self.tasks(),
+            readiness: Vec::new(),
             vantages: self.vantage_views(now),
             probes: (0..self.detectors.len()).map(|index| self.probe_view(now, index)).collect(),
             scenarios: (0..self.settings.scenarios.len()).map(|index| self.scenario_view(now, index)).collect(),

@@ -13,8 +13,10 @@ pub mod iam;
 pub mod needs;
 pub mod reach;
 
+use super::{LOOK, until};
 use crate::clients::{Failure, FailureKind};
 use crate::model::{Aspect, Finding};
+use crate::ports::ReadyContext;
 
 /// What a look that failed says of the thing that was looked at.
 pub(super) fn failed(subject: &str, failure: Failure) -> Finding {
@@ -24,4 +26,25 @@ pub(super) fn failed(subject: &str, failure: Failure) -> Finding {
         FailureKind::Refused => Finding::not_ready(subject, Aspect::Matches, failure.reason),
         FailureKind::Again | FailureKind::Unknown => Finding::unknown(subject, Aspect::Exists, failure.reason),
     }
+}
+
+/// At most so many targets of a record are looked at.
+const TARGETS: usize = 8;
+
+/// Do the targets serve, to which a name would be moved? At 443 with a certificate for that name.
+pub(super) async fn targets_serve(targets: &[String], name: &str, look: &ReadyContext) -> Vec<Finding> {
+    let limits = &look.limits;
+    let mut findings = Vec::new();
+    for host in targets.iter().take(TARGETS) {
+        let target = reach::Target {
+            host,
+            ports: &limits.ports,
+            tls: |port| port == 443,
+            name,
+            ca_file: None,
+            certificate_left: limits.certificate_left,
+        };
+        findings.extend(reach::serves(&target, until(&look.context, LOOK)).await);
+    }
+    findings
 }

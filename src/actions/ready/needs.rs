@@ -10,7 +10,7 @@ use super::access::cluster_of;
 use crate::clients::{Clients, kubernetes, postgres_address, redis};
 use crate::config::SecretText;
 use crate::config::action::{
-    ActionConfig, CloudflareAction, DnsAction, ElasticacheAction, HttpAction, PostgresAction, RedisAction,
+    ActionConfig, CloudflareAction, DnsAction, HttpAction, PostgresAction, RedisAction,
 };
 use crate::model::{ActionSpec, Dependency, DependencyKind, Place};
 
