@@ -1,5 +1,6 @@
 //! `exec.run`.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -160,6 +161,14 @@ impl Run {
     }
 }
 
+fn program_ready(path: &str) -> Finding {
+    let finding = Finding::judged(path, Aspect::Exists, not_executable(path));
+    match std::fs::metadata(path) {
+        Ok(found) => finding.with("bytes", found.len()).with("mode", format!("{:o}", found.mode() & 0o7777)),
+        Err(_) => finding,
+    }
+}
+
 /// Why this is no program that we could run, where it is none.
 fn not_executable(path: &str) -> Option<String> {
     match std::fs::metadata(path) {
@@ -220,7 +229,7 @@ impl Action for Run {
         let programs = std::iter::once(&self.params.argv).chain(&self.params.observe);
         let mut findings: Vec<Finding> = programs
             .filter_map(|argv| argv.first())
-            .map(|path| Finding::judged(path, Aspect::Exists, not_executable(path)))
+            .map(|path| program_ready(path))
             .collect();
         if let Some(user) = self.params.user.as_deref() {
             let wrong = account(user).err().map(|failure| failure.reason);

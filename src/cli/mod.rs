@@ -16,6 +16,7 @@ pub mod exit;
 mod pages;
 mod parts;
 mod probes;
+pub mod readiness;
 pub mod render;
 pub mod show;
 pub mod watch;
@@ -46,6 +47,7 @@ pub async fn dispatch(global: &Global, verb: &Verb) -> Result<(), Failure> {
         Verb::Probes { kind } => probes::probes(global.json, kind.as_deref()),
         Verb::Plan { name, within, set } => dryrun::plan(global, name.as_deref(), within.get(), set).await,
         Verb::Completions { shell } => completions(*shell),
+        Verb::Readiness(args) => readiness::readiness(global, args).await,
         Verb::Backtest(args) => backtest::backtest(global, args).await,
         _ => talk(&Context::new(global)?, verb).await,
     }
@@ -82,6 +84,7 @@ async fn talk(context: &Context, verb: &Verb) -> Result<(), Failure> {
         | Verb::Probes { .. }
         | Verb::Plan { .. }
         | Verb::Backtest(_)
+        | Verb::Readiness(_)
         | Verb::Completions { .. } => {
             Err(Failure::new(Exit::Failed, "internal", "this verb does not talk to the daemon"))
         }

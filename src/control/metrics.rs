@@ -14,7 +14,7 @@ use prometheus::{
 };
 
 use super::attempts::Attempts;
-use crate::core::view::{ProbeView, ScenarioView, StatusView, StepStateView};
+use crate::core::view::{PlanReadinessView, ProbeView, ScenarioView, StatusView, StepStateView};
 use crate::model::{Decision, Health, Mode, Observation, ProbeName, RunResult, ScenarioName, Truth, WallTime};
 
 /// All metrics of one daemon. Cheap to clone.
@@ -53,6 +53,10 @@ struct Gauges {
     in_doubt: IntGauge,
     isolated: IntGauge,
     health_switch: IntGaugeVec,
+    readiness: IntGaugeVec,
+    readiness_findings: IntGaugeVec,
+    readiness_drift: IntGaugeVec,
+    readiness_at: GaugeVec,
     status_at: Gauge,
 }
 
@@ -167,6 +171,26 @@ impl Gauges {
                 "What a health switch answers: 1 for on, 0 for off, -1 where its setting cannot be read.",
                 &["switch"],
             )?,
+            readiness: make.flags(
+                "readiness",
+                "Whether a plan could be carried out: 1 for the verdict that holds, 0 for the others.",
+                &["plan", "verdict"],
+            )?,
+            readiness_findings: make.flags(
+                "readiness_findings",
+                "Findings of the last look at a plan; later counts its steps that cannot be looked at before the run.",
+                &["plan", "verdict"],
+            )?,
+            readiness_drift: make.flags(
+                "readiness_drift",
+                "Facts that are not what they were when the plan was last ready.",
+                &["plan"],
+            )?,
+            readiness_at: make.gauges(
+                "readiness_timestamp_seconds",
+                "When a plan was last looked at.",
+                &["plan"],
+            )?,
             status_at: make.keep(Gauge::new(
                 "failoverd_status_timestamp_seconds",
                 "When the state behind these gauges was true.",
@@ -181,6 +205,10 @@ impl Gauges {
         self.condition.reset();
         self.incident_open.reset();
         self.decision.reset();
+        self.readiness.reset();
+        self.readiness_findings.reset();
+        self.readiness_drift.reset();
+        self.readiness_at.reset();
         for family in [
             &self.probe_latency,
             &self.lag_seconds,
@@ -240,6 +268,18 @@ impl Gauges {
         if let Some(decide_by) = scenario.decide_by {
             self.decide_by.with_label_values(&[name]).set(seconds(decide_by));
         }
+    }
+
+    fn readiness(&self, view: &PlanReadinessView) {
+        let plan = view.plan.as_str();
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        for (verdict, findings) in ["ready", "not_ready", "unknown"].into_iter().zip(view.findings) {
+            self.readiness.with_label_values(&[plan, verdict]).set(i64::from(view.verdict.name() == verdict));
+            self.readiness_findings.with_label_values(&[plan, verdict]).set(count(findings));
+        }
+        self.readiness_findings.with_label_values(&[plan, "later"]).set(count(view.later));
+        self.readiness_drift.with_label_values(&[plan]).set(count(view.drift));
+        self.readiness_at.with_label_values(&[plan]).set(seconds(view.at));
     }
 
     fn daemon(&self, view: &StatusView) {
@@ -330,6 +370,7 @@ impl Metrics {
         gauges.daemon(view);
         view.probes.iter().for_each(|probe| gauges.probe(probe));
         view.scenarios.iter().for_each(|scenario| gauges.scenario(scenario));
+        view.readiness.iter().for_each(|plan| gauges.readiness(plan));
     }
 
     /// The health switches answer so; `None` where it is not known.

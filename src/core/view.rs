@@ -47,6 +47,24 @@ pub struct StatusView {
     pub readiness: Vec<PlanReadinessView>,
 }
 
+/// Everything that was looked at for readiness.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReadinessView {
+    /// How many rounds over all plans were ended in this life of the daemon; 0: nothing is known yet.
+    pub rounds: u64,
+    /// Is a round under way?
+    pub evaluating: bool,
+    /// The plans, as the last round found them.
+    pub plans: Vec<PlanReadiness>,
+}
+
+/// Somebody has asked for a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadinessAsked {
+    /// The round that will tell: [`ReadinessView::rounds`] once it has ended.
+    pub round: u64,
+}
+
 /// Whether a plan could be carried out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanReadinessView {

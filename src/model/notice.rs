@@ -44,6 +44,8 @@ pub enum NoticeKind {
     RunEnded,
     /// A person still has something to do.
     TaskOpen,
+    /// A plan could not be carried out any more, or can again.
+    Readiness,
     /// We cannot see.
     Blind,
     /// The daemon itself is in doubt (storage, clock).

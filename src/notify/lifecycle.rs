@@ -28,6 +28,7 @@ pub(super) fn turn(notice: &Notice) -> Turn {
         | NoticeKind::RunEnded
         | NoticeKind::TaskOpen
         | NoticeKind::Flapping
+        | NoticeKind::Readiness
         | NoticeKind::Blind
         | NoticeKind::Daemon => Turn::Open,
     }

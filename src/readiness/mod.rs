@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 
 pub use kept::{Kept, KeptError, kept_path};
 pub use subject::Subject;
@@ -67,13 +67,8 @@ impl Evaluator {
         good: Option<&PlanReadiness>,
     ) -> PlanReadiness {
         let began = Instant::now();
-        let mut steps: Vec<(usize, StepReadiness)> = futures::stream::iter(plan.steps.iter().enumerate())
-            .map(|(place, step)| async move { (place, self.step(subject, step, status).await) })
-            .buffer_unordered(AT_ONCE)
-            .collect()
-            .await;
-        steps.sort_by_key(|(place, _)| *place);
-        let mut steps: Vec<StepReadiness> = steps.into_iter().map(|(_, step)| step).collect();
+        let looks: Vec<_> = plan.steps.iter().map(|step| self.step(subject, step, status).boxed()).collect();
+        let mut steps: Vec<StepReadiness> = futures::stream::iter(looks).buffered(AT_ONCE).collect().await;
         excuse_what_is_made_before(plan, &mut steps);
         let lost = lost(plan, &subject.primaries);
         let proof = prove(&self.needs(subject, plan).await, &lost, &subject.here, &subject.table.accepts);

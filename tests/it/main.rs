@@ -19,6 +19,7 @@ mod notify;
 mod operations;
 mod partitions;
 mod probes;
+mod readiness;
 mod rig;
 mod runbooks;
 mod state;

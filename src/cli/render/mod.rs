@@ -6,6 +6,7 @@ pub mod check;
 pub mod explain;
 pub mod incident;
 pub mod plan;
+pub mod readiness;
 pub mod run;
 pub mod status;
 pub mod style;

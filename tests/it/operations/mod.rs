@@ -8,6 +8,7 @@ mod logs;
 mod many;
 mod metrics;
 mod newcomer;
+mod readiness;
 mod roles;
 mod runs;
 mod service;
