@@ -350,14 +350,16 @@ impl Action for Update {
             Ok(Seen { route: None, .. }) => {
                 Finding::not_ready(record, Aspect::Exists, format!("there is no such record in the zone {}", self.zone))
             }
-            Ok(Seen { route: Some(standing), .. }) => {
-                Finding::ready(record, Aspect::Exists).with("leads to", standing.values.join(", ")).with("TTL", standing.ttl)
-            }
+            Ok(Seen { route: Some(standing), .. }) => Finding::ready(record, Aspect::Exists)
+                .with("leads to", standing.values.join(", "))
+                .with("TTL", standing.ttl),
             Err(failure) => failed(&record, failure),
         };
         let key = match self.params.key.read() {
             Ok(_) => Finding::ready(format!("key {}", self.params.key_name), Aspect::Permitted),
-            Err(error) => Finding::not_ready(format!("key {}", self.params.key_name), Aspect::Permitted, error.to_string()),
+            Err(error) => {
+                Finding::not_ready(format!("key {}", self.params.key_name), Aspect::Permitted, error.to_string())
+            }
         };
         let mut findings = vec![found, key];
         findings.extend(targets_serve(&self.wanted.values, &self.params.name, look).await);

@@ -227,10 +227,8 @@ impl Action for Run {
     /// No program is run for it, not even one that only looks: nobody knows what it costs each few minutes.
     async fn ready(&self, _look: &ReadyContext) -> Vec<Finding> {
         let programs = std::iter::once(&self.params.argv).chain(&self.params.observe);
-        let mut findings: Vec<Finding> = programs
-            .filter_map(|argv| argv.first())
-            .map(|path| program_ready(path))
-            .collect();
+        let mut findings: Vec<Finding> =
+            programs.filter_map(|argv| argv.first()).map(|path| program_ready(path)).collect();
         if let Some(user) = self.params.user.as_deref() {
             let wrong = account(user).err().map(|failure| failure.reason);
             findings.push(Finding::judged(format!("user {user}"), Aspect::Permitted, wrong));

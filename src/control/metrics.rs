@@ -186,11 +186,7 @@ impl Gauges {
                 "Facts that are not what they were when the plan was last ready.",
                 &["plan"],
             )?,
-            readiness_at: make.gauges(
-                "readiness_timestamp_seconds",
-                "When a plan was last looked at.",
-                &["plan"],
-            )?,
+            readiness_at: make.gauges("readiness_timestamp_seconds", "When a plan was last looked at.", &["plan"])?,
             status_at: make.keep(Gauge::new(
                 "failoverd_status_timestamp_seconds",
                 "When the state behind these gauges was true.",

@@ -80,9 +80,10 @@ pub fn drift(now: &PlanReadiness, good: &PlanReadiness) -> Vec<Drift> {
     let facts = |of: &PlanReadiness| -> BTreeMap<Key, String> {
         of.findings()
             .flat_map(|(step, finding)| {
-                finding.seen.iter().map(move |(fact, value)| {
-                    ((step.cloned(), finding.subject.clone(), fact.clone()), value.clone())
-                })
+                finding
+                    .seen
+                    .iter()
+                    .map(move |(fact, value)| ((step.cloned(), finding.subject.clone(), fact.clone()), value.clone()))
             })
             .collect()
     };
@@ -172,37 +173,47 @@ pub fn prove(needs: &[Need], lost: &[RegionName], here: &Place, accepts: &[Strin
         entry.0.insert(need.step.as_ref().map_or("failoverd", |step| step.as_str()));
         entry.1 &= need.dispensable;
     }
-    by.into_iter().map(|(dependency, (users, dispensable))| {
-        let place = if dependency.place == Place::Here { here } else { &dependency.place };
-        let verdict = match place {
-            Place::Region(region) if is_in(region, lost) => {
-                if accepts.contains(&dependency.name) || dispensable {
-                    Readiness::Ready
-                } else {
-                    let reason = format!("it is in {region}, which would be lost");
-                    Readiness::NotReady { reason }
+    by.into_iter()
+        .map(|(dependency, (users, dispensable))| {
+            let place = if dependency.place == Place::Here { here } else { &dependency.place };
+            let verdict = match place {
+                Place::Region(region) if is_in(region, lost) => {
+                    if accepts.contains(&dependency.name) || dispensable {
+                        Readiness::Ready
+                    } else {
+                        let reason = format!("it is in {region}, which would be lost");
+                        Readiness::NotReady { reason }
+                    }
                 }
-            }
-            Place::Region(_) | Place::Anywhere => Readiness::Ready,
-            Place::Unsaid | Place::Here if accepts.contains(&dependency.name) || dispensable => Readiness::Ready,
-            Place::Unsaid | Place::Here => {
-                let reason = match dependency.place {
-                    Place::Here => "nobody has said where this host is: set daemon.failure_domain".to_owned(),
-                    _ => format!("nobody has said where it is: [readiness.places] \"{}\" = \"REGION\"", dependency.name),
+                Place::Region(_) | Place::Anywhere => Readiness::Ready,
+                Place::Unsaid | Place::Here if accepts.contains(&dependency.name) || dispensable => Readiness::Ready,
+                Place::Unsaid | Place::Here => {
+                    let reason = match dependency.place {
+                        Place::Here => "nobody has said where this host is: set daemon.failure_domain".to_owned(),
+                        _ => format!(
+                            "nobody has said where it is: [readiness.places] \"{}\" = \"REGION\"",
+                            dependency.name
+                        ),
+                    };
+                    Readiness::Unknown { reason }
+                }
+            };
+            let users: Vec<&str> = users.into_iter().collect();
+            let subject = format!("{} {}", dependency.kind, dependency.name);
+            let mut finding = Finding::new(subject, Aspect::Independent, verdict)
+                .with("place", place)
+                .with("used by", users.join(", "));
+            if matches!(place, Place::Region(region) if is_in(region, lost)) && finding.verdict == Readiness::Ready {
+                let why = if accepts.contains(&dependency.name) {
+                    "accepted by readiness.accepts"
+                } else {
+                    "the plan goes on without it"
                 };
-                Readiness::Unknown { reason }
+                finding = finding.with("may be lost", why);
             }
-        };
-        let users: Vec<&str> = users.into_iter().collect();
-        let subject = format!("{} {}", dependency.kind, dependency.name);
-        let mut finding =
-            Finding::new(subject, Aspect::Independent, verdict).with("place", place).with("used by", users.join(", "));
-        if matches!(place, Place::Region(region) if is_in(region, lost)) && finding.verdict == Readiness::Ready {
-            let why = if accepts.contains(&dependency.name) { "accepted by readiness.accepts" } else { "the plan goes on without it" };
-            finding = finding.with("may be lost", why);
-        }
-        finding
-    }).collect()
+            finding
+        })
+        .collect()
 }
 
 /// A zone (`us-east-1a`) falls with its region.

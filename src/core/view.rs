@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Choice, Decision, Epoch, Extent, Facts, FailureDomain, Health, HumanDuration, IncidentId, Mode, PlanHash, PlanName,
-    PlanReadiness, ProbeName, Readiness, RegionName, RunId, RunResult, ScenarioName, Severity, StepName, Truth, VantageId, WallTime, ZoneName,
+    PlanReadiness, ProbeName, Readiness, RegionName, RunId, RunResult, ScenarioName, Severity, StepName, Truth,
+    VantageId, WallTime, ZoneName,
 };
 
 /// Everything at a glance.

@@ -21,6 +21,8 @@ use crate::readiness::{Evaluator, Kept, Subject};
 const FIRST: Duration = Duration::from_secs(5);
 /// The lag of the standbys is sampled this often.
 const SAMPLE: Duration = Duration::from_secs(10);
+/// The loop publishes what it knows more often than that.
+const PUBLISHED: Duration = Duration::from_secs(2);
 /// Notices that wait for the loop.
 const NOTICES: usize = 64;
 
@@ -166,6 +168,9 @@ impl AllDay {
     async fn look(&mut self) {
         loop {
             self.until(|status| status.run.is_none()).await;
+            // What the loop has published may be older than what made somebody ask.
+            self.status.mark_unchanged();
+            let _told_or_stuck = tokio::time::timeout(PUBLISHED, self.status.changed()).await;
             let subject = Arc::clone(&self.subjects.borrow_and_update());
             self.sample();
             self.desk.change(|view| view.evaluating = true);

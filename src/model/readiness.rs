@@ -300,9 +300,10 @@ pub struct PlanReadiness {
 impl PlanReadiness {
     /// Every finding, with its step.
     pub fn findings(&self) -> impl Iterator<Item = (Option<&StepName>, &Finding)> {
-        let steps = self.steps.iter().flat_map(|step| {
-            step.looked.findings().iter().map(move |finding| (Some(&step.step), finding))
-        });
+        let steps = self
+            .steps
+            .iter()
+            .flat_map(|step| step.looked.findings().iter().map(move |finding| (Some(&step.step), finding)));
         steps.chain(self.general.iter().chain(&self.proof).map(|finding| (None, finding)))
     }
 

@@ -64,8 +64,7 @@ impl Kept {
         let written = || -> std::io::Result<()> {
             let mut beside = path.as_os_str().to_owned();
             beside.push(".new");
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
             file.write_all(&serde_json::to_vec(self)?)?;
             file.sync_all()?;
             std::fs::rename(&beside, path)

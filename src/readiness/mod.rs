@@ -128,9 +128,7 @@ impl Evaluator {
         let of_iam = async {
             if subject.table.iam_simulation { iam::permitted(spec, &self.clients, until).await } else { Vec::new() }
         };
-        let all = async {
-            tokio::join!(action.ready(&look), of_iam, access::permitted(spec, &self.clients, until))
-        };
+        let all = async { tokio::join!(action.ready(&look), of_iam, access::permitted(spec, &self.clients, until)) };
         let Ok((mut findings, of_iam, of_kubernetes)) = tokio::time::timeout_at(deadline.into(), all).await else {
             let reason = format!("no answer within {}", subject.table.step_timeout);
             return Looked::Found(vec![Finding::unknown(&spec.target, Aspect::Exists, reason)]);
@@ -221,14 +219,12 @@ fn general(
             }
         }
     }
-    let elsewhere = |region: Option<&crate::model::RegionName>| {
-        region.is_none_or(|region| !subject.primaries.contains(region))
-    };
+    let elsewhere =
+        |region: Option<&crate::model::RegionName>| region.is_none_or(|region| !subject.primaries.contains(region));
     let ending = status.probes.iter().filter(|view| view.degraded && elsewhere(view.region.as_ref()));
     let ending = ending.filter(|view| view.why.contains("certificate ends"));
-    findings.extend(
-        ending.map(|view| Finding::not_ready(format!("probe {}", view.name), Aspect::Fresh, view.why.clone())),
-    );
+    findings
+        .extend(ending.map(|view| Finding::not_ready(format!("probe {}", view.name), Aspect::Fresh, view.why.clone())));
     findings
 }
 

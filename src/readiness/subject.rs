@@ -46,11 +46,7 @@ impl Subject {
             scenarios: loaded.settings.scenarios.clone(),
             primaries: primaries.map(|(name, _)| name.as_str().into()).collect(),
             here: here(file.daemon.failure_domain.as_deref()),
-            own: vec![Dependency {
-                kind: DependencyKind::State,
-                name: file.daemon.state.clone(),
-                place: Place::Here,
-            }],
+            own: vec![Dependency { kind: DependencyKind::State, name: file.daemon.state.clone(), place: Place::Here }],
             // What the owner says for this very purpose goes first.
             places: of_probes.chain(of_table).collect(),
         }

@@ -69,7 +69,10 @@ impl PromoteReadReplica {
             Finding::judged(name, Aspect::Exists, wrong)
                 .with("engine", format!("{} {}", text(found.engine()), text(found.engine_version())))
                 .with("class", text(found.db_instance_class()))
-                .with("storage", found.allocated_storage().map_or_else(|| "not told".to_owned(), |gib| format!("{gib} GiB")))
+                .with(
+                    "storage",
+                    found.allocated_storage().map_or_else(|| "not told".to_owned(), |gib| format!("{gib} GiB")),
+                )
                 .measuring("status", &status),
             Finding::judged(name, Aspect::Matches, follows).with("replica of", source.as_deref().unwrap_or("nobody")),
         ]

@@ -191,7 +191,9 @@ impl Restore {
         let of = Self { backup: wanted, clients: Arc::clone(&self.clients) };
         match of.find(until(&look.context, LOOK)).await {
             Ok(found) => Finding::ready(name, Aspect::Fresh).measuring("newest", found.evidence),
-            Err(failure) if failure.kind == FailureKind::Refused => Finding::not_ready(name, Aspect::Fresh, failure.reason),
+            Err(failure) if failure.kind == FailureKind::Refused => {
+                Finding::not_ready(name, Aspect::Fresh, failure.reason)
+            }
             Err(failure) => failed(&name, failure),
         }
     }

@@ -227,11 +227,9 @@ impl Action for UpsertAlias {
         let record = format!("record {} {}", self.wanted.name, self.wanted.record);
         let found = match self.look(until(&look.context, LOOK)).await {
             // What is to be moved has to be there: a new name is a slip of the pen.
-            Ok(Zone { route: None, .. }) => Finding::not_ready(
-                record,
-                Aspect::Exists,
-                format!("there is no such record in the zone {}", self.zone),
-            ),
+            Ok(Zone { route: None, .. }) => {
+                Finding::not_ready(record, Aspect::Exists, format!("there is no such record in the zone {}", self.zone))
+            }
             Ok(Zone { route: Some(route), .. }) => {
                 Finding::ready(record, Aspect::Exists).with("zone", &self.zone).with("leads to", route)
             }

@@ -291,7 +291,8 @@ impl Cluster {
         review.metadata.name = None;
         review.data = serde_json::json!({ "spec": { "resourceAttributes": attributes } });
         let api = self.api(&kind, None, until).await?;
-        let answer = call("kubernetes SelfSubjectAccessReview", until, api.create(&PostParams::default(), &review)).await?;
+        let answer =
+            call("kubernetes SelfSubjectAccessReview", until, api.create(&PostParams::default(), &review)).await?;
         if at(&answer, "/status/allowed").as_bool() == Some(true) {
             return Ok(Ok(()));
         }

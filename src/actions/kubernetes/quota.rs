@@ -22,6 +22,11 @@ pub async fn room(cluster: &Cluster, place: &Place, deployment: &DynamicObject, 
         Err(failure) => return Finding::unknown(subject, Aspect::Capacity, failure.reason),
     };
     let wanted = wanted(deployment, more);
+    if let Some(quota) = quotas.iter().find(|quota| is_uncounted(quota, &wanted)) {
+        let name = quota.metadata.name.as_deref().unwrap_or_default();
+        let reason = format!("what {name} has left is not counted yet");
+        return Finding::unknown(subject, Aspect::Capacity, reason);
+    }
     let wrong = quotas.iter().find_map(|quota| too_little(quota, &wanted));
     Finding::judged(subject, Aspect::Capacity, wrong).with("quotas", quotas.len()).with("more pods", more)
 }
@@ -42,6 +47,12 @@ fn wanted(deployment: &DynamicObject, more: i64) -> Vec<(&'static str, f64)> {
     [("pods", more), ("count/pods", more)].into_iter().chain(requests).chain(limits).collect()
 }
 
+/// Does it bound something that nobody has counted yet?
+fn is_uncounted(quota: &DynamicObject, wanted: &[(&'static str, f64)]) -> bool {
+    let (hard, used) = (at(quota, "/spec/hard"), at(quota, "/status/used"));
+    wanted.iter().any(|(what, _)| !hard[what].is_null() && used[what].is_null())
+}
+
 /// What a quota has too little of.
 fn too_little(quota: &DynamicObject, wanted: &[(&'static str, f64)]) -> Option<String> {
     let name = quota.metadata.name.as_deref().unwrap_or_default();
@@ -56,7 +67,8 @@ fn too_little(quota: &DynamicObject, wanted: &[(&'static str, f64)]) -> Option<S
     wanted.iter().find_map(|(what, more)| {
         let (hard_text, hard) = figure("/spec/hard", what)?;
         let (used_text, used) = figure("/status/used", what).unwrap_or_else(|| ("0".into(), 0.0));
-        (used + more > hard).then(|| format!("{name} leaves too little room: {what} {used_text} of {hard_text} are used"))
+        (used + more > hard)
+            .then(|| format!("{name} leaves too little room: {what} {used_text} of {hard_text} are used"))
     })
 }
 

@@ -41,7 +41,8 @@ pub(super) async fn ready(session: &Session, system: Option<&str>, until: Instan
     let mut findings = vec![matches(&told, identity, system)];
     if told.get(0) == Some("true") {
         findings.push(fresh(&told));
-        let denied = (told.get(11) != Some("true")).then(|| "we may not execute pg_promote(boolean, integer)".to_owned());
+        let denied =
+            (told.get(11) != Some("true")).then(|| "we may not execute pg_promote(boolean, integer)".to_owned());
         findings.push(Finding::judged(NAME, Aspect::Permitted, denied));
     }
     findings
@@ -90,7 +91,13 @@ fn fresh(told: &Told) -> Finding {
         None if receives || told.get(7).is_some() => None,
         None => Some("it receives nothing from its primary".to_owned()),
     };
-    let how = if receives { "streaming" } else if told.get(7).is_some() { "archive" } else { "nothing" };
+    let how = if receives {
+        "streaming"
+    } else if told.get(7).is_some() {
+        "archive"
+    } else {
+        "nothing"
+    };
     Finding::judged(NAME, Aspect::Fresh, wrong)
         .with("follows", sender)
         .with("by", how)

@@ -31,13 +31,18 @@ fn resource(spec: &ActionSpec, right: &str, region: &str, account: &str) -> Opti
     match family {
         "rds" => {
             let (kind, name) = match right {
-                "rds:DescribeDBInstances" | "rds:PromoteReadReplica" | "rds:StopDBInstance" | "rds:RebootDBInstance" => {
-                    ("db", of("instance")?)
-                }
+                "rds:DescribeDBInstances"
+                | "rds:PromoteReadReplica"
+                | "rds:StopDBInstance"
+                | "rds:RebootDBInstance" => ("db", of("instance")?),
                 "rds:DescribeDBClusters" | "rds:FailoverDBCluster" => ("cluster", of("cluster")?),
                 _ => return None,
             };
-            Some(if name.starts_with("arn:") { name.to_owned() } else { format!("arn:aws:rds:{region}:{account}:{kind}:{name}") })
+            Some(if name.starts_with("arn:") {
+                name.to_owned()
+            } else {
+                format!("arn:aws:rds:{region}:{account}:{kind}:{name}")
+            })
         }
         "route53" => Some(format!("arn:aws:route53:::hostedzone/{}", of("zone")?.rsplit('/').next()?)),
         "sns" => of("topic").map(str::to_owned),
@@ -79,10 +84,8 @@ pub async fn permitted(spec: &ActionSpec, clients: &Clients, until: Instant) -> 
     match ask(spec, &rights, region, clients, until).await {
         Ok(findings) => findings,
         Err(failure) if failure.kind == FailureKind::Denied && failure.reason.contains("SimulatePrincipalPolicy") => {
-            let reason = format!(
-                "{}; grant it on our own role, or set readiness.iam_simulation = false",
-                failure.reason
-            );
+            let reason =
+                format!("{}; grant it on our own role, or set readiness.iam_simulation = false", failure.reason);
             vec![Finding::unknown("IAM", Aspect::Permitted, reason)]
         }
         Err(failure) if failure.kind == FailureKind::Denied => {

@@ -9,14 +9,13 @@ use regex::Regex;
 use super::access::cluster_of;
 use crate::clients::{Clients, kubernetes, postgres_address, redis};
 use crate::config::SecretText;
-use crate::config::action::{
-    ActionConfig, CloudflareAction, DnsAction, HttpAction, PostgresAction, RedisAction,
-};
+use crate::config::action::{ActionConfig, CloudflareAction, DnsAction, HttpAction, PostgresAction, RedisAction};
 use crate::model::{ActionSpec, Dependency, DependencyKind, Place};
 
 /// A region of AWS as one label of a host name: `us-west-2`, `ap-southeast-1`, `us-gov-east-1`.
-static REGION: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"(?:^|[.\-])((?:us|eu|ap|sa|ca|me|af|il|mx|cn)(?:-[a-z]+)+-\d)[a-z]?(?:[.\-]|$)").ok());
+static REGION: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?:^|[.\-])((?:us|eu|ap|sa|ca|me|af|il|mx|cn)(?:-[a-z]+)+-\d)[a-z]?(?:[.\-]|$)").ok()
+});
 
 /// Where a host is, by its name alone.
 pub fn place_of(host: &str) -> Place {
@@ -169,6 +168,9 @@ mod tests {
             aws(family, "us-west-2").into_iter().map(|found| format!("{} in {}", found.name, found.place)).collect()
         };
         assert_eq!(names("route53")[0], "route53.amazonaws.com in us-east-1");
-        assert_eq!(names("rds"), ["rds.us-west-2.amazonaws.com in us-west-2", "sts.us-west-2.amazonaws.com in us-west-2"]);
+        assert_eq!(
+            names("rds"),
+            ["rds.us-west-2.amazonaws.com in us-west-2", "sts.us-west-2.amazonaws.com in us-west-2"]
+        );
     }
 }

@@ -46,7 +46,9 @@ pub async fn serves(target: &Target<'_>, until: Instant) -> Vec<Finding> {
         }
         Ok(found) => found,
         // getaddrinfo's words for a name that there is not, as opposed to a resolver that failed.
-        Err(failure) if ["Name or service not known", "No address associated"].iter().any(|no| failure.reason.contains(no)) => {
+        Err(failure)
+            if ["Name or service not known", "No address associated"].iter().any(|no| failure.reason.contains(no)) =>
+        {
             return vec![Finding::not_ready(subject, Aspect::Exists, failure.reason)];
         }
         Err(failure) => return vec![Finding::unknown(subject, Aspect::Exists, failure.reason)],
@@ -106,7 +108,8 @@ fn certificate(target: &Target<'_>, ends: Option<i64>) -> Finding {
     let left = Duration::from_secs(u64::try_from(ends).unwrap_or_default().saturating_sub(now));
     let when = Timestamp::from_second(ends).map(|ends| ends.to_string()).unwrap_or_default();
     let days = left.as_secs() / 86_400;
-    let wrong = (left <= target.certificate_left)
-        .then(|| format!("it ends in {days} days, on {when}; less than {} is not ready", HumanDuration(target.certificate_left)));
+    let wrong = (left <= target.certificate_left).then(|| {
+        format!("it ends in {days} days, on {when}; less than {} is not ready", HumanDuration(target.certificate_left))
+    });
     Finding::judged(subject, Aspect::Fresh, wrong).with("for", target.name).measuring("ends", when)
 }

@@ -46,7 +46,11 @@ fn one(plan: &PlanReadiness, now: WallTime, style: &Style) -> String {
         let _ = write!(text, "\n{}", proof(plan, style));
     }
     if let Some(good) = plan.last_good.filter(|_| !plan.drift.is_empty()) {
-        let _ = writeln!(text, "\n{}", style.paint(Tone::Head, &format!("Different from {}, when it was last ready", moment(now, good))));
+        let _ = writeln!(
+            text,
+            "\n{}",
+            style.paint(Tone::Head, &format!("Different from {}, when it was last ready", moment(now, good)))
+        );
         plan.drift.iter().for_each(|drift| text.push_str(&differs(drift, style)));
     }
     text

@@ -33,7 +33,8 @@ pub fn render_status(view: &StatusView, now: WallTime, style: &Style) -> String 
             Readiness::NotReady { .. } => (Tone::Bad, "NOT READY"),
             Readiness::Unknown { .. } => (Tone::Warn, "readiness unknown"),
         };
-        let line = format!("! plan {}: {word}: {} (`failoverd readiness {}`)", plan.plan, plan.verdict.reason(), plan.plan);
+        let line =
+            format!("! plan {}: {word}: {} (`failoverd readiness {}`)", plan.plan, plan.verdict.reason(), plan.plan);
         let _ = writeln!(text, "{}", style.paint(tone, &clean(&line)));
     }
     if let Some(run) = &view.run {

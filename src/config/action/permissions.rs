@@ -126,8 +126,19 @@ mod tests {
         );
         assert!(!plain("rds.restore_point_in_time").contains(&"rds:DescribeDBInstanceAutomatedBackups".to_owned()));
         assert_eq!(plain("kubernetes.scale"), Vec::<String>::new());
-        let theirs =
-            ["rds.", "route53.", "sns.", "secretsmanager.", "iam.", "elasticache.", "autoscaling.", "ecs.", "eks.", "s3.", "arc."];
+        let theirs = [
+            "rds.",
+            "route53.",
+            "sns.",
+            "secretsmanager.",
+            "iam.",
+            "elasticache.",
+            "autoscaling.",
+            "ecs.",
+            "eks.",
+            "s3.",
+            "arc.",
+        ];
         for (kind, _) in KINDS {
             let is_aws = theirs.iter().any(|family| kind.starts_with(family));
             assert_eq!(is_aws, !aws(kind).is_empty(), "{kind}");

@@ -66,7 +66,10 @@ async fn the_daemon_looks_tells_once_and_shows_what_drifted_also_after_a_restart
     ensure!(told == 1, "told {told} times");
     ensure!(shop.hooks.seen().is_empty(), "a request was made: {:?}", shop.hooks.seen());
     let json = shop.json(&["readiness", "failover"]).await?;
-    ensure!(json[0]["verdict"] == "ready" && json[0]["steps"][0]["looked"]["found"][0]["aspect"] == "exists", "{json:#}");
+    ensure!(
+        json[0]["verdict"] == "ready" && json[0]["steps"][0]["looked"]["found"][0]["aspect"] == "exists",
+        "{json:#}"
+    );
     stop(&mut daemon).await
 }
 

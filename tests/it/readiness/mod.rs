@@ -28,6 +28,7 @@ http = { url = "http://127.0.0.1:9" }
 [scenarios.outage]
 severity = "P0"
 when = "api is down"
+confirm_for = "30s"
 rto = "4h"
 plan = "failover"
 [notify.chat]
