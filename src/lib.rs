@@ -20,6 +20,7 @@
 //! | [`config`] | `model`, `core` (the arithmetic of plans) |
 //! | [`clients`] | `model`, `config` |
 //! | `probes`, [`actions`], [`notify`], `state` | `model`, `ports`, `config`, `clients` |
+//! | [`readiness`] | `model`, `core` (what findings come to), `config`, `clients`, `ports`, `actions` |
 //! | [`backtest`] | `model`, `core`, `config`, `clients` |
 //! | `control` | `model`, `core` (views and commands) |
 //! | [`vantage`] | `model`, `core` (ballots), `config`, `clients` (what errors say), `control` (the accept loop) |
@@ -40,5 +41,6 @@ pub mod model;
 pub mod notify;
 pub mod ports;
 pub mod probes;
+pub mod readiness;
 pub mod state;
 pub mod vantage;

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::model::{Applied, Epoch, IncidentId, Notice, Observation, Observed, Record, RunId, StepName, Verified};
+use crate::model::{
+    Applied, Epoch, Finding, IncidentId, Notice, Observation, Observed, Record, RunId, StepName, Verified,
+};
 
 /// A repeated check of one endpoint.
 #[async_trait]
@@ -86,6 +88,28 @@ impl ActionContext {
     }
 }
 
+/// A look at a step without doing it.
+#[derive(Clone)]
+pub struct ReadyContext {
+    /// As of a dry run: nothing is permitted in it.
+    pub context: ActionContext,
+    /// What the step touches, in one line.
+    pub subject: String,
+    /// When what was seen counts as ready.
+    pub limits: ReadyLimits,
+}
+
+/// When what was seen counts as ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadyLimits {
+    /// A certificate that ends sooner is not.
+    pub certificate_left: Duration,
+    /// An older backup is not, where the step itself says nothing.
+    pub backup_age: Duration,
+    /// The ports at which the targets of records have to serve; one of them is enough.
+    pub ports: Vec<u16>,
+}
+
 /// The code that knows how to observe, apply, verify and undo one kind of change.
 ///
 /// Every future may be dropped at its deadline. An error whose effect is not known for sure is
@@ -110,6 +134,12 @@ pub trait Action: Send + Sync {
     /// [`Denied`] where the permit was refused: nothing was changed.
     async fn compensate(&self, _context: &ActionContext, _before: &Value) -> Result<Applied, Denied> {
         Ok(Applied::Refused { reason: "this action cannot be undone".into(), again: false })
+    }
+
+    /// Looks whether it could be done: is everything there, and what the plan thinks? Changes nothing.
+    /// What cannot be looked at is unknown, never ready.
+    async fn ready(&self, look: &ReadyContext) -> Vec<Finding> {
+        vec![Finding::observed(&look.subject, self.observe(&look.context).await)]
     }
 
     /// Readies what the phases need on our own side (certificate authorities, configuration files,

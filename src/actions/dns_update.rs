@@ -14,11 +14,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::sentinel;
+use crate::actions::ready::{failed, targets_serve};
 use crate::actions::{CHANGE, Halt, LOOK, fenced, until};
 use crate::clients::{Failure, FailureKind, dns};
 use crate::config::action::{DnsKeyAlgorithm, DnsUpdate, RouteRecordType};
-use crate::model::{Applied, Observed, Verified};
-use crate::ports::{Action, ActionContext, Denied};
+use crate::model::{Applied, Aspect, Finding, Observed, Verified};
+use crate::ports::{Action, ActionContext, Denied, ReadyContext};
 
 /// The time to live where none is given, and that of the sentinel, in seconds.
 const TTL: u32 = 60;
@@ -343,6 +344,28 @@ fn rand_id() -> u16 {
 
 #[async_trait]
 impl Action for Update {
+    async fn ready(&self, look: &ReadyContext) -> Vec<Finding> {
+        let record = format!("record {} {}", self.name, self.record);
+        let found = match self.look(until(&look.context, LOOK)).await {
+            Ok(Seen { route: None, .. }) => {
+                Finding::not_ready(record, Aspect::Exists, format!("there is no such record in the zone {}", self.zone))
+            }
+            Ok(Seen { route: Some(standing), .. }) => Finding::ready(record, Aspect::Exists)
+                .with("leads to", standing.values.join(", "))
+                .with("TTL", standing.ttl),
+            Err(failure) => failed(&record, failure),
+        };
+        let key = match self.params.key.read() {
+            Ok(_) => Finding::ready(format!("key {}", self.params.key_name), Aspect::Permitted),
+            Err(error) => {
+                Finding::not_ready(format!("key {}", self.params.key_name), Aspect::Permitted, error.to_string())
+            }
+        };
+        let mut findings = vec![found, key];
+        findings.extend(targets_serve(&self.wanted.values, &self.params.name, look).await);
+        findings
+    }
+
     async fn observe(&self, context: &ActionContext) -> Observed {
         let seen = match self.seen(context, until(context, LOOK)).await {
             Ok(seen) => seen,

@@ -1,5 +1,6 @@
 //! `exec.run`.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,8 @@ use crate::clients::{Failure, FailureKind, Redactor};
 use crate::config::SecretText;
 use crate::config::action::{ExecAction, ExecEffect, ExecRun};
 use crate::config::redact::redact;
-use crate::model::{Applied, Observed, Verified};
-use crate::ports::{Action, ActionContext, Denied};
+use crate::model::{Applied, Aspect, Finding, Observed, Verified};
+use crate::ports::{Action, ActionContext, Denied, ReadyContext};
 
 /// So much of each stream is kept, in bytes.
 const OUTPUT: u32 = 64 * 1024;
@@ -160,6 +161,25 @@ impl Run {
     }
 }
 
+fn program_ready(path: &str) -> Finding {
+    let finding = Finding::judged(path, Aspect::Exists, not_executable(path));
+    match std::fs::metadata(path) {
+        Ok(found) => finding.with("bytes", found.len()).with("mode", format!("{:o}", found.mode() & 0o7777)),
+        Err(_) => finding,
+    }
+}
+
+/// Why this is no program that we could run, where it is none.
+fn not_executable(path: &str) -> Option<String> {
+    match std::fs::metadata(path) {
+        Err(error) => Some(format!("it cannot be looked at: {error}")),
+        Ok(found) if !found.is_file() => Some("it is not a file".to_owned()),
+        Ok(_) => rustix::fs::access(path, rustix::fs::Access::EXEC_OK)
+            .err()
+            .map(|error| format!("it is not executable for us: {error}")),
+    }
+}
+
 fn account(user: &str) -> Result<(u32, u32), Failure> {
     if !rustix::process::geteuid().is_root() {
         return Err(Failure::refused(format!("failoverd does not run as root, and cannot become the user {user}")));
@@ -204,6 +224,27 @@ fn told(kept: &Kept, redactor: &Redactor) -> String {
 
 #[async_trait]
 impl Action for Run {
+    /// No program is run for it, not even one that only looks: nobody knows what it costs each few minutes.
+    async fn ready(&self, _look: &ReadyContext) -> Vec<Finding> {
+        let programs = std::iter::once(&self.params.argv).chain(&self.params.observe);
+        let mut findings: Vec<Finding> =
+            programs.filter_map(|argv| argv.first()).map(|path| program_ready(path)).collect();
+        if let Some(user) = self.params.user.as_deref() {
+            let wrong = account(user).err().map(|failure| failure.reason);
+            findings.push(Finding::judged(format!("user {user}"), Aspect::Permitted, wrong));
+        }
+        if let Some(folder) = self.params.directory.as_deref() {
+            let wrong = (!folder.is_dir()).then(|| "there is no such directory".to_owned());
+            findings.push(Finding::judged(folder.display().to_string(), Aspect::Exists, wrong));
+        }
+        for (name, value) in &self.params.env {
+            if let Err(error) = value.read() {
+                findings.push(Finding::not_ready(format!("variable {name}"), Aspect::Exists, error.to_string()));
+            }
+        }
+        findings
+    }
+
     async fn observe(&self, context: &ActionContext) -> Observed {
         if self.params.effect == ExecEffect::Verify {
             if context.run.is_some() {

@@ -8,6 +8,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 
+use crate::actions::ready::reach;
 use crate::actions::{CHANGE, LOOK, until};
 use crate::clients::failure::one_line;
 use crate::clients::http::{Answer, BODY_BYTES, send};
@@ -15,8 +16,8 @@ use crate::clients::http_body;
 use crate::clients::{Clients, Failure, FailureKind, Redactor};
 use crate::config::SecretText;
 use crate::config::action::HttpRequest;
-use crate::model::{Applied, Observed, Outputs, Verified};
-use crate::ports::{Action, ActionContext, Denied};
+use crate::model::{Applied, Aspect, Finding, Observed, Outputs, Verified};
+use crate::ports::{Action, ActionContext, Denied, ReadyContext};
 
 /// How much of an answer's body is told, in characters.
 const TOLD_CHARS: usize = 200;
@@ -245,6 +246,32 @@ fn told(answer: &Answer, redactor: &Redactor) -> String {
 
 #[async_trait]
 impl Action for Request {
+    /// The request is not made; only what `observe` asks is asked.
+    async fn ready(&self, look: &ReadyContext) -> Vec<Finding> {
+        let address = match self.params.url.read() {
+            Ok(address) => address,
+            Err(error) => return vec![Finding::not_ready("address", Aspect::Exists, error.to_string())],
+        };
+        let Ok(url) = url::Url::parse(&address) else {
+            return vec![Finding::not_ready("address", Aspect::Matches, "it is not a URL")];
+        };
+        let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let ports = [url.port_or_known_default().unwrap_or(443)];
+        let target = reach::Target {
+            host: &host,
+            ports: &ports,
+            tls: if url.scheme() == "https" { |_| true } else { |_| false },
+            name: &host,
+            ca_file: self.params.ca_file.as_deref(),
+            certificate_left: look.limits.certificate_left,
+        };
+        let mut findings = reach::serves(&target, until(&look.context, LOOK)).await;
+        if self.params.observe.is_some() {
+            findings.push(Finding::observed(&look.subject, self.observe(&look.context).await));
+        }
+        findings
+    }
+
     async fn observe(&self, context: &ActionContext) -> Observed {
         match self.ask(context, until(context, LOOK)).await {
             None => Observed::Unobservable,

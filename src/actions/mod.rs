@@ -21,6 +21,7 @@ pub mod health_switch;
 pub mod http;
 pub mod kubernetes;
 pub mod postgres;
+pub mod ready;
 pub mod redis;
 mod sentinel;
 pub mod velero;

@@ -5,6 +5,7 @@ mod fence;
 mod follow;
 mod restore;
 mod sql;
+mod standby;
 mod write;
 
 use std::time::Instant;
@@ -12,12 +13,13 @@ use std::time::Instant;
 use async_trait::async_trait;
 use serde_json::Value;
 
+use crate::actions::ready::failed;
 use crate::actions::{CHANGE, LOOK, until};
 use crate::clients::Failure;
 use crate::clients::postgres::{Session, connect};
 use crate::config::action::{PostgresAction, PostgresPromote};
-use crate::model::{Applied, Observed, Verified};
-use crate::ports::{Action, ActionContext, Denied};
+use crate::model::{Applied, Finding, Observed, Verified};
+use crate::ports::{Action, ActionContext, Denied, ReadyContext};
 
 /// Builds the action of this family.
 ///
@@ -108,6 +110,15 @@ impl Promote {
 
 #[async_trait]
 impl Action for Promote {
+    async fn ready(&self, look: &ReadyContext) -> Vec<Finding> {
+        let until = until(&look.context, LOOK);
+        let session = match self.session(until).await {
+            Ok(session) => session,
+            Err(failure) => return vec![failed("PostgreSQL standby", failure)],
+        };
+        standby::ready(&session, self.params.system_identifier.as_deref(), until).await
+    }
+
     async fn observe(&self, context: &ActionContext) -> Observed {
         let until = until(context, LOOK);
         let looked = async { self.look(&self.session(until).await?, until).await };

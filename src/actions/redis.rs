@@ -11,12 +11,13 @@ use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, Value as Reply, cmd};
 use serde_json::Value;
 
+use crate::actions::ready::failed;
 use crate::actions::{CHANGE, LOOK, until};
 use crate::clients::redis::{connect, query};
 use crate::clients::{Failure, FailureKind};
 use crate::config::action::{RedisAction, RedisPromote};
-use crate::model::{Applied, Observed, Verified};
-use crate::ports::{Action, ActionContext, Denied};
+use crate::model::{Applied, Aspect, Finding, Observed, Verified};
+use crate::ports::{Action, ActionContext, Denied, ReadyContext};
 
 /// Builds the action of this family.
 ///
@@ -123,6 +124,36 @@ fn parse_info(text: &str) -> Data {
 
 #[async_trait]
 impl Action for Promote {
+    async fn ready(&self, look: &ReadyContext) -> Vec<Finding> {
+        let (name, until) = ("Redis replica", until(&look.context, LOOK));
+        let looked = async {
+            let mut connection = connect(&self.params.url, until).await?;
+            let role = role(&mut connection, until).await?;
+            let whole = match &role {
+                Role::Replica { link, .. } => self.whole(&mut connection, link, until).await,
+                Role::Master { .. } => Ok(()),
+            };
+            Ok::<_, Failure>((role, whole))
+        };
+        let (role, whole) = match looked.await {
+            Ok(seen) => seen,
+            Err(failure) => return vec![failed(name, failure)],
+        };
+        let Role::Replica { host, port, link, offset } = role else {
+            let reason = "it is a master: it was promoted already, or never was a replica";
+            return vec![Finding::not_ready(name, Aspect::Matches, reason).with("replica of", "nobody")];
+        };
+        let stale = match whole {
+            Err(failure) => Some(failure.reason),
+            Ok(()) if link != "connected" => Some(format!("its link to {host}:{port} is `{link}`")),
+            Ok(()) => None,
+        };
+        vec![
+            Finding::ready(name, Aspect::Matches).with("replica of", format!("{host}:{port}")),
+            Finding::judged(name, Aspect::Fresh, stale).measuring("offset", offset),
+        ]
+    }
+
     async fn observe(&self, context: &ActionContext) -> Observed {
         let until = until(context, LOOK);
         let looked = async {

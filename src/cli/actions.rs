@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::exit::{Failure, print, print_json};
 use super::pages::{Field, fields, followed, list_of, parameter_table, prose, table_of};
 use super::show::unknown;
-use crate::config::action::{ActionConfig, KINDS, Output, outputs_of};
+use crate::config::action::{ActionConfig, KINDS, Output, outputs_of, permissions};
 
 /// What one action takes and does.
 #[derive(Debug, Serialize)]
@@ -72,20 +72,6 @@ pub fn permissions(json: bool) -> Result<(), Failure> {
     print(&format!("{table}\n"))
 }
 
-/// The sentence of a page that says what has to be permitted.
-fn needs(text: &str) -> Option<String> {
-    let rest = &text[text.find("Needs ")? + "Needs ".len()..];
-    let mut end = rest.len();
-    for (at, _) in rest.match_indices('.') {
-        // Not the one in `deployments.apps`.
-        if rest[at + 1..].chars().next().is_none_or(char::is_whitespace) {
-            end = at;
-            break;
-        }
-    }
-    Some(rest[..end].to_owned())
-}
-
 fn list() -> String {
     let table = list_of(KINDS.iter().copied().chain(OWN));
     format!("{table}\n\n`failoverd actions NAME` tells what it takes, when it counts as done, and what it needs.\n")
@@ -94,7 +80,7 @@ fn list() -> String {
 fn page(schema: &Value, kind: &'static str, about: &str) -> Page {
     let parameters = parameters_of(schema, kind).unwrap_or(&Value::Null);
     let text = prose(parameters["description"].as_str().unwrap_or_default());
-    let (needs, outputs) = (needs(&text), outputs_of(kind));
+    let (needs, outputs) = (permissions::sentence(&text), outputs_of(kind));
     Page { name: kind, about: about.trim().to_owned(), text, needs, parameters: fields(schema, parameters), outputs }
 }
 

@@ -16,6 +16,8 @@ Exit codes:
   2  the configuration or the command line is wrong
   3  refused: a guard does not allow it, or your role does not
   4  the daemon cannot be reached
+  5  readiness: a plan is not ready
+  6  readiness: not everything could be looked at
 
 At 3 a.m.:
   failoverd status               what is wrong, and what is done about it
@@ -103,6 +105,8 @@ pub enum Verb {
         #[arg(long, value_name = "TIME", default_value = "15s")]
         within: HumanDuration,
     },
+    /// Could each plan be carried out? What the daemon found when it last looked, all day
+    Readiness(Readiness),
     /// Everything at a glance
     Status,
     /// Follow live: redrawn on a terminal, else a line for each change
@@ -177,6 +181,22 @@ pub enum Verb {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+/// `failoverd readiness`.
+#[derive(Clone, Debug, Args)]
+pub struct Readiness {
+    /// Only this plan
+    pub plan: Option<String>,
+    /// Have the daemon look now, and wait for it
+    #[arg(long, conflicts_with = "local")]
+    pub now: bool,
+    /// Look from here, with your own rights, without a daemon
+    #[arg(long)]
+    pub local: bool,
+    /// How long to wait at most
+    #[arg(long, value_name = "TIME", default_value = "5m", requires = "now")]
+    pub within: HumanDuration,
 }
 
 /// `failoverd approve`.

@@ -18,6 +18,10 @@ pub enum Exit {
     Refused = 3,
     /// The daemon cannot be reached.
     Unreachable = 4,
+    /// Readiness: a plan is not ready.
+    NotReady = 5,
+    /// Readiness: not everything could be looked at.
+    Unknown = 6,
 }
 
 impl From<Exit> for ExitCode {

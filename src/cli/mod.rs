@@ -18,6 +18,7 @@ mod pages;
 mod parts;
 mod people;
 mod probes;
+pub mod readiness;
 pub mod render;
 pub mod show;
 pub mod watch;
@@ -48,6 +49,7 @@ pub async fn dispatch(global: &Global, verb: &Verb) -> Result<(), Failure> {
         Verb::Probes { kind } => probes::probes(global.json, kind.as_deref()),
         Verb::Plan { name, within, set } => dryrun::plan(global, name.as_deref(), within.get(), set).await,
         Verb::Completions { shell } => completions(*shell),
+        Verb::Readiness(args) => readiness::readiness(global, args).await,
         Verb::Backtest(args) => backtest::backtest(global, args).await,
         Verb::Matrix(args) => drill::matrix(global, args).await,
         _ => talk(&Context::new(global)?, verb).await,
@@ -90,6 +92,7 @@ async fn talk(context: &Context, verb: &Verb) -> Result<(), Failure> {
         | Verb::Plan { .. }
         | Verb::Backtest(_)
         | Verb::Matrix(_)
+        | Verb::Readiness(_)
         | Verb::Completions { .. } => {
             Err(Failure::new(Exit::Failed, "internal", "this verb does not talk to the daemon"))
         }

@@ -65,6 +65,8 @@ services! {
     secretsmanager: aws_sdk_secretsmanager,
     /// Amazon SNS.
     sns: aws_sdk_sns,
+    /// AWS STS.
+    sts: aws_sdk_sts,
     /// Amazon CloudWatch.
     cloudwatch: aws_sdk_cloudwatch,
     /// AWS Health.

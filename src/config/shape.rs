@@ -6,6 +6,7 @@ mod outputs;
 mod people;
 mod plans;
 mod policy;
+mod readiness;
 mod witnesses;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ pub use plans::{
     WhenConfig, WhenParameter, WhenStep,
 };
 pub use policy::{FlapDampingTable, Policy, Quorum};
+pub use readiness::{ANYWHERE, Readiness};
 pub use witnesses::{VantageTls, Witness};
 
 use crate::model::{CauseKind, HumanDuration, Meaning, Mode, OnNoAnswer, Retry, Severity};
@@ -101,6 +103,9 @@ pub struct File {
     /// What is kept of what the probes saw.
     #[serde(default)]
     pub history: History,
+    /// How plans are looked at all day.
+    #[serde(default)]
+    pub readiness: Readiness,
     /// Logs.
     #[serde(default)]
     pub log: Log,
@@ -111,7 +116,7 @@ pub struct File {
 
 impl File {
     /// The tables that a file can have.
-    pub fn keys() -> [&'static str; 22] {
+    pub fn keys() -> [&'static str; 23] {
         [
             "daemon",
             "defaults",
@@ -133,6 +138,7 @@ impl File {
             "metrics",
             "health_switch",
             "history",
+            "readiness",
             "log",
             "limits",
         ]

@@ -8,6 +8,8 @@
 //! | `GET /v1/runs`, `GET /v1/runs/ID` | a list of [`RunView`], one [`RunView`] |
 //! | `GET /v1/notices` | a list of [`NoticeView`] |
 //! | `GET /v1/evidence` | an [`EvidenceView`]: the recovery-time matrix, budgets, drills |
+//! | `GET /v1/readiness` | [`ReadinessView`] |
+//! | `POST /v1/readiness` | has every plan looked at, and answers [`ReadinessAsked`] |
 //! | `GET /v1/watch` | a [`StatusView`] a line, at each change and at least every five seconds |
 //! | `POST /v1/command` | a [`Command`] in, an [`Answer`] out |
 //!
@@ -31,7 +33,7 @@ use tokio::sync::watch;
 use super::metrics::Metrics;
 use super::peer::{Gate, Peer, Role};
 use crate::core::matrix::EvidenceView;
-use crate::core::view::{IncidentView, NoticeView, RunView, ScenarioView, StatusView};
+use crate::core::view::{IncidentView, NoticeView, ReadinessAsked, ReadinessView, RunView, ScenarioView, StatusView};
 use crate::core::{Answer, Command, Refusal};
 use crate::model::RunId;
 
@@ -72,6 +74,10 @@ pub trait Handle: Send + Sync + 'static {
     /// # Errors
     /// [`Refusal`], where a guard or the state of things forbids it.
     async fn command(&self, by: String, command: Command) -> Result<Answer, Refusal>;
+    /// Whether each plan could be carried out, as it was last looked at.
+    async fn readiness(&self) -> ReadinessView;
+    /// Has every plan looked at again.
+    async fn look_at_readiness(&self) -> ReadinessAsked;
     /// The status, pushed at every change.
     fn watch(&self) -> watch::Receiver<Arc<StatusView>>;
     /// Journals that somebody wanted what they may not.
@@ -96,6 +102,7 @@ pub fn router(handle: Arc<dyn Handle>, gate: Arc<Gate>, metrics: Metrics) -> Rou
         .route("/v1/runs/{id}", get(run))
         .route("/v1/notices", get(notices))
         .route("/v1/evidence", get(evidence))
+        .route("/v1/readiness", get(readiness).post(look_at_readiness))
         .route("/v1/watch", get(watch))
         .route("/v1/command", post(command))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "no_route", "there is no such route"))
@@ -153,6 +160,19 @@ async fn newest(handle: &dyn Handle) -> StatusView {
 
 async fn incidents(State(api): State<Api>) -> Json<Vec<IncidentView>> {
     Json(api.handle.incidents().await)
+}
+
+async fn readiness(State(api): State<Api>) -> Json<ReadinessView> {
+    Json(api.handle.readiness().await)
+}
+
+/// It changes nothing, but it calls outside: for who may operate.
+async fn look_at_readiness(
+    State(api): State<Api>,
+    Extension(peer): Extension<Peer>,
+) -> Result<Json<ReadinessAsked>, Problem> {
+    api.may(peer, Role::Operator, "look at the readiness of all plans")?;
+    Ok(Json(api.handle.look_at_readiness().await))
 }
 
 async fn runs(State(api): State<Api>) -> Json<Vec<RunView>> {

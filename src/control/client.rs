@@ -9,7 +9,7 @@ use futures::{Stream, StreamExt};
 use serde::de::DeserializeOwned;
 
 use crate::core::matrix::EvidenceView;
-use crate::core::view::{IncidentView, NoticeView, RunView, ScenarioView, StatusView};
+use crate::core::view::{IncidentView, NoticeView, ReadinessAsked, ReadinessView, RunView, ScenarioView, StatusView};
 use crate::core::{Answer, Command, Refusal};
 use crate::model::{RunId, ScenarioName};
 
@@ -156,6 +156,22 @@ impl Client {
             path.push(id.as_str());
         }
         self.json(self.http.get(address)).await
+    }
+
+    /// Whether each plan could be carried out, as it was last looked at.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn readiness(&self) -> Result<ReadinessView, ClientError> {
+        self.get("/v1/readiness").await
+    }
+
+    /// Has every plan looked at again.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn look_at_readiness(&self) -> Result<ReadinessAsked, ClientError> {
+        self.json(self.http.post(url("/v1/readiness"))).await
     }
 
     /// Gives a command.

@@ -17,7 +17,7 @@ use super::attempts::Attempts;
 use super::metrics_people::People;
 use super::plan_gauges::{DrillCounters, PlanGauges};
 use crate::core::ledger::Ledger;
-use crate::core::view::{ProbeView, ScenarioView, StatusView, StepStateView};
+use crate::core::view::{PlanReadinessView, ProbeView, ScenarioView, StatusView, StepStateView};
 use crate::model::{
     Decision, DrillTarget, DrillVerdict, Entry, Health, Mode, Observation, PlanName, ProbeName, RunResult,
     ScenarioName, Truth, WallTime,
@@ -63,6 +63,10 @@ struct Gauges {
     isolated: IntGauge,
     health_switch: IntGaugeVec,
     plans: PlanGauges,
+    readiness: IntGaugeVec,
+    readiness_findings: IntGaugeVec,
+    readiness_drift: IntGaugeVec,
+    readiness_at: GaugeVec,
     status_at: Gauge,
 }
 
@@ -189,6 +193,22 @@ impl Gauges {
                 &["switch"],
             )?,
             plans: PlanGauges::new(make)?,
+            readiness: make.flags(
+                "readiness",
+                "Whether a plan could be carried out: 1 for the verdict that holds, 0 for the others.",
+                &["plan", "verdict"],
+            )?,
+            readiness_findings: make.flags(
+                "readiness_findings",
+                "Findings of the last look at a plan; later counts its steps that cannot be looked at before the run.",
+                &["plan", "verdict"],
+            )?,
+            readiness_drift: make.flags(
+                "readiness_drift",
+                "Facts that are not what they were when the plan was last ready.",
+                &["plan"],
+            )?,
+            readiness_at: make.gauges("readiness_timestamp_seconds", "When a plan was last looked at.", &["plan"])?,
             status_at: make.keep(Gauge::new(
                 "failoverd_status_timestamp_seconds",
                 "When the state behind these gauges was true.",
@@ -203,6 +223,10 @@ impl Gauges {
         self.condition.reset();
         self.incident_open.reset();
         self.decision.reset();
+        self.readiness.reset();
+        self.readiness_findings.reset();
+        self.readiness_drift.reset();
+        self.readiness_at.reset();
         for family in [
             &self.probe_latency,
             &self.lag_seconds,
@@ -273,6 +297,18 @@ impl Gauges {
         if let Some(decide_by) = scenario.decide_by {
             self.decide_by.with_label_values(&[name]).set(seconds(decide_by));
         }
+    }
+
+    fn readiness(&self, view: &PlanReadinessView) {
+        let plan = view.plan.as_str();
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        for (verdict, findings) in ["ready", "not_ready", "unknown"].into_iter().zip(view.findings) {
+            self.readiness.with_label_values(&[plan, verdict]).set(i64::from(view.verdict.name() == verdict));
+            self.readiness_findings.with_label_values(&[plan, verdict]).set(count(findings));
+        }
+        self.readiness_findings.with_label_values(&[plan, "later"]).set(count(view.later));
+        self.readiness_drift.with_label_values(&[plan]).set(count(view.drift));
+        self.readiness_at.with_label_values(&[plan]).set(seconds(view.at));
     }
 
     fn daemon(&self, view: &StatusView) {
@@ -367,6 +403,7 @@ impl Metrics {
         view.probes.iter().for_each(|probe| gauges.probe(probe));
         view.scenarios.iter().for_each(|scenario| gauges.scenario(scenario));
         gauges.plans.set(&view.budgets);
+        view.readiness.iter().for_each(|plan| gauges.readiness(plan));
     }
 
     /// The health switches answer so; `None` where it is not known.

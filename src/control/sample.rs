@@ -45,6 +45,7 @@ pub(crate) fn quiet() -> StatusView {
         escalations: Vec::new(),
         duties: Vec::new(),
         budgets: Vec::new(),
+        readiness: Vec::new(),
         at: NOW,
         started: ago(86_400 * 3),
         mode: Mode::Approve,

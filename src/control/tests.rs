@@ -20,7 +20,7 @@ use super::peer::{Gate, Lists};
 use super::serve::{Bounds, TcpSource, UnixSource, serve};
 use super::{Client, ClientError, sample, socket};
 use crate::core::matrix::EvidenceView;
-use crate::core::view::{IncidentView, RunView, StatusView};
+use crate::core::view::{IncidentView, ReadinessAsked, ReadinessView, RunView, StatusView};
 use crate::core::{Answer, Command, Refusal};
 use crate::model::{CauseKind, Observation, RunId};
 
@@ -57,6 +57,12 @@ impl Handle for Fake {
             Command::Ack { .. } => Err(Refusal { code: "not_found".into(), message: "no such incident".into() }),
             _ => Err(Refusal { code: "guard".into(), message: "the cool-down is not over".into() }),
         }
+    }
+    async fn readiness(&self) -> ReadinessView {
+        ReadinessView::default()
+    }
+    async fn look_at_readiness(&self) -> ReadinessAsked {
+        ReadinessAsked { round: 1 }
     }
     fn watch(&self) -> watch::Receiver<Arc<StatusView>> {
         self.views.subscribe()

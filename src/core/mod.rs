@@ -31,6 +31,7 @@ pub mod matrix;
 pub mod plan;
 mod policy;
 mod quorum;
+pub mod readiness;
 mod recall;
 mod recorder;
 mod replicas;

@@ -6,8 +6,8 @@ use super::evidence::Budget;
 pub use super::view_people::{DutyView, EscalationView, NoticeState, NoticeView};
 use crate::model::{
     Choice, Decision, Divergence, DrillTarget, DrillVerdict, Epoch, Extent, Facts, FailureDomain, Health,
-    HumanDuration, IncidentId, Mode, PlanHash, PlanName, ProbeName, RegionName, RunId, RunResult, ScenarioName,
-    Severity, StepName, Truth, VantageId, WallTime, Writes, ZoneName,
+    HumanDuration, IncidentId, Mode, PlanHash, PlanName, PlanReadiness, ProbeName, Readiness, RegionName, RunId,
+    RunResult, ScenarioName, Severity, StepName, Truth, VantageId, WallTime, Writes, ZoneName,
 };
 
 /// Everything at a glance.
@@ -54,6 +54,59 @@ pub struct StatusView {
     /// How long the plans take, by what was measured.
     #[serde(default)]
     pub budgets: Vec<Budget>,
+    /// Whether each plan could be carried out, as it was last looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub readiness: Vec<PlanReadinessView>,
+}
+
+/// Everything that was looked at for readiness.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReadinessView {
+    /// How many rounds over all plans were ended in this life of the daemon; 0: nothing is known yet.
+    pub rounds: u64,
+    /// Is a round under way?
+    pub evaluating: bool,
+    /// The plans, as the last round found them.
+    pub plans: Vec<PlanReadiness>,
+}
+
+/// Somebody has asked for a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadinessAsked {
+    /// The round that will tell: [`ReadinessView::rounds`] once it has ended.
+    pub round: u64,
+}
+
+/// Whether a plan could be carried out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanReadinessView {
+    /// Which.
+    pub plan: PlanName,
+    /// When it was looked at.
+    pub at: WallTime,
+    /// What came of it.
+    #[serde(flatten)]
+    pub verdict: Readiness,
+    /// How many findings are ready, not ready, unknown.
+    pub findings: [usize; 3],
+    /// How many steps cannot be looked at before the run.
+    pub later: usize,
+    /// How many facts are not what they were when it was last ready.
+    pub drift: usize,
+}
+
+impl From<&PlanReadiness> for PlanReadinessView {
+    fn from(of: &PlanReadiness) -> Self {
+        let count = |name: &str| of.findings().filter(|(_, finding)| finding.verdict.name() == name).count();
+        Self {
+            plan: of.plan.clone(),
+            at: of.at,
+            verdict: of.verdict.clone(),
+            findings: ["ready", "not_ready", "unknown"].map(count),
+            later: of.later(),
+            drift: of.drift.len(),
+        }
+    }
 }
 
 impl StatusView {

@@ -31,6 +31,7 @@ impl Brain {
             escalations: self.escalations(now),
             duties: self.duties(),
             budgets: self.evidence.budgets.clone(),
+            readiness: Vec::new(),
             vantages: self.vantage_views(now),
             probes: (0..self.detectors.len()).map(|index| self.probe_view(now, index)).collect(),
             scenarios: (0..self.settings.scenarios.len()).map(|index| self.scenario_view(now, index)).collect(),

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::readiness::Desk;
 use crate::control::api;
 use crate::core::matrix::EvidenceView;
-use crate::core::view::{IncidentView, NoticeView, RunView, StatusView};
+use crate::core::view::{IncidentView, NoticeView, ReadinessAsked, ReadinessView, RunView, StatusView};
 use crate::core::{Answer, Command, Refusal};
 use crate::model::RunId;
 
@@ -36,6 +37,7 @@ pub(super) enum Request {
 pub(super) struct Handle {
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) status: watch::Receiver<Arc<StatusView>>,
+    pub(super) readiness: Desk,
 }
 
 impl Handle {
@@ -85,6 +87,14 @@ impl api::Handle for Handle {
         // It was taken, and the daemon ended before it could say what came of it.
         let lost = "the daemon ended meanwhile; it may have been carried out: look with `failoverd status`";
         answer.await.unwrap_or_else(|_| Err(ending(lost)))
+    }
+
+    async fn readiness(&self) -> ReadinessView {
+        self.readiness.view()
+    }
+
+    async fn look_at_readiness(&self) -> ReadinessAsked {
+        ReadinessAsked { round: self.readiness.ask() }
     }
 
     fn watch(&self) -> watch::Receiver<Arc<StatusView>> {

@@ -13,6 +13,7 @@ use super::history::History;
 use super::last_words::LastWords;
 use super::notices::Notices;
 use super::notify_socket::Systemd;
+use super::readiness::Desk;
 use super::reload::{self, Reloader};
 use super::sight_log::SightLog;
 use super::signals::{Signals, Wish};
@@ -24,6 +25,7 @@ use crate::core::{Answer, Brain, Command, Effect, Event, Refusal};
 use crate::model::{Entry, Notice, Record, StepEnd};
 use crate::ports::{Addressed, Journal, JournalError};
 use crate::probes::runner::{Pace, RunnerEvent, RunnerHandle};
+use crate::readiness::Subject;
 use crate::vantage::ask;
 
 /// The loop says that it lives at least this often.
@@ -42,6 +44,7 @@ pub(super) struct Ears {
     pub(super) reports: mpsc::Receiver<RunnerEvent>,
     pub(super) votes: mpsc::Receiver<ask::Heard>,
     pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) readiness: mpsc::Receiver<Notice>,
     pub(super) signals: Signals,
 }
 
@@ -61,6 +64,7 @@ pub(super) struct Loop {
     pub(super) witnesses: Witnesses,
     pub(super) sight_log: SightLog,
     pub(super) history: History,
+    pub(super) readiness: Desk,
     pub(super) shutdown_grace: Duration,
     pub(super) published: Instant,
     /// Something has changed since then.
@@ -73,6 +77,7 @@ enum Heard {
     Report(RunnerEvent),
     Votes(ask::Heard),
     Request(Request),
+    Readiness(Notice),
     Wish(Wish),
     Beat,
     Wake,
@@ -105,6 +110,7 @@ impl Loop {
                 () = tokio::time::sleep_until((self.published + CALM).into()), if self.untold => Heard::Tell,
                 Some(votes) = ears.votes.recv() => Heard::Votes(votes),
                 Some(request) = ears.requests.recv() => Heard::Request(request),
+                Some(notice) = ears.readiness.recv() => Heard::Readiness(notice),
                 Some(report) = ears.reports.recv() => Heard::Report(report),
             };
             self.pulse.beat();
@@ -137,6 +143,10 @@ impl Loop {
                 }
             }
             Heard::Request(request) => self.request(request)?,
+            Heard::Readiness(notice) => {
+                let notices = vec![self.notices.address(notice)];
+                self.write(&mut Writing { records: Vec::new(), notices })?;
+            }
             Heard::Wake => {
                 self.feed(Event::Tick)?;
             }
@@ -198,7 +208,7 @@ impl Loop {
         let now = self.clock.now();
         // Whoever asked may have gone away; the answer is then for nobody.
         match request {
-            Request::Status(reply) => drop(reply.send(self.brain.status(now))),
+            Request::Status(reply) => drop(reply.send(self.view())),
             Request::Incidents(reply) => drop(reply.send(self.brain.incidents())),
             Request::Runs(reply) => drop(reply.send(self.brain.runs(now))),
             Request::Run(id, reply) => drop(reply.send(self.brain.run(now, &id))),
@@ -274,6 +284,7 @@ impl Loop {
                 if let Err(error) = self.witnesses.reload(&loaded.file, &loaded.settings) {
                     tracing::error!("the witnesses are asked as before: {error}");
                 }
+                self.readiness.replace(Subject::of(&loaded));
                 let settings = self.reloader.take(&loaded, &self.runner, &mut self.notices, &self.metrics);
                 self.feed(Event::Reload(Box::new(settings)))?;
                 loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -382,10 +393,15 @@ impl Loop {
         tracing::debug!(seq = record.seq, entry = ?record.entry, "journal");
     }
 
+    /// Everything at a glance, with what the brain has no part in.
+    fn view(&self) -> StatusView {
+        StatusView { readiness: self.readiness.lines(), ..self.brain.status(self.clock.now()) }
+    }
+
     pub(super) fn publish(&mut self) {
         self.published = Instant::now();
         self.untold = false;
-        self.status.send_replace(Arc::new(self.brain.status(self.clock.now())));
+        self.status.send_replace(Arc::new(self.view()));
         self.systemd.status(&self.summary());
     }
 

@@ -15,6 +15,7 @@ pub mod logging;
 mod looping;
 mod notices;
 pub mod notify_socket;
+mod readiness;
 mod reload;
 mod sight_log;
 mod signals;

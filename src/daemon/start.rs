@@ -17,6 +17,7 @@ use super::logging::{self, LoggingError};
 use super::looping::{Ears, Loop};
 use super::notices::{Notices, Route};
 use super::notify_socket::Systemd;
+use super::readiness::Desk;
 use super::reload::{Fixed, ProbeBuilder, Reloader, lists, routes};
 use super::sight_log::SightLog;
 use super::signals::Signals;
@@ -36,6 +37,7 @@ use crate::core::ledger::IllegalRecord;
 use crate::core::{ActionCheck, Brain};
 use crate::ports::{Journal, JournalError};
 use crate::probes::runner::ProbeRunner;
+use crate::readiness::{Subject, kept_path};
 use crate::state::{SqliteState, history_path};
 
 /// A loop that has not come round for so long is stuck, says `/healthz`.
@@ -207,7 +209,7 @@ async fn set_up(
         tracing::warn!("the last daemon on this state did not end by itself: {who}");
     }
     let path = state.path().display().to_string();
-    let beside = history_path(state.path());
+    let (beside, kept) = (history_path(state.path()), kept_path(state.path()));
     let (mut journal, outbox, authority) = state.split();
     let records = journal.replay()?;
     let metrics = Metrics::new().map_err(|error| StartError::Configuration(error.to_string()))?;
@@ -235,11 +237,12 @@ async fn set_up(
     let (votes_in, votes) = mpsc::channel(VOTES);
     let mut witnesses = Witnesses::new(votes_in, metrics.clone(), stop.clone());
     witnesses.reload(file, &loaded.settings).map_err(|error| StartError::Configuration(error.to_string()))?;
-    let (executor, finished) = Executor::new(clients, Arc::new(authority));
+    let (executor, finished) = Executor::new(Arc::clone(&clients), Arc::new(authority));
     let (status, status_seen) = watch::channel(Arc::new(brain.status(clock.now())));
     let (requests_in, requests) = mpsc::channel(REQUESTS);
     let pulse = Pulse::new();
-    let handle = Handle { requests: requests_in, status: status_seen.clone() };
+    let (desk, readiness) = Desk::start(Subject::of(loaded), clients, status_seen.clone(), kept, stop.clone());
+    let handle = Handle { requests: requests_in, status: status_seen.clone(), readiness: desk.clone() };
     reloader.links = links::start(file, handle.clone(), &metrics, stop).await?;
     let socket = serve_control(socket_path, handle, gate, &metrics, stop)?;
     serve_health(file.metrics.listen.as_deref(), &pulse, status_seen, &metrics, stop).await?;
@@ -261,6 +264,7 @@ async fn set_up(
         witnesses,
         sight_log: SightLog::default(),
         history,
+        readiness: desk,
         shutdown_grace: file.daemon.shutdown_grace.get(),
         published: Instant::now(),
         untold: false,
@@ -271,7 +275,7 @@ async fn set_up(
     the_loop.pulse.set_state_open(true);
     the_loop.runner.replace(specs);
     probe_runner.on_own_thread().map_err(system("cannot start the thread of the probes"))?;
-    Ok((the_loop, Ears { finished, reports, votes, requests, signals }, socket))
+    Ok((the_loop, Ears { finished, reports, votes, requests, readiness, signals }, socket))
 }
 
 /// Who may use the socket.

@@ -15,6 +15,7 @@ pub mod loss;
 pub mod notice;
 pub mod plan;
 pub mod policy;
+pub mod readiness;
 pub mod record;
 pub mod reference;
 pub mod schedule;
@@ -37,6 +38,9 @@ pub use loss::{Divergence, PredictedLoss, Writes};
 pub use notice::{AskedFor, Audience, Importance, Notice, NoticeKind, Situation, Stage};
 pub use plan::{ActionSpec, EffectKind, OnError, Plan, Repeat, Retry, Step, Work};
 pub use policy::{Decision, HoldReason, LossShown, Mode, OnNoAnswer, OnSilentWitnesses, Severity, Trigger};
+pub use readiness::{
+    Aspect, Dependency, DependencyKind, Drift, Finding, Looked, Place, PlanReadiness, Readiness, StepReadiness,
+};
 pub use record::{Entry, Record, RunResult, StepEnd};
 pub use reference::{Given, Parameter, ParameterKind, Reference, WrongValue};
 pub use schedule::{Blocked, Schedule};

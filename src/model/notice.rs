@@ -59,6 +59,8 @@ pub enum NoticeKind {
     Drill,
     /// A plan fits into its recovery-time objective no longer, or again.
     Budget,
+    /// A plan could not be carried out any more, or can again.
+    Readiness,
     /// We cannot see.
     Blind,
     /// The daemon itself is in doubt (storage, clock).

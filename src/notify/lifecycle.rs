@@ -35,6 +35,7 @@ pub(super) fn turn(notice: &Notice) -> Turn {
         | NoticeKind::Flapping
         | NoticeKind::Drill
         | NoticeKind::Budget
+        | NoticeKind::Readiness
         | NoticeKind::Blind
         | NoticeKind::Daemon => Turn::Open,
     }

@@ -368,6 +368,11 @@ impl Moto {
         self.control("/_eks", &change).await.map(drop)
     }
 
+    /// IAM's policy simulator (a double: moto has none) denies an action from now on.
+    pub async fn deny(&self, action: &str, decision: &str) -> Result<()> {
+        self.control("/_iam_deny", &json!({ "action": action, "decision": decision })).await.map(drop)
+    }
+
     /// From now on changes to a hosted zone reach a real name server once they are in sync.
     /// `addresses` says which address an alias target's DNS name stands for.
     pub async fn publish(&self, zone: &str, dns: &Dns, addresses: &[(&str, &str)]) -> Result<()> {

@@ -21,6 +21,7 @@ mod notify;
 mod operations;
 mod partitions;
 mod probes;
+mod readiness;
 mod rig;
 mod runbooks;
 mod state;

@@ -158,6 +158,8 @@ impl Rig {
             .arg(&self.config)
             .envs(self.world.env())
             .env("FAILOVERD__DAEMON__STATE", state)
+            // What is called is counted here: nothing is looked at beside the run.
+            .env("FAILOVERD__READINESS__EVERY", "0s")
             .envs(self.env.iter().map(|(name, value)| (name, value)))
     }
 

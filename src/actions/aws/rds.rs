@@ -7,11 +7,13 @@ use async_trait::async_trait;
 use aws_sdk_rds::types::DbInstance;
 use serde_json::Value;
 
+use super::rds_look::instance;
+use crate::actions::ready::failed;
 use crate::actions::{CHANGE, LOOK, until};
 use crate::clients::{Api, Clients, Failure, aws};
 use crate::config::action::RdsPromoteReadReplica;
-use crate::model::{Applied, Observed, Verified};
-use crate::ports::{Action, ActionContext, Denied};
+use crate::model::{Applied, Aspect, Finding, Observed, Verified};
+use crate::ports::{Action, ActionContext, Denied, ReadyContext};
 
 /// Makes a read replica a database of its own.
 ///
@@ -47,6 +49,33 @@ impl PromoteReadReplica {
             Failure::unknown(format!("rds DescribeDBInstances: an empty list for {}", self.params.instance))
         })?;
         Ok(Instance::from(found))
+    }
+
+    /// Could it be promoted, as it is?
+    fn judged(&self, name: &str, found: &DbInstance) -> Vec<Finding> {
+        let Instance { status, source } = Instance::from(found);
+        let passing = ["available", "backing-up", "configuring-enhanced-monitoring", "storage-optimization"];
+        let wrong = if is_lost(&status) || !passing.contains(&status.as_str()) {
+            Some(format!("it is {status}, and a promotion waits for it to be available"))
+        } else {
+            None
+        };
+        let follows = match &source {
+            Some(source) => self.wrong_source(source),
+            None => Some("it follows nobody: it was promoted already, or never was a replica".to_owned()),
+        };
+        let text = |value: Option<&str>| value.unwrap_or("not told").to_owned();
+        vec![
+            Finding::judged(name, Aspect::Exists, wrong)
+                .with("engine", format!("{} {}", text(found.engine()), text(found.engine_version())))
+                .with("class", text(found.db_instance_class()))
+                .with(
+                    "storage",
+                    found.allocated_storage().map_or_else(|| "not told".to_owned(), |gib| format!("{gib} GiB")),
+                )
+                .measuring("status", &status),
+            Finding::judged(name, Aspect::Matches, follows).with("replica of", source.as_deref().unwrap_or("nobody")),
+        ]
     }
 
     /// Is it a replica of another one than was written down?
@@ -89,6 +118,15 @@ impl Action for PromoteReadReplica {
     async fn warm(&self) {
         if let Ok(region) = self.clients.aws(&self.params.region, Instant::now() + LOOK).await {
             region.rds();
+        }
+    }
+
+    async fn ready(&self, look: &ReadyContext) -> Vec<Finding> {
+        let name = format!("RDS instance {}", self.params.instance);
+        let until = until(&look.context, LOOK);
+        match instance(&self.clients, &self.params.region, &self.params.instance, until).await {
+            Ok(found) => self.judged(&name, &found),
+            Err(failure) => vec![failed(&name, failure)],
         }
     }
 

@@ -11,16 +11,18 @@ use serde_json::Value;
 
 use super::rds::is_lost;
 use super::rds_look::{FROM, RUN, instance, instance_if_there, is_ours, marks, outputs, rds, status, tag};
+use crate::actions::ready::failed;
 use crate::actions::{CHANGE, LOOK, until};
-use crate::clients::{Clients, Failure, aws};
+use crate::clients::{Clients, Failure, FailureKind, aws};
 use crate::config::action::{RdsRestorePointInTime, RdsRestoreSnapshot, RdsRestored};
-use crate::model::{Applied, HumanDuration, Observed, Verified};
-use crate::ports::{Action, ActionContext, Denied};
+use crate::model::{Applied, Aspect, Finding, HumanDuration, Observed, Verified};
+use crate::ports::{Action, ActionContext, Denied, ReadyContext};
 
 /// The most pages of snapshots that are read, of 100 each; RDS keeps 100 manual ones by default.
 const PAGES: usize = 20;
 
 /// What an instance is restored from.
+#[derive(Clone)]
 enum Backup {
     Snapshot(RdsRestoreSnapshot),
     PointInTime(RdsRestorePointInTime),
@@ -172,6 +174,30 @@ impl Restore {
         Ok(backup.restore_window().and_then(|window| window.latest_time()).and_then(timestamp))
     }
 
+    /// Is there a backup, and is it young enough also for whoever has no `max_age` in the step?
+    async fn backup(&self, look: &ReadyContext) -> Finding {
+        let name = format!("backup for {}", self.name());
+        let mut wanted = self.backup.clone();
+        match &mut wanted {
+            Backup::Snapshot(params) if params.source.is_some() => {
+                params.max_age.get_or_insert(HumanDuration(look.limits.backup_age));
+            }
+            Backup::PointInTime(params) if params.restore_time == "latest" => {
+                params.max_age.get_or_insert(HumanDuration(look.limits.backup_age));
+            }
+            // The one that the owner names is as old as it is.
+            Backup::Snapshot(_) | Backup::PointInTime(_) => {}
+        }
+        let of = Self { backup: wanted, clients: Arc::clone(&self.clients) };
+        match of.find(until(&look.context, LOOK)).await {
+            Ok(found) => Finding::ready(name, Aspect::Fresh).measuring("newest", found.evidence),
+            Err(failure) if failure.kind == FailureKind::Refused => {
+                Finding::not_ready(name, Aspect::Fresh, failure.reason)
+            }
+            Err(failure) => failed(&name, failure),
+        }
+    }
+
     /// Why an instance of that name stands in the way.
     fn foreign(&self, found: &DbInstance) -> String {
         let name = self.name();
@@ -270,6 +296,16 @@ pub(super) fn young_enough(
 
 #[async_trait]
 impl Action for Restore {
+    async fn ready(&self, look: &ReadyContext) -> Vec<Finding> {
+        let name = format!("RDS instance {}", self.name());
+        let room = match self.look(until(&look.context, LOOK)).await {
+            Ok(None) => Finding::ready(name, Aspect::Matches).with("the name", "free"),
+            Ok(Some(found)) => Finding::not_ready(name, Aspect::Matches, self.foreign(&found)),
+            Err(failure) => failed(&name, failure),
+        };
+        vec![room, self.backup(look).await]
+    }
+
     async fn warm(&self) {
         if let Ok(region) = self.clients.aws(self.region(), Instant::now() + LOOK).await {
             region.rds();

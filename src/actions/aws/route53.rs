@@ -7,12 +7,13 @@ use async_trait::async_trait;
 use aws_sdk_route53::types::{ChangeAction, ChangeBatch, ChangeStatus, ResourceRecordSet, RrType};
 use serde_json::Value;
 
-use super::route53_records::{Route, Sentinel, change, plain_name, plain_zone, sentinel_value, swap_sentinel};
+use super::route53_records::{Route, Sentinel, Target, change, plain_name, plain_zone, sentinel_value, swap_sentinel};
+use crate::actions::ready::{failed, targets_serve};
 use crate::actions::{CHANGE, Halt, LOOK, fenced, until};
 use crate::clients::{Api, Clients, Failure, FailureKind, aws};
 use crate::config::action::{ROUTE53_REGION, Route53UpsertAlias};
-use crate::model::{Applied, Observed, Verified};
-use crate::ports::{Action, ActionContext, Denied};
+use crate::model::{Applied, Aspect, Finding, Observed, Verified};
+use crate::ports::{Action, ActionContext, Denied, ReadyContext};
 
 /// Points a name to another target, unless a newer epoch has done so.
 ///
@@ -220,6 +221,30 @@ impl Action for UpsertAlias {
         if let Ok(region) = self.clients.aws(&self.region, Instant::now() + LOOK).await {
             region.route53();
         }
+    }
+
+    async fn ready(&self, look: &ReadyContext) -> Vec<Finding> {
+        let record = format!("record {} {}", self.wanted.name, self.wanted.record);
+        let found = match self.look(until(&look.context, LOOK)).await {
+            // What is to be moved has to be there: a new name is a slip of the pen.
+            Ok(Zone { route: None, .. }) => {
+                Finding::not_ready(record, Aspect::Exists, format!("there is no such record in the zone {}", self.zone))
+            }
+            Ok(Zone { route: Some(route), .. }) => {
+                Finding::ready(record, Aspect::Exists).with("zone", &self.zone).with("leads to", route)
+            }
+            Err(failure) if failure.kind == FailureKind::Missing => {
+                Finding::not_ready(format!("zone {}", self.zone), Aspect::Exists, failure.reason)
+            }
+            Err(failure) => failed(&record, failure),
+        };
+        let mut findings = vec![found];
+        let targets = match &self.wanted.to {
+            Target::Alias { name, .. } => std::slice::from_ref(name),
+            Target::Values { values, .. } => values.as_slice(),
+        };
+        findings.extend(targets_serve(targets, &self.wanted.name, look).await);
+        findings
     }
 
     async fn observe(&self, context: &ActionContext) -> Observed {

@@ -10,8 +10,8 @@ use crate::actions::{CHANGE, LOOK, until};
 use crate::clients::sns::{self, Message};
 use crate::clients::{Clients, aws};
 use crate::config::action::SnsPublish;
-use crate::model::{Applied, Observed, Verified};
-use crate::ports::{Action, ActionContext, Denied};
+use crate::model::{Applied, Finding, Observed, Verified};
+use crate::ports::{Action, ActionContext, Denied, ReadyContext};
 
 /// Publishes a message to a topic. Delivered at least once: after an unknown outcome it is
 /// published again.
@@ -39,6 +39,11 @@ impl Action for Publish {
         if let Ok(region) = self.clients.aws(&self.region, Instant::now() + LOOK).await {
             region.sns();
         }
+    }
+
+    /// What it needs of IAM is asked besides; the topic itself tells nothing to who may only publish.
+    async fn ready(&self, _look: &ReadyContext) -> Vec<Finding> {
+        Vec::new()
     }
 
     async fn observe(&self, _context: &ActionContext) -> Observed {

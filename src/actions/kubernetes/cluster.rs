@@ -11,6 +11,7 @@ use kube::core::ApiResource;
 use serde_json::Value;
 
 use crate::actions::LOOK;
+use crate::clients::failure::one_line;
 use crate::clients::kubernetes::call;
 use crate::clients::{Clients, Failure, FailureKind};
 use crate::config::action::KubernetesCluster;
@@ -268,6 +269,35 @@ impl Cluster {
         context.permit()?;
         let deleted = call(&asks("delete", kind, place), until, api.delete(&place.name, &params)).await;
         Ok(deleted.map(|_| ()).map_err(|failure| right("delete", kind, failure)))
+    }
+
+    /// May we do this? `Err` within: no, and why. Changes nothing, although it is posted.
+    ///
+    /// # Errors
+    /// [`Failure`], where that cannot be told.
+    pub async fn may(
+        &self,
+        verb: &str,
+        group: &str,
+        resource_name: &str,
+        namespace: Option<&str>,
+        until: Instant,
+    ) -> Result<Result<(), String>, Failure> {
+        let kind = resource("authorization.k8s.io", "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews");
+        let attributes = serde_json::json!({
+            "verb": verb, "group": group, "resource": resource_name, "namespace": namespace.unwrap_or_default(),
+        });
+        let mut review = DynamicObject::new("", &kind);
+        review.metadata.name = None;
+        review.data = serde_json::json!({ "spec": { "resourceAttributes": attributes } });
+        let api = self.api(&kind, None, until).await?;
+        let answer =
+            call("kubernetes SelfSubjectAccessReview", until, api.create(&PostParams::default(), &review)).await?;
+        if at(&answer, "/status/allowed").as_bool() == Some(true) {
+            return Ok(Ok(()));
+        }
+        let why = at(&answer, "/status/reason").as_str().filter(|why| !why.is_empty()).map(one_line);
+        Ok(Err(why.unwrap_or_else(|| "no rule of the cluster allows it to the kubeconfig's user".to_owned())))
     }
 
     /// What the API serves under an `apiVersion`; `None` where it does not serve it.

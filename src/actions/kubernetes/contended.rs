@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use super::cluster::Cluster;
-use crate::model::{Applied, Observed, Verified};
-use crate::ports::{Action, ActionContext, Denied};
+use crate::model::{Applied, Finding, Observed, Verified};
+use crate::ports::{Action, ActionContext, Denied, ReadyContext};
 
 /// So often a change is made in one call at most.
 const TIMES: u32 = 4;
@@ -64,6 +64,10 @@ impl<A: Versioned> Action for Contended<A> {
 
     async fn compensate(&self, context: &ActionContext, before: &Value) -> Result<Applied, Denied> {
         self.insist(context, before, true).await
+    }
+
+    async fn ready(&self, look: &ReadyContext) -> Vec<Finding> {
+        self.0.ready(look).await
     }
 
     async fn warm(&self) {

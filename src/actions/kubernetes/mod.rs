@@ -13,6 +13,7 @@ pub mod delete_pods;
 mod looks;
 mod manifests;
 pub mod marks;
+mod quota;
 pub mod ready;
 pub mod restart;
 pub mod rollout;

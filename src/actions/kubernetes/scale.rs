@@ -9,12 +9,13 @@ use serde_json::Value;
 
 use super::cluster::{Cluster, Place, at, deployments, number};
 use super::contended::Versioned;
-use super::marks;
+use super::{marks, quota};
+use crate::actions::ready::failed;
 use crate::actions::{CHANGE, Halt, LOOK, until};
 use crate::clients::{Clients, Failure};
 use crate::config::action::KubernetesScale;
-use crate::model::{Applied, Observed, Verified};
-use crate::ports::{Action, ActionContext, Denied};
+use crate::model::{Applied, Aspect, Finding, Observed, Verified};
+use crate::ports::{Action, ActionContext, Denied, ReadyContext};
 
 /// Sets a Deployment's replicas, unless a newer epoch has done so.
 ///
@@ -122,6 +123,26 @@ impl Versioned for Scale {
 impl Action for Scale {
     async fn warm(&self) {
         self.cluster.warm().await;
+    }
+
+    async fn ready(&self, look: &ReadyContext) -> Vec<Finding> {
+        let name = format!("Deployment {}", self.place);
+        let until = until(&look.context, LOOK);
+        let seen = match self.seen(&look.context, until).await {
+            Ok(seen) => seen,
+            Err(Halt::Blind(failure)) => return vec![failed(&name, failure)],
+            Err(Halt::Overtaken(reason)) => return vec![Finding::not_ready(name, Aspect::Matches, reason)],
+        };
+        let more = if self.asked(&seen) { 0 } else { self.replicas - seen.wanted };
+        let images = at(&seen.object, "/spec/template/spec/containers").as_array().into_iter().flatten();
+        let images: Vec<&str> = images.filter_map(|container| container["image"].as_str()).collect();
+        let short = (seen.ready < seen.wanted)
+            .then(|| format!("only {} of its {} replicas are ready now", seen.ready, seen.wanted));
+        let found = Finding::judged(&name, Aspect::Exists, short)
+            .with("replicas", seen.wanted)
+            .with("images", images.join(", "))
+            .measuring("ready", seen.ready);
+        vec![found, quota::room(&self.cluster, &self.place, &seen.object, more, until).await]
     }
 
     async fn observe(&self, context: &ActionContext) -> Observed {

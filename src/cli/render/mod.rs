@@ -10,6 +10,7 @@ pub mod incident;
 pub mod matrix;
 pub mod people;
 pub mod plan;
+pub mod readiness;
 pub mod run;
 pub mod status;
 pub mod style;

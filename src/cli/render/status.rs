@@ -6,7 +6,7 @@ use super::run::render_run;
 use super::style::{Style, Tone, clean, lines};
 use super::time::{moment, relative, span, whole};
 use crate::core::view::{ProbeView, ScenarioView, StatusView};
-use crate::model::{Decision, Facts, Health, HoldReason, Role, Truth, WallTime};
+use crate::model::{Decision, Facts, Health, HoldReason, Readiness, Role, Truth, WallTime};
 
 /// Everything at a glance: what is wrong first, then the run, the scenarios and the probes.
 pub fn render_status(view: &StatusView, now: WallTime, style: &Style) -> String {
@@ -26,6 +26,16 @@ pub fn render_status(view: &StatusView, now: WallTime, style: &Style) -> String 
     }
     for warning in warnings(view, now) {
         let _ = writeln!(text, "{}", style.paint(Tone::Bad, &format!("! {}", clean(&warning))));
+    }
+    for plan in &view.readiness {
+        let (tone, word) = match &plan.verdict {
+            Readiness::Ready => continue,
+            Readiness::NotReady { .. } => (Tone::Bad, "NOT READY"),
+            Readiness::Unknown { .. } => (Tone::Warn, "readiness unknown"),
+        };
+        let line =
+            format!("! plan {}: {word}: {} (`failoverd readiness {}`)", plan.plan, plan.verdict.reason(), plan.plan);
+        let _ = writeln!(text, "{}", style.paint(tone, &clean(&line)));
     }
     if let Some(run) = &view.run {
         let _ = write!(text, "\n{}", render_run(run, now, style));

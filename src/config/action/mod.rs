@@ -18,6 +18,7 @@ pub mod health_switch;
 pub mod http;
 pub mod iam;
 pub mod kubernetes;
+pub mod permissions;
 pub mod postgres;
 pub mod postgres_data;
 pub mod rds;

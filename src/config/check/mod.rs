@@ -15,6 +15,7 @@ pub mod objectives;
 pub mod people;
 pub mod plans;
 pub mod probes;
+pub mod readiness;
 pub mod scenarios;
 pub mod secrets;
 pub mod steps;
@@ -123,6 +124,7 @@ pub fn all(
     health_switch::check(file, report);
     notify::check(file, report);
     links::check(file, report);
+    readiness::check(file, &names, report);
     let mut probes = probes::probes(file, &names, report);
     let (anchors, anchors_at_least) = probes::anchors(file, report);
     let mut resolver = conditions::Resolver::new(file, &names);

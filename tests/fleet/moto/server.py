@@ -26,6 +26,7 @@ POST   /_eks       {region, name, status}: puts an EKS cluster into any status
 POST   /_rds_maintenance {arn, action, date}: maintenance is pending
 POST   /_elasticache_primary {region, id}: its node group loses its primary
 POST   /_elasticache_shard {region, id, status}: puts its node group into any status
+POST   /_iam_deny  {action, decision}: what the double of the policy simulator decides
 POST   /_publish   {zone, server, port, key, addresses}: see publish.py
 GET    /_state     DB instances and hosted zones as they are, and what the hooks did
 """
@@ -64,6 +65,7 @@ import honest_rds_backups  # noqa: E402
 import honest_route53  # noqa: E402
 import publish  # noqa: E402
 import settings  # noqa: E402
+import simulated_iam  # noqa: E402
 
 # What a rule can do. `success_then_*` carry the call out first: the caller cannot know.
 KINDS = {
@@ -255,6 +257,7 @@ class Fleet:
             "/_rds_maintenance": honest_looks.set_maintenance,
             "/_elasticache_primary": honest_looks.lose_primary,
             "/_elasticache_shard": honest_looks.set_shard,
+            "/_iam_deny": simulated_iam.deny,
         }
         if method != "POST" or path not in post:
             raise ValueError(f"no control endpoint {method} {path}")
@@ -335,6 +338,7 @@ if __name__ == "__main__":
     honest_elasticache.install()
     honest_route53.install()
     honest_looks.install()
+    simulated_iam.install()
     run_simple(
         "127.0.0.1",
         int(sys.argv[1]),

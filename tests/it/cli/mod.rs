@@ -11,7 +11,7 @@ use failoverd::control::serve::{Bounds, UnixSource, serve};
 use failoverd::control::socket::{self, SocketPath};
 use failoverd::control::{Gate, Handle, Lists, Metrics, api};
 use failoverd::core::matrix::EvidenceView;
-use failoverd::core::view::{IncidentView, RunView, StatusView};
+use failoverd::core::view::{IncidentView, ReadinessAsked, ReadinessView, RunView, StatusView};
 use failoverd::core::{Answer, Command as Wanted, Refusal};
 use failoverd::model::{RunId, RunResult};
 use tokio::sync::watch;
@@ -221,6 +221,12 @@ impl Handle for Fake {
             Wanted::Resume => Err(Refusal { code: "not_now".into(), message: "it is not paused".into() }),
             _ => Ok(Answer { text: format!("yes, {}", by.split(' ').next().unwrap_or_default()), run: None }),
         }
+    }
+    async fn readiness(&self) -> ReadinessView {
+        ReadinessView::default()
+    }
+    async fn look_at_readiness(&self) -> ReadinessAsked {
+        ReadinessAsked { round: 1 }
     }
     fn watch(&self) -> watch::Receiver<Arc<StatusView>> {
         self.views.subscribe()

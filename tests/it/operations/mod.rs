@@ -11,6 +11,7 @@ mod many;
 mod metrics;
 mod newcomer;
 mod people;
+mod readiness;
 mod roles;
 mod runs;
 mod service;
