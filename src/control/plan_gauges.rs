@@ -28,8 +28,8 @@ impl PlanGauges {
         Ok(Self {
             budget: make.gauges(
                 "plan_budget_seconds",
-                "Critical path of a plan by what its steps took, quantile 0.5, 0.95 or 1.",
-                &["plan", "scenario", "quantile"],
+                "Critical path of a plan by what its steps took, figure p50, p95 or max.",
+                &["plan", "scenario", "figure"],
             )?,
             rto: make.gauges("plan_rto_seconds", "Recovery-time objective that a plan is held against.", of)?,
             total: make.gauges(
@@ -45,8 +45,8 @@ impl PlanGauges {
             )?,
             steps: make.gauges(
                 "plan_step_seconds",
-                "What a step took, quantile 0.5, 0.95 or 1; source is runs or drills.",
-                &["plan", "step", "source", "quantile"],
+                "What a step took, figure p50, p95 or max; source is runs or drills.",
+                &["plan", "step", "source", "figure"],
             )?,
         })
     }
@@ -57,8 +57,8 @@ impl PlanGauges {
         }
         for found in budgets {
             let of = [found.plan.as_str(), found.scenario.as_str()];
-            for (quantile, time) in [("0.5", found.p50), ("0.95", found.p95), ("1", found.max)] {
-                self.budget.with_label_values(&[of[0], of[1], quantile]).set(time.get().as_secs_f64());
+            for (figure, time) in [("p50", found.p50), ("p95", found.p95), ("max", found.max)] {
+                self.budget.with_label_values(&[of[0], of[1], figure]).set(time.get().as_secs_f64());
             }
             self.rto.with_label_values(&of).set(found.rto.get().as_secs_f64());
             self.total.with_label_values(&of).set(found.total.get().as_secs_f64());
@@ -76,8 +76,8 @@ impl PlanGauges {
 
     fn step(&self, plan: &str, step: &str, source: Source, measured: Option<&Quantiles>) {
         let Some(found) = measured else { return };
-        for (quantile, time) in [("0.5", found.p50), ("0.95", found.p95), ("1", found.max)] {
-            self.steps.with_label_values(&[plan, step, source.name(), quantile]).set(time.get().as_secs_f64());
+        for (figure, time) in [("p50", found.p50), ("p95", found.p95), ("max", found.max)] {
+            self.steps.with_label_values(&[plan, step, source.name(), figure]).set(time.get().as_secs_f64());
         }
     }
 }

@@ -80,6 +80,7 @@ impl Sim {
             Command::Deny { .. } => "command: deny",
             Command::Failover { .. } => "command: failover",
             Command::Execute { .. } => "command: execute",
+            Command::Drill { .. } => "command: drill",
             Command::StepDone { .. } => "command: done",
             Command::DutyDone { .. } => "command: duty done",
             Command::Abort { .. } => "command: abort",

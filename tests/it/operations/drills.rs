@@ -140,7 +140,7 @@ async fn a_drill_changes_its_stand_ins_and_cleans_up_also_when_it_is_killed() ->
         &[
             "failoverd_drills_total{plan=\"failover\",target=\"staging\",verdict=\"passed\"} 1",
             "failoverd_plan_rto_seconds{plan=\"failover\",scenario=\"outage\"} 120",
-            "failoverd_plan_step_seconds{plan=\"failover\",quantile=\"0.5\",source=\"drills\",step=\"promote\"}",
+            "failoverd_plan_step_seconds{figure=\"p50\",plan=\"failover\",source=\"drills\",step=\"promote\"}",
         ],
     );
     stop(&mut daemon).await?;
@@ -157,8 +157,11 @@ async fn a_drill_changes_its_stand_ins_and_cleans_up_also_when_it_is_killed() ->
         let mut daemon = world.shop.start().await?;
         let run = world.shop.ended().await?;
         ensure!(verdict(&run) == Some(&DrillVerdict::Passed) && run.result == Some(RunResult::Done), "{run:#?}");
-        let switch = std::fs::read_to_string(world.shop.dir().join("health/rehearsed")).context("the switch")?;
-        ensure!(!switch.contains("on"), "{target}: the switch is {switch:?}");
+        let switch = std::fs::read_to_string(world.shop.dir().join("health/rehearsed.json")).context("the switch")?;
+        ensure!(
+            switch.contains("\"on\":false") || switch.contains("\"on\": false"),
+            "{target}: the switch is {switch:?}"
+        );
         world.is_untouched().await?;
         stop(&mut daemon).await?;
     }
