@@ -17,6 +17,8 @@ mod pages;
 mod parts;
 mod probes;
 pub mod render;
+mod replay;
+mod report;
 pub mod show;
 pub mod watch;
 
@@ -47,6 +49,8 @@ pub async fn dispatch(global: &Global, verb: &Verb) -> Result<(), Failure> {
         Verb::Plan { name, within, set } => dryrun::plan(global, name.as_deref(), within.get(), set).await,
         Verb::Completions { shell } => completions(*shell),
         Verb::Backtest(args) => backtest::backtest(global, args).await,
+        Verb::Report(args) => report::report(global, args).await,
+        Verb::Replay(args) => replay::replay(global, args),
         _ => talk(&Context::new(global)?, verb).await,
     }
 }
@@ -82,6 +86,8 @@ async fn talk(context: &Context, verb: &Verb) -> Result<(), Failure> {
         | Verb::Probes { .. }
         | Verb::Plan { .. }
         | Verb::Backtest(_)
+        | Verb::Report(_)
+        | Verb::Replay(_)
         | Verb::Completions { .. } => {
             Err(Failure::new(Exit::Failed, "internal", "this verb does not talk to the daemon"))
         }

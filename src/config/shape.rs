@@ -19,7 +19,7 @@ use super::probe::{
 pub use outputs::{
     Control, HealthSwitch, HealthSwitches, History, Limits, Log, LogFormat, Metrics, NOTIFY_KINDS, NotifyAlertmanager,
     NotifyFrom, NotifyOpsgenie, NotifyPagerduty, NotifyRoute, NotifySlack, NotifySns, NotifyStatuspage, NotifyWebhook,
-    SwitchState,
+    Recording, SwitchState,
 };
 pub use plans::{
     Approval, FenceNeed, Gather, ParameterTable, PlanTable, RunPlan, Scope, Step, Task, VerifyAction, VerifyProbe,
@@ -84,6 +84,9 @@ pub struct File {
     /// What is kept of what the probes saw.
     #[serde(default)]
     pub history: History,
+    /// What is kept of what the brain was told.
+    #[serde(default)]
+    pub recording: Recording,
     /// Logs.
     #[serde(default)]
     pub log: Log,
@@ -94,7 +97,7 @@ pub struct File {
 
 impl File {
     /// The tables that a file can have.
-    pub fn keys() -> [&'static str; 19] {
+    pub fn keys() -> [&'static str; 20] {
         [
             "daemon",
             "defaults",
@@ -113,6 +116,7 @@ impl File {
             "metrics",
             "health_switch",
             "history",
+            "recording",
             "log",
             "limits",
         ]

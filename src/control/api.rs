@@ -5,6 +5,7 @@
 //! | `GET /v1/status` | [`StatusView`] |
 //! | `GET /v1/explain[?scenario=NAME]` | a list of [`ScenarioView`] |
 //! | `GET /v1/incidents` | a list of [`IncidentView`] |
+//! | `GET /v1/incidents/ID/report` | a [`Report`], made from the journal |
 //! | `GET /v1/runs`, `GET /v1/runs/ID` | a list of [`RunView`], one [`RunView`] |
 //! | `GET /v1/watch` | a [`StatusView`] a line, at each change and at least every five seconds |
 //! | `POST /v1/command` | a [`Command`] in, an [`Answer`] out |
@@ -28,9 +29,10 @@ use tokio::sync::watch;
 
 use super::metrics::Metrics;
 use super::peer::{Gate, Peer, Role};
+use crate::core::report::Report;
 use crate::core::view::{IncidentView, RunView, ScenarioView, StatusView};
 use crate::core::{Answer, Command, Refusal};
-use crate::model::RunId;
+use crate::model::{IncidentId, RunId};
 
 /// The longest body of a request.
 pub const LONGEST_BODY: usize = 64 * 1024;
@@ -58,6 +60,11 @@ pub trait Handle: Send + Sync + 'static {
     async fn runs(&self) -> Vec<RunView>;
     /// One run.
     async fn run(&self, id: &RunId) -> Option<RunView>;
+    /// The report on an incident.
+    ///
+    /// # Errors
+    /// [`Refusal`]: there is no such incident, or the journal cannot be read.
+    async fn report(&self, id: &IncidentId) -> Result<Report, Refusal>;
     /// Carries out a command for somebody, and journals it.
     ///
     /// # Errors
@@ -83,6 +90,7 @@ pub fn router(handle: Arc<dyn Handle>, gate: Arc<Gate>, metrics: Metrics) -> Rou
         .route("/v1/status", get(status))
         .route("/v1/explain", get(explain))
         .route("/v1/incidents", get(incidents))
+        .route("/v1/incidents/{id}/report", get(report))
         .route("/v1/runs", get(runs))
         .route("/v1/runs/{id}", get(run))
         .route("/v1/watch", get(watch))
@@ -142,6 +150,10 @@ async fn newest(handle: &dyn Handle) -> StatusView {
 
 async fn incidents(State(api): State<Api>) -> Json<Vec<IncidentView>> {
     Json(api.handle.incidents().await)
+}
+
+async fn report(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Report>, Problem> {
+    api.handle.report(&IncidentId::from(id.as_str())).await.map(Json).map_err(Problem::from)
 }
 
 async fn runs(State(api): State<Api>) -> Json<Vec<RunView>> {

@@ -8,9 +8,10 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use serde::de::DeserializeOwned;
 
+use crate::core::report::Report;
 use crate::core::view::{IncidentView, RunView, ScenarioView, StatusView};
 use crate::core::{Answer, Command, Refusal};
-use crate::model::{RunId, ScenarioName};
+use crate::model::{IncidentId, RunId, ScenarioName};
 
 /// Longer than the daemon's own bound, so that its words about the delay arrive.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -137,6 +138,18 @@ impl Client {
         let mut address = url::Url::parse(&url("/v1/runs")).map_err(|error| self.broken(error.to_string()))?;
         if let Ok(mut path) = address.path_segments_mut() {
             path.push(id.as_str());
+        }
+        self.json(self.http.get(address)).await
+    }
+
+    /// The report on an incident.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn report(&self, id: &IncidentId) -> Result<Report, ClientError> {
+        let mut address = url::Url::parse(&url("/v1/incidents")).map_err(|error| self.broken(error.to_string()))?;
+        if let Ok(mut path) = address.path_segments_mut() {
+            path.extend([id.as_str(), "report"]);
         }
         self.json(self.http.get(address)).await
     }

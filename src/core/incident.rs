@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Choice, Decision, Entry, Epoch, Extent, HumanDuration, IncidentId, LossShown, PlanHash, ReplicationEvidence, RunId,
-    ScenarioName, Severity, StepEnd, WallTime,
+    Choice, Decision, Entry, Epoch, Extent, HumanDuration, IncidentId, LossShown, Objectives, PlanHash,
+    ReplicationEvidence, RunId, ScenarioName, Severity, StepEnd, WallTime,
 };
 
 /// A timeline longer than this is cut in its middle: a flapping target must not fill the memory, and
@@ -53,6 +53,9 @@ pub struct Incident {
     /// Why this scenario may act where others hold at the same time; as of the newest decision to.
     #[serde(default)]
     pub choice: Option<Choice>,
+    /// What it is measured against; `None` in a journal of a version that did not write it down.
+    #[serde(default)]
+    pub objectives: Option<Objectives>,
     /// What happened, in order.
     pub timeline: Vec<(WallTime, String)>,
 }
@@ -91,7 +94,16 @@ pub struct Answered {
 impl Incident {
     /// Opens one from its record.
     pub(super) fn open(at: WallTime, entry: &Entry) -> Result<Self, String> {
-        let Entry::IncidentOpened { incident, scenario, severity, outage_start, votes, replication, extent } = entry
+        let Entry::IncidentOpened {
+            incident,
+            scenario,
+            severity,
+            outage_start,
+            votes,
+            replication,
+            extent,
+            objectives,
+        } = entry
         else {
             return Err("not an opening".into());
         };
@@ -119,6 +131,7 @@ impl Incident {
             replication_changes: 0,
             extent: extent.clone(),
             choice: None,
+            objectives: objectives.clone(),
             timeline,
         })
     }
@@ -227,6 +240,7 @@ mod tests {
             votes: vec![],
             replication: vec![],
             extent: None,
+            objectives: None,
         };
         let mut incident = Incident::open(WallTime(0), &opened).unwrap();
         for number in 0..2_000 {

@@ -7,11 +7,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::ledger::Ledger;
 use crate::model::{Entry, IncidentId, MonoTime, Now, RunId, WallTime};
 
 /// So old was it at that time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Mark {
     at: MonoTime,
     age: Duration,
@@ -30,7 +32,7 @@ impl Mark {
 }
 
 /// The marks of everything whose age decides something.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Marks {
     starts: HashMap<RunId, Mark>,
     ends: HashMap<RunId, Mark>,

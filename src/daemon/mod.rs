@@ -13,6 +13,7 @@ pub mod logging;
 mod looping;
 mod notices;
 pub mod notify_socket;
+mod recording;
 mod reload;
 mod sight_log;
 mod signals;

@@ -41,6 +41,7 @@ pub(super) struct Fixed {
     switches_listen: Option<String>,
     switches_directory: std::path::PathBuf,
     history: (crate::model::HumanDuration, u32),
+    recording: (crate::model::HumanDuration, u32),
 }
 
 impl Fixed {
@@ -52,6 +53,7 @@ impl Fixed {
             switches_listen: file.health_switch.address().map(str::to_owned),
             switches_directory: file.health_switch.directory().to_owned(),
             history: (file.history.keep, file.history.max_size_mib),
+            recording: (file.recording.keep, file.recording.max_size_mib),
         }
     }
 }
@@ -76,8 +78,8 @@ impl Reloader {
         let fixed = Fixed::of(&loaded.file);
         if fixed != self.fixed {
             tracing::warn!(
-                "daemon.state, daemon.socket, metrics.listen, health_switch.listen, health_switch.directory and \
-                 [history] are taken at the next start only"
+                "daemon.state, daemon.socket, metrics.listen, health_switch.listen, health_switch.directory, \
+                 [history] and [recording] are taken at the next start only"
             );
         }
         self.switches.replace(switches::initially(&loaded.file.health_switch));

@@ -16,6 +16,7 @@ use super::logging::{self, LoggingError};
 use super::looping::{Ears, Loop};
 use super::notices::{Notices, Route};
 use super::notify_socket::Systemd;
+use super::recording::Recording;
 use super::reload::{Fixed, ProbeBuilder, Reloader, lists, routes};
 use super::sight_log::SightLog;
 use super::signals::Signals;
@@ -35,7 +36,7 @@ use crate::core::ledger::IllegalRecord;
 use crate::core::{ActionCheck, Brain};
 use crate::ports::{Journal, JournalError};
 use crate::probes::runner::ProbeRunner;
-use crate::state::{SqliteState, history_path};
+use crate::state::{SqliteState, history_path, inputs_path};
 
 /// A loop that has not come round for so long is stuck, says `/healthz`.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
@@ -174,6 +175,7 @@ async fn live(loaded: Loaded, options: RunOptions) -> Result<(), StartError> {
     the_loop.systemd.stopping("ended");
     stop.cancel();
     the_loop.history.finish(the_loop.clock.now().wall);
+    the_loop.recording.finish(&the_loop.brain, result.is_ok());
     match &result {
         Ok(()) => {
             the_loop.notices.finish(LAST_NOTICES).await;
@@ -206,7 +208,7 @@ async fn set_up(
         tracing::warn!("the last daemon on this state did not end by itself: {who}");
     }
     let path = state.path().display().to_string();
-    let beside = history_path(state.path());
+    let (beside, state_file) = (history_path(state.path()), state.path().to_owned());
     let (mut journal, outbox, authority) = state.split();
     let records = journal.replay()?;
     let metrics = Metrics::new().map_err(|error| StartError::Configuration(error.to_string()))?;
@@ -237,11 +239,12 @@ async fn set_up(
     let (status, status_seen) = watch::channel(Arc::new(brain.status(clock.now())));
     let (requests_in, requests) = mpsc::channel(REQUESTS);
     let pulse = Pulse::new();
-    let handle = Handle { requests: requests_in, status: status_seen.clone() };
+    let handle = Handle { requests: requests_in, status: status_seen.clone(), state: state_file.clone() };
     let socket = serve_control(socket_path, handle, gate, &metrics, stop)?;
     serve_health(file.metrics.listen.as_deref(), &pulse, status_seen, &metrics, stop).await?;
     let signals = Signals::new().map_err(system("cannot listen to signals"))?;
     let history = History::start(&file.history, beside, &metrics);
+    let recording = Recording::start(&file.recording, inputs_path(&state_file), &metrics);
     let notices = Notices::start(Arc::new(Mutex::new(outbox)), routes, &metrics);
     let mut the_loop = Loop {
         brain,
@@ -258,13 +261,18 @@ async fn set_up(
         witnesses,
         sight_log: SightLog::default(),
         history,
+        recording,
         shutdown_grace: file.daemon.shutdown_grace.get(),
         published: Instant::now(),
         untold: false,
         ending: None,
     };
-    let effects = the_loop.brain.begin(the_loop.clock.now(), env!("CARGO_PKG_VERSION"));
+    let now = the_loop.clock.now();
+    the_loop.recording.begin(now, &the_loop.brain);
+    let effects = the_loop.brain.begin(now, env!("CARGO_PKG_VERSION"));
+    the_loop.recording.output(&effects);
     the_loop.carry_out(effects)?;
+    the_loop.recording.settle(now, &the_loop.brain);
     the_loop.pulse.set_state_open(true);
     the_loop.runner.replace(specs);
     probe_runner.on_own_thread().map_err(system("cannot start the thread of the probes"))?;
