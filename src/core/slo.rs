@@ -108,8 +108,13 @@ mod tests {
     #[test]
     fn outages_count_once_and_only_within_the_window() {
         // The window is from hour 76 on: one hour of the first, three of the two that overlap, two of the open one.
-        let outages =
-            [("shop", 70, Some(77)), ("shop", 80, Some(82)), ("shop", 81, Some(83)), ("mail", 90, Some(95)), ("shop", 98, None)];
+        let outages = [
+            ("shop", 70, Some(77)),
+            ("shop", 80, Some(82)),
+            ("shop", 81, Some(83)),
+            ("mail", 90, Some(95)),
+            ("shop", 98, None),
+        ];
         let burnt = of(&outages, 0.75);
         assert_eq!(burnt.down, HumanDuration::secs(6 * 3600));
         assert_eq!(burnt.budget, HumanDuration::secs(6 * 3600));

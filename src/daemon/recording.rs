@@ -142,9 +142,10 @@ impl Recording {
         }
     }
 
-    fn segment(&mut self, checkpoint: Checkpoint) {
-        let (now, lost) = (checkpoint.now, self.lost);
-        if self.send(Job::Begin(Box::new(Checkpoint { lost, ..checkpoint }))) {
+    fn segment(&mut self, mut checkpoint: Checkpoint) {
+        let now = checkpoint.now;
+        checkpoint.lost = self.lost;
+        if self.send(Job::Begin(Box::new(checkpoint))) {
             self.tape = Some(Writer::new(now));
             (self.began, self.lost, self.kept) = (Instant::now(), 0, false);
         }

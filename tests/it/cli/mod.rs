@@ -210,6 +210,9 @@ impl Handle for Fake {
         let run = self.run.lock().expect("whole").clone();
         (run.id == *id).then_some(run)
     }
+    async fn report(&self, id: &failoverd::model::IncidentId) -> Result<failoverd::core::report::Report, Refusal> {
+        Err(Refusal { code: "not_found".into(), message: format!("there is no incident {id}") })
+    }
     async fn command(&self, by: String, command: Wanted) -> Result<Answer, Refusal> {
         let json = serde_json::to_string(&command).expect("JSON");
         self.told.lock().expect("whole").push(json);

@@ -78,8 +78,7 @@ fn with_other_settings(segment: &failoverd::state::Segment) -> Result<Vec<u8>> {
     let checkpoint = String::from_utf8(blocks.checkpoint)?;
     ensure!(checkpoint.contains("\"severity\":\"P0\""), "{checkpoint}");
     let dir = tempfile::tempdir()?;
-    let mut writer =
-        failoverd::state::InputsWriter::open(dir.path(), std::time::Duration::from_secs(60), u64::MAX)?;
+    let mut writer = failoverd::state::InputsWriter::open(dir.path(), std::time::Duration::from_secs(60), u64::MAX)?;
     writer.begin(checkpoint.replace("\"severity\":\"P0\"", "\"severity\":\"P9\"").as_bytes())?;
     writer.write(&blocks.rest)?;
     Ok(std::fs::read(&read_segments(dir.path())?[0].path)?)
