@@ -176,6 +176,10 @@ pub enum Verb {
     Step(StepVerb),
     /// Play recorded history through the detection, as it is configured and in variants
     Backtest(Backtest),
+    /// The report on an incident: Markdown, a page of HTML, or JSON
+    Report(ReportArgs),
+    /// Play an incident's recorded inputs through the brain again: are the decisions the same?
+    Replay(ReplayArgs),
     /// Print the completions for a shell
     Completions {
         /// The shell
@@ -306,6 +310,35 @@ pub struct MatrixArgs {
     /// From a state's file, whether the daemon runs or not [default file: the configuration's]
     #[arg(long, value_name = "FILE", require_equals = true)]
     pub state: Option<Option<PathBuf>>,
+}
+
+/// `failoverd report`.
+#[derive(Clone, Debug, Args)]
+pub struct ReportArgs {
+    /// The incident
+    pub incident: String,
+    /// One page of HTML that needs nothing else
+    #[arg(long, conflicts_with = "markdown")]
+    pub html: bool,
+    /// Markdown, which is what is made where nothing is said
+    #[arg(long)]
+    pub markdown: bool,
+    /// Write it there
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Read the journal and not the daemon, which need not run [default file: the configuration's]
+    #[arg(long, value_name = "FILE", require_equals = true)]
+    pub state: Option<Option<PathBuf>>,
+}
+
+/// `failoverd replay`.
+#[derive(Clone, Debug, Args)]
+pub struct ReplayArgs {
+    /// The incident
+    pub incident: String,
+    /// The state whose journal and recording are read [default: the configuration's]
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
 }
 
 /// `failoverd backtest`.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::args::{Audit, Global};
 use super::check::load_options;
@@ -57,7 +57,7 @@ fn not_whole(error: JournalError) -> Failure {
 fn table(records: &[Record], style: &Style) -> String {
     let mut table = style.table(&["RECORD", "AT", "WHAT", ""]);
     for record in records {
-        let (what, rest) = named(record);
+        let (what, rest) = record.entry.told();
         table.add_row([
             style.cell(Tone::Head, record.seq.to_string()),
             style.cell(Tone::Plain, record.at.to_string()),
@@ -66,11 +66,4 @@ fn table(records: &[Record], style: &Style) -> String {
         ]);
     }
     lines(&table)
-}
-
-/// The kind of a record, and the rest of it as JSON.
-fn named(record: &Record) -> (String, String) {
-    let Ok(Value::Object(mut entry)) = serde_json::to_value(&record.entry) else { return Default::default() };
-    let kind = entry.remove("kind").and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default();
-    (kind, if entry.is_empty() { String::new() } else { Value::Object(entry).to_string() })
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::args::{DEFAULT_CONFIG, Global};
 use super::exit::{Exit, Failure};
 use super::render::Style;
+use crate::config::{self, LoadOptions};
 use crate::control::Client;
 use crate::model::WallTime;
 
@@ -39,6 +40,17 @@ impl Context {
 /// The configuration's path.
 pub fn config_path(global: &Global) -> PathBuf {
     global.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into())
+}
+
+/// Where the journal is, as the configuration says; nothing that it names is looked at.
+///
+/// # Errors
+/// [`Failure`]: the configuration is wrong.
+pub fn state_path(options: &LoadOptions) -> Result<PathBuf, Failure> {
+    let loaded =
+        config::load(options).map_err(|faults| Failure::new(Exit::Usage, "configuration", faults.render(false)))?;
+    let written = &loaded.file.daemon.state;
+    Ok(written.strip_prefix("sqlite:").unwrap_or(written).into())
 }
 
 /// The socket: as told, or as the configuration says, or the usual one. The configuration is not

@@ -20,6 +20,8 @@ mod people;
 mod probes;
 pub mod readiness;
 pub mod render;
+mod replay;
+mod report;
 pub mod show;
 pub mod watch;
 
@@ -52,6 +54,8 @@ pub async fn dispatch(global: &Global, verb: &Verb) -> Result<(), Failure> {
         Verb::Readiness(args) => readiness::readiness(global, args).await,
         Verb::Backtest(args) => backtest::backtest(global, args).await,
         Verb::Matrix(args) => drill::matrix(global, args).await,
+        Verb::Report(args) => report::report(global, args).await,
+        Verb::Replay(args) => replay::replay(global, args),
         _ => talk(&Context::new(global)?, verb).await,
     }
 }
@@ -93,6 +97,8 @@ async fn talk(context: &Context, verb: &Verb) -> Result<(), Failure> {
         | Verb::Backtest(_)
         | Verb::Matrix(_)
         | Verb::Readiness(_)
+        | Verb::Report(_)
+        | Verb::Replay(_)
         | Verb::Completions { .. } => {
             Err(Failure::new(Exit::Failed, "internal", "this verb does not talk to the daemon"))
         }

@@ -25,7 +25,7 @@ pub use links::{Links, LinksTls};
 pub use outputs::{
     Control, HealthSwitch, HealthSwitches, History, Limits, Log, LogFormat, Metrics, NOTIFY_KINDS, NotifyAlertmanager,
     NotifyFrom, NotifyOpsgenie, NotifyPagerduty, NotifyRoute, NotifySlack, NotifySns, NotifyStatuspage, NotifyWebhook,
-    SwitchState,
+    Recording, SwitchState,
 };
 pub use people::{
     AudienceTemplates, DutyTable, EmailSecurity, NotifyEmail, RungTable, SeverityTable, Template, Templates,
@@ -106,6 +106,9 @@ pub struct File {
     /// How plans are looked at all day.
     #[serde(default)]
     pub readiness: Readiness,
+    /// What is kept of what the brain was told.
+    #[serde(default)]
+    pub recording: Recording,
     /// Logs.
     #[serde(default)]
     pub log: Log,
@@ -116,7 +119,7 @@ pub struct File {
 
 impl File {
     /// The tables that a file can have.
-    pub fn keys() -> [&'static str; 23] {
+    pub fn keys() -> [&'static str; 24] {
         [
             "daemon",
             "defaults",
@@ -139,6 +142,7 @@ impl File {
             "health_switch",
             "history",
             "readiness",
+            "recording",
             "log",
             "limits",
         ]

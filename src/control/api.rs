@@ -5,6 +5,7 @@
 //! | `GET /v1/status` | [`StatusView`] |
 //! | `GET /v1/explain[?scenario=NAME]` | a list of [`ScenarioView`] |
 //! | `GET /v1/incidents` | a list of [`IncidentView`] |
+//! | `GET /v1/incidents/ID/report` | a [`Report`], made from the journal |
 //! | `GET /v1/runs`, `GET /v1/runs/ID` | a list of [`RunView`], one [`RunView`] |
 //! | `GET /v1/notices` | a list of [`NoticeView`] |
 //! | `GET /v1/evidence` | an [`EvidenceView`]: the recovery-time matrix, budgets, drills |
@@ -33,9 +34,10 @@ use tokio::sync::watch;
 use super::metrics::Metrics;
 use super::peer::{Gate, Peer, Role};
 use crate::core::matrix::EvidenceView;
+use crate::core::report::Report;
 use crate::core::view::{IncidentView, NoticeView, ReadinessAsked, ReadinessView, RunView, ScenarioView, StatusView};
 use crate::core::{Answer, Command, Refusal};
-use crate::model::RunId;
+use crate::model::{IncidentId, RunId};
 
 /// The longest body of a request.
 pub const LONGEST_BODY: usize = 64 * 1024;
@@ -69,6 +71,11 @@ pub trait Handle: Send + Sync + 'static {
     }
     /// What is known of all plans: the recovery-time matrix, budgets, drills; `None` while the daemon ends.
     async fn evidence(&self) -> Option<EvidenceView>;
+    /// The report on an incident.
+    ///
+    /// # Errors
+    /// [`Refusal`]: there is no such incident, or the journal cannot be read.
+    async fn report(&self, id: &IncidentId) -> Result<Report, Refusal>;
     /// Carries out a command for somebody, and journals it.
     ///
     /// # Errors
@@ -98,6 +105,7 @@ pub fn router(handle: Arc<dyn Handle>, gate: Arc<Gate>, metrics: Metrics) -> Rou
         .route("/v1/status", get(status))
         .route("/v1/explain", get(explain))
         .route("/v1/incidents", get(incidents))
+        .route("/v1/incidents/{id}/report", get(report))
         .route("/v1/runs", get(runs))
         .route("/v1/runs/{id}", get(run))
         .route("/v1/notices", get(notices))
@@ -173,6 +181,10 @@ async fn look_at_readiness(
 ) -> Result<Json<ReadinessAsked>, Problem> {
     api.may(peer, Role::Operator, "look at the readiness of all plans")?;
     Ok(Json(api.handle.look_at_readiness().await))
+}
+
+async fn report(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Report>, Problem> {
+    api.handle.report(&IncidentId::from(id.as_str())).await.map(Json).map_err(Problem::from)
 }
 
 async fn runs(State(api): State<Api>) -> Json<Vec<RunView>> {

@@ -9,9 +9,10 @@ use futures::{Stream, StreamExt};
 use serde::de::DeserializeOwned;
 
 use crate::core::matrix::EvidenceView;
+use crate::core::report::Report;
 use crate::core::view::{IncidentView, NoticeView, ReadinessAsked, ReadinessView, RunView, ScenarioView, StatusView};
 use crate::core::{Answer, Command, Refusal};
-use crate::model::{RunId, ScenarioName};
+use crate::model::{IncidentId, RunId, ScenarioName};
 
 /// Longer than the daemon's own bound, so that its words about the delay arrive.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -172,6 +173,18 @@ impl Client {
     /// [`ClientError`].
     pub async fn look_at_readiness(&self) -> Result<ReadinessAsked, ClientError> {
         self.json(self.http.post(url("/v1/readiness"))).await
+    }
+
+    /// The report on an incident.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn report(&self, id: &IncidentId) -> Result<Report, ClientError> {
+        let mut address = url::Url::parse(&url("/v1/incidents")).map_err(|error| self.broken(error.to_string()))?;
+        if let Ok(mut path) = address.path_segments_mut() {
+            path.extend([id.as_str(), "report"]);
+        }
+        self.json(self.http.get(address)).await
     }
 
     /// Gives a command.

@@ -87,6 +87,8 @@ struct Counters {
     history_recording: IntGauge,
     history_lost: IntCounter,
     drills: DrillCounters,
+    recording: IntGauge,
+    recording_lost: IntCounter,
 }
 
 /// Registers what it hands out, so that nothing is forgotten.
@@ -367,6 +369,11 @@ impl Counters {
                 &["witness", "reason"],
             )?,
             witness_up: make.flags("witness_up", "1 while a witness answers and its answers count.", &["witness"])?,
+            recording: make.gauge("recording", "1 while what the brain is told is recorded.")?,
+            recording_lost: make.keep(IntCounter::new(
+                "failoverd_recording_lost_inputs_total",
+                "Inputs of the brain that could not be recorded in time.",
+            ))?,
             history_recording: make.gauge("history_recording", "1 while what the probes see is recorded.")?,
             history_lost: make.keep(IntCounter::new(
                 "failoverd_history_lost_looks_total",
@@ -501,6 +508,16 @@ impl Metrics {
     /// A command was done, refused by the brain, or forbidden by the role.
     pub fn command(&self, command: &str, result: &str) {
         self.0.counters.commands.with_label_values(&[command, result]).inc();
+    }
+
+    /// Is what the brain is told recorded?
+    pub fn recording(&self, recording: bool) {
+        self.0.counters.recording.set(i64::from(recording));
+    }
+
+    /// So many inputs could not be recorded in time.
+    pub fn recording_lost(&self, inputs: u64) {
+        self.0.counters.recording_lost.inc_by(inputs);
     }
 
     /// What the probes see is recorded, or not any more.

@@ -50,6 +50,10 @@ impl Handle for Fake {
     async fn evidence(&self) -> Option<EvidenceView> {
         None
     }
+
+    async fn report(&self, id: &crate::model::IncidentId) -> Result<crate::core::report::Report, Refusal> {
+        Err(Refusal { code: "not_found".into(), message: format!("there is no incident {id}") })
+    }
     async fn command(&self, by: String, command: Command) -> Result<Answer, Refusal> {
         self.told.lock().expect("whole").push(format!("{by}: {}", api::command_name(&command)));
         match command {

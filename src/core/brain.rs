@@ -59,8 +59,8 @@ pub struct Brain {
     pub(super) evidence: super::evidence::Watched,
     /// Somebody waits for each observation: an incident is open or a run is active.
     pub(super) attentive: bool,
-    next_call: u64,
-    wake: Option<MonoTime>,
+    pub(super) next_call: u64,
+    pub(super) wake: Option<MonoTime>,
 }
 
 impl Brain {

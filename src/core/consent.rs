@@ -24,7 +24,7 @@ pub(super) struct Consent {
 }
 
 /// What a person wants done by hand, where a second one has to want the same.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Wanted {
     /// Word for word.
     command: Command,

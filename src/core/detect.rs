@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::flap::Flap;
 use super::loss::Positions;
 use crate::model::{Cause, Facts, Health, Lag, MonoTime, Observation, ProbeSettings, Vote};
@@ -25,14 +27,14 @@ pub(super) enum Change {
 }
 
 /// The newest observation.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Latest {
     pub(super) started: MonoTime,
     pub(super) cause: Option<Cause>,
 }
 
 /// How fast a probe looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Pace {
     /// Every `interval`.
     Usual,
@@ -41,7 +43,7 @@ pub(super) enum Pace {
 }
 
 /// Rise and fall of one probe.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Detector {
     pub(super) settings: ProbeSettings,
     /// What was concluded; `None` before the first conclusion.

@@ -12,7 +12,7 @@ const LATE: Duration = Duration::from_secs(60);
 const COUNTED: usize = 1000;
 
 /// What is known of the due times in this life of the daemon.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, serde::Serialize, serde::Deserialize)]
 pub(super) struct DrillClock {
     /// Up to then the last life wrote records; what was due after that was missed.
     last_life: Option<WallTime>,
@@ -22,7 +22,7 @@ pub(super) struct DrillClock {
     pub(super) wake: Option<MonoTime>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
 struct Due {
     at: Option<WallTime>,
     is_told: bool,

@@ -18,7 +18,7 @@ use crate::model::{
 const AGAIN: Duration = Duration::from_secs(600);
 
 /// When somebody has to be told of something next.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, serde::Serialize, serde::Deserialize)]
 pub(super) struct Telling {
     /// The journal's last record when this was worked out; with another one it may be different.
     seen: Option<u64>,

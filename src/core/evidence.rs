@@ -222,7 +222,7 @@ fn draw(state: &mut u64, below: usize) -> usize {
 }
 
 /// The budgets, as of the newest measurement.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, serde::Serialize, serde::Deserialize)]
 pub(super) struct Watched {
     pub(super) budgets: Vec<Budget>,
     stale: bool,

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::brain::Brain;
 use crate::model::{
     FlapDamping, Health, HoldReason, Importance, Is, MonoTime, NoticeKind, Now, ProbeName, ScenarioSettings, Subject,
@@ -17,7 +19,7 @@ use crate::model::{
 const PENALTY: f64 = 1000.0;
 
 /// The penalty of one probe.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Flap {
     /// The last verdict that was one.
     health: Option<Health>,
@@ -25,6 +27,7 @@ pub(super) struct Flap {
     since: MonoTime,
     is_interrupted: bool,
     /// What it was then.
+    #[serde(with = "super::checkpoint::bits")]
     penalty: f64,
     at: MonoTime,
     is_suppressed: bool,

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::brain::Brain;
 use super::detect::Detector;
 use super::quorum::{self, Question};
@@ -23,7 +25,7 @@ const CONFIRM_AGAIN: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// What stands between a run and its first change.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Gate {
     /// Nothing: a person started the run, or it has changed something already.
     Open,
@@ -36,7 +38,7 @@ pub(super) enum Gate {
 }
 
 /// A look at the primary.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Look {
     /// Pinned with the run: a reload changes the next one only (S9).
     when: Condition,

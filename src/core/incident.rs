@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::told::{Told, outlives};
 use crate::model::{
-    Choice, Decision, Entry, Epoch, Extent, HumanDuration, IncidentId, LossShown, PlanHash, ReplicationEvidence, RunId,
-    ScenarioName, Severity, StepEnd, WallTime,
+    Choice, Decision, Entry, Epoch, Extent, HumanDuration, IncidentId, LossShown, Objectives, PlanHash,
+    ReplicationEvidence, RunId, ScenarioName, Severity, StepEnd, WallTime,
 };
 
 /// A timeline longer than this is cut in its middle: a flapping target must not fill the memory, and
@@ -60,6 +60,9 @@ pub struct Incident {
     /// Whom it was told to, who has answered, and what is left to do for it.
     #[serde(default)]
     pub told: Told,
+    /// What it is measured against; `None` in a journal of a version that did not write it down.
+    #[serde(default)]
+    pub objectives: Option<Objectives>,
     /// What happened, in order.
     pub timeline: Vec<(WallTime, String)>,
 }
@@ -103,7 +106,16 @@ pub fn person(by: &str) -> &str {
 impl Incident {
     /// Opens one from its record.
     pub(super) fn open(at: WallTime, entry: &Entry) -> Result<Self, String> {
-        let Entry::IncidentOpened { incident, scenario, severity, outage_start, votes, replication, extent } = entry
+        let Entry::IncidentOpened {
+            incident,
+            scenario,
+            severity,
+            outage_start,
+            votes,
+            replication,
+            extent,
+            objectives,
+        } = entry
         else {
             return Err("not an opening".into());
         };
@@ -133,6 +145,7 @@ impl Incident {
             extent: extent.clone(),
             choice: None,
             told: Told::default(),
+            objectives: objectives.clone(),
             timeline,
         })
     }
@@ -260,6 +273,7 @@ mod tests {
             votes: vec![],
             replication: vec![],
             extent: None,
+            objectives: None,
         };
         let mut incident = Incident::open(WallTime(0), &opened).unwrap();
         for number in 0..2_000 {

@@ -264,7 +264,7 @@ fn next_id<'a>(prefix: &str, ids: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// JSON has no maps with compound keys: written as a list of pairs.
-mod pairs {
+pub(super) mod pairs {
     use std::collections::BTreeMap;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};

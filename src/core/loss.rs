@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::brain::Brain;
 use super::detect::Detector;
 use super::run_ledger::RunLedger;
@@ -153,7 +155,7 @@ fn same_cluster(one: &Detector, other: &Detector) -> bool {
 }
 
 /// How far a log reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Position {
     /// In bytes.
     offset: u64,
@@ -162,7 +164,7 @@ pub(super) struct Position {
 }
 
 /// How far somebody's log reached, each time that it was asked.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Positions {
     /// The first of those that a pace is reckoned from, and the newest.
     first: Option<(MonoTime, Position)>,

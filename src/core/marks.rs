@@ -10,9 +10,10 @@ use std::time::Duration;
 use super::incident::person;
 use super::ledger::Ledger;
 use crate::model::{Entry, IncidentId, MonoTime, Now, RunId, WallTime};
+use serde::{Deserialize, Serialize};
 
 /// So old was it at that time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Mark {
     at: MonoTime,
     age: Duration,
@@ -31,12 +32,13 @@ impl Mark {
 }
 
 /// The marks of everything whose age decides something.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Marks {
     starts: HashMap<RunId, Mark>,
     ends: HashMap<RunId, Mark>,
     outages: HashMap<IncidentId, Mark>,
-    answers: HashMap<(IncidentId, String), Mark>,
+    /// Of each person.
+    answers: HashMap<IncidentId, HashMap<String, Mark>>,
 }
 
 impl Marks {
@@ -52,7 +54,8 @@ impl Marks {
         for (id, incident) in ledger.incidents.iter().filter(|(_, incident)| incident.closed.is_none()) {
             marks.outages.insert(id.clone(), Mark::of(now, incident.outage_start));
             for answer in &incident.approvals {
-                marks.answers.insert((id.clone(), person(&answer.by).to_owned()), Mark::of(now, answer.at));
+                let of = marks.answers.entry(id.clone()).or_default();
+                of.insert(person(&answer.by).to_owned(), Mark::of(now, answer.at));
             }
         }
         marks
@@ -71,11 +74,12 @@ impl Marks {
                 self.outages.insert(incident.clone(), Mark::of(now, *outage_start));
             }
             Entry::ApprovalAnswered { incident, by, .. } => {
-                self.answers.insert((incident.clone(), person(by).to_owned()), Mark::of(now, now.wall));
+                let of = self.answers.entry(incident.clone()).or_default();
+                of.insert(person(by).to_owned(), Mark::of(now, now.wall));
             }
             Entry::IncidentClosed { incident, .. } => {
                 self.outages.remove(incident);
-                self.answers.retain(|(of, _), _| of != incident);
+                self.answers.remove(incident);
             }
             _ => {}
         }
@@ -98,6 +102,6 @@ impl Marks {
 
     /// How long ago somebody's newest answer to an open incident was given.
     pub(super) fn since_answer(&self, incident: &IncidentId, by: &str, now: MonoTime) -> Option<Duration> {
-        self.answers.get(&(incident.clone(), person(by).to_owned())).map(|mark| mark.age(now))
+        self.answers.get(incident)?.get(person(by)).map(|mark| mark.age(now))
     }
 }

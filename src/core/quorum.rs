@@ -1,10 +1,12 @@
 //! From the votes of the vantages to a verdict (Sentinel's step from SDOWN to ODOWN).
 
+use serde::{Deserialize, Serialize};
+
 use super::detect::Detector;
 use crate::model::{Cause, FailureDomain, Health, HumanDuration, Inconclusive, MonoTime, VantageId, Verdict};
 
 /// Another vantage's newest vote of one probe.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct PeerVote {
     pub(super) vantage: VantageId,
     pub(super) domain: FailureDomain,

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use serde::{Deserialize, Serialize};
+
 use super::brain::Brain;
 use super::gate::Gate;
 use super::incident::Incident;
@@ -27,7 +29,7 @@ const APPLY_FOR: Duration = Duration::from_secs(30);
 const LAST_OBSERVE_FOR: Duration = Duration::from_secs(2);
 
 /// The active run in this life of the daemon.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Driver {
     pub(super) run: RunId,
     pub(super) gate: Gate,
@@ -38,7 +40,7 @@ pub(super) struct Driver {
 }
 
 /// What a step is doing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Activity {
     pub(super) started: Option<MonoTime>,
     pub(super) deadline: Option<MonoTime>,
@@ -48,7 +50,7 @@ pub(super) struct Activity {
 }
 
 /// What the looks at a step have shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Found {
     /// Nothing of note.
     Nothing,
@@ -56,7 +58,7 @@ pub(super) enum Found {
     Standing,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Doing {
     Idle,
     /// Its turn has come, and it cannot be told whether its terms hold.

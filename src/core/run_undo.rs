@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::brain::Brain;
 use super::drill_run::may_undo_in_drill;
 use super::run::{Doing, Driver};
@@ -19,12 +21,12 @@ const LOOK_FOR: Duration = Duration::from_secs(10);
 const UNDO_FOR: Duration = Duration::from_secs(30);
 
 /// What is being undone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Undo {
     now: Option<Undoing>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Undoing {
     index: usize,
     tries: u32,

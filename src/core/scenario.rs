@@ -1,8 +1,11 @@
 //! Scenarios: from verdicts to incidents, and from decisions to what follows from them.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::brain::Brain;
 use super::incident::Incident;
@@ -15,7 +18,7 @@ use crate::model::{
 const BLIND_AFTER: Duration = Duration::from_secs(10);
 
 /// What is known of a scenario in this life of the daemon.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Watch {
     pub(super) truth: Truth,
     /// It holds by what is left of a quorum only: a person has to decide.
@@ -29,7 +32,7 @@ pub(super) struct Watch {
     blind: bool,
     /// The reasons for not acting that people were told in this incident: two that take turns are
     /// told once each, and not at every turn.
-    pub(super) noticed: BTreeSet<&'static str>,
+    pub(super) noticed: BTreeSet<Cow<'static, str>>,
     /// How many last looks in a row did not find the primary down.
     pub(super) vain: u32,
     /// Set by such a look.
@@ -220,6 +223,7 @@ impl Brain {
             votes: self.evidence(&scenario.when, now),
             replication: self.replication_evidence(scenario, now),
             extent,
+            objectives: Some(super::outlook::objectives(scenario)),
         };
         if self.commit(now, entry) {
             let incident = self.ledger.open_incident(&scenario.name).cloned();
@@ -291,9 +295,12 @@ impl Brain {
                 changed.then(|| self.choice(now, index, incident)).flatten()
             }
         };
+        let is_hold = matches!(decision, Decision::Hold(_));
+        let outlook = (changed && !is_hold).then(|| self.outlook(now, scenario, &id));
         let watch = &mut self.watches[index];
         watch.wake = watch.wake.into_iter().chain(wake).min();
-        if changed && !self.commit(now, Entry::Decided { incident: id.clone(), decision: decision.clone(), choice }) {
+        let decided = Entry::Decided { incident: id.clone(), decision: decision.clone(), choice, outlook };
+        if changed && !self.commit(now, decided) {
             return;
         }
         match decision {
@@ -325,7 +332,7 @@ impl Brain {
         (name, kind): (&'static str, NoticeKind),
         subject: impl FnOnce() -> String,
     ) {
-        if self.watches[index].noticed.insert(name) {
+        if self.watches[index].noticed.insert(Cow::Borrowed(name)) {
             let incident = self.ledger.incidents.get(incident).cloned();
             let importance = self.unless_flapping(index, Importance::Page);
             self.notify(now, kind, importance, incident.as_ref(), subject());

@@ -315,7 +315,7 @@ fn doing(doing: &Doing, state: &StepState) -> (StepStateView, String) {
 }
 
 /// Where the time went. What only looks or tells comes after the last change.
-fn split(run: &RunLedger, opened: Option<WallTime>, now: WallTime) -> SplitView {
+pub(super) fn split(run: &RunLedger, opened: Option<WallTime>, now: WallTime) -> SplitView {
     let verdict = opened.unwrap_or(run.started).min(run.started);
     let end = run.ended.map_or(now, |(_, at)| at);
     let changing = run.steps.iter().zip(&run.plan.steps).filter(|(_, step)| {

@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::histogram::{BUCKETS, Bucket};
 use crate::model::{
     BurnRate, Cause, CauseKind, Facts, Figure, HumanDuration, LatencyLimit, Meaning, MonoTime, Observation,
@@ -37,7 +39,7 @@ impl Sample {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Tally {
     good: u64,
     bad: u64,
@@ -53,7 +55,7 @@ impl Tally {
     }
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Slice {
     tally: Tally,
     /// How often each bucket was met; empty until there is an answer.
@@ -61,7 +63,7 @@ struct Slice {
 }
 
 /// The looks of a length of time.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Ring {
     /// Of a slice, in nanoseconds.
     width: u64,
@@ -70,6 +72,7 @@ struct Ring {
     slices: Vec<Slice>,
     sum: Tally,
     /// All answers by their buckets; `None` where nobody asks how slow they were.
+    #[serde(with = "super::checkpoint::boxed")]
     answers: Option<Box<[u64; BUCKETS]>>,
 }
 
@@ -153,7 +156,7 @@ enum Judged {
 }
 
 /// The windows of one probe.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Window {
     settings: WindowSettings,
     over: Ring,

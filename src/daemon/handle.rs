@@ -1,5 +1,6 @@
 //! How the control API reaches the loop: a request with a place for its answer.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -8,9 +9,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::readiness::Desk;
 use crate::control::api;
 use crate::core::matrix::EvidenceView;
+use crate::core::report::{Linked, Report};
 use crate::core::view::{IncidentView, NoticeView, ReadinessAsked, ReadinessView, RunView, StatusView};
 use crate::core::{Answer, Command, Refusal};
-use crate::model::RunId;
+use crate::model::{IncidentId, RunId};
+use crate::state::read_linked;
 
 /// What somebody wants of the loop.
 pub(super) enum Request {
@@ -38,6 +41,8 @@ pub(super) struct Handle {
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) status: watch::Receiver<Arc<StatusView>>,
     pub(super) readiness: Desk,
+    /// Where the journal is: a report is made from it beside the loop.
+    pub(super) state: PathBuf,
 }
 
 impl Handle {
@@ -76,6 +81,23 @@ impl api::Handle for Handle {
 
     async fn evidence(&self) -> Option<EvidenceView> {
         self.ask(Request::Evidence).await
+    }
+
+    async fn report(&self, id: &IncidentId) -> Result<Report, Refusal> {
+        let refuse = |code: &str, message: String| Refusal { code: code.to_owned(), message };
+        let (path, wanted) = (self.state.clone(), id.clone());
+        let made = tokio::task::spawn_blocking(move || {
+            let records = read_linked(&path).map_err(|error| error.to_string())?;
+            let journal: Vec<Linked> =
+                records.into_iter().map(|(record, checksum)| Linked { record, checksum }).collect();
+            Report::of(&journal, &wanted).map_err(|error| error.to_string())
+        });
+        match made.await {
+            Ok(Ok(Some(report))) => Ok(report),
+            Ok(Ok(None)) => Err(refuse("not_found", format!("there is no incident {id}"))),
+            Ok(Err(why)) => Err(refuse("journal", why)),
+            Err(_) => Err(refuse("internal", "the report could not be made".into())),
+        }
     }
 
     async fn command(&self, by: String, command: Command) -> Result<Answer, Refusal> {

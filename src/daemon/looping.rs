@@ -14,6 +14,7 @@ use super::last_words::LastWords;
 use super::notices::Notices;
 use super::notify_socket::Systemd;
 use super::readiness::Desk;
+use super::recording::Recording;
 use super::reload::{self, Reloader};
 use super::sight_log::SightLog;
 use super::signals::{Signals, Wish};
@@ -65,6 +66,7 @@ pub(super) struct Loop {
     pub(super) sight_log: SightLog,
     pub(super) history: History,
     pub(super) readiness: Desk,
+    pub(super) recording: Recording,
     pub(super) shutdown_grace: Duration,
     pub(super) published: Instant,
     /// Something has changed since then.
@@ -168,7 +170,9 @@ impl Loop {
         if self.published.elapsed() >= REFRESH {
             self.publish();
         }
-        self.history.beat(self.clock.now().wall);
+        let now = self.clock.now();
+        self.history.beat(now.wall);
+        self.recording.beat(now, &self.brain);
         Ok(())
     }
 
@@ -305,12 +309,13 @@ impl Loop {
     /// Hands an event to the brain and carries out what it wants.
     pub(super) fn feed(&mut self, event: Event) -> Result<Option<Reply>, JournalError> {
         let (now, about) = (self.clock.now(), SightLog::about(&event));
+        self.recording.input(now, &event, &self.brain);
         let effects = self.brain.handle(now, event);
+        self.recording.output(&effects);
         self.sight_log.note(about, &self.brain, now);
-        if effects.is_empty() {
-            return Ok(None);
-        }
-        self.carry_out(effects)
+        let reply = if effects.is_empty() { None } else { self.carry_out(effects)? };
+        self.recording.settle(now, &self.brain);
+        Ok(reply)
     }
 
     /// Carries out effects in their order. Records are on disk before anything outside is changed

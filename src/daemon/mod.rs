@@ -16,6 +16,7 @@ mod looping;
 mod notices;
 pub mod notify_socket;
 mod readiness;
+mod recording;
 mod reload;
 mod sight_log;
 mod signals;

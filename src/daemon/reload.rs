@@ -45,6 +45,7 @@ pub(super) struct Fixed {
     switches_directory: std::path::PathBuf,
     history: (crate::model::HumanDuration, u32),
     links: Option<(String, Option<crate::config::shape::LinksTls>)>,
+    recording: (crate::model::HumanDuration, u32),
 }
 
 impl Fixed {
@@ -57,6 +58,7 @@ impl Fixed {
             switches_directory: file.health_switch.directory().to_owned(),
             history: (file.history.keep, file.history.max_size_mib),
             links: file.links.as_ref().map(|links| (links.listen.clone(), links.tls.clone())),
+            recording: (file.recording.keep, file.recording.max_size_mib),
         }
     }
 }
@@ -82,7 +84,7 @@ impl Reloader {
         if fixed != self.fixed {
             tracing::warn!(
                 "daemon.state, daemon.socket, metrics.listen, health_switch.listen, health_switch.directory, \
-                 links.listen, links.tls and [history] are taken at the next start only"
+                 links.listen, links.tls, [history] and [recording] are taken at the next start only"
             );
         }
         self.switches.replace(switches::initially(&loaded.file.health_switch));

@@ -18,6 +18,7 @@ use super::looping::{Ears, Loop};
 use super::notices::{Notices, Route};
 use super::notify_socket::Systemd;
 use super::readiness::Desk;
+use super::recording::Recording;
 use super::reload::{Fixed, ProbeBuilder, Reloader, lists, routes};
 use super::sight_log::SightLog;
 use super::signals::Signals;
@@ -38,7 +39,7 @@ use crate::core::{ActionCheck, Brain};
 use crate::ports::{Journal, JournalError};
 use crate::probes::runner::ProbeRunner;
 use crate::readiness::{Subject, kept_path};
-use crate::state::{SqliteState, history_path};
+use crate::state::{SqliteState, history_path, inputs_path};
 
 /// A loop that has not come round for so long is stuck, says `/healthz`.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
@@ -177,6 +178,7 @@ async fn live(loaded: Loaded, options: RunOptions) -> Result<(), StartError> {
     the_loop.systemd.stopping("ended");
     stop.cancel();
     the_loop.history.finish(the_loop.clock.now().wall);
+    the_loop.recording.finish(&the_loop.brain, result.is_ok());
     match &result {
         Ok(()) => {
             the_loop.notices.finish(LAST_NOTICES).await;
@@ -210,6 +212,7 @@ async fn set_up(
     }
     let path = state.path().display().to_string();
     let (beside, kept) = (history_path(state.path()), kept_path(state.path()));
+    let state_file = state.path().to_owned();
     let (mut journal, outbox, authority) = state.split();
     let records = journal.replay()?;
     let metrics = Metrics::new().map_err(|error| StartError::Configuration(error.to_string()))?;
@@ -242,12 +245,18 @@ async fn set_up(
     let (requests_in, requests) = mpsc::channel(REQUESTS);
     let pulse = Pulse::new();
     let (desk, readiness) = Desk::start(Subject::of(loaded), clients, status_seen.clone(), kept, stop.clone());
-    let handle = Handle { requests: requests_in, status: status_seen.clone(), readiness: desk.clone() };
+    let handle = Handle {
+        requests: requests_in,
+        status: status_seen.clone(),
+        readiness: desk.clone(),
+        state: state_file.clone(),
+    };
     reloader.links = links::start(file, handle.clone(), &metrics, stop).await?;
     let socket = serve_control(socket_path, handle, gate, &metrics, stop)?;
     serve_health(file.metrics.listen.as_deref(), &pulse, status_seen, &metrics, stop).await?;
     let signals = Signals::new().map_err(system("cannot listen to signals"))?;
     let history = History::start(&file.history, beside, &metrics);
+    let recording = Recording::start(&file.recording, inputs_path(&state_file), &metrics);
     let notices = Notices::start(Arc::new(Mutex::new(outbox)), routes, &metrics);
     let mut the_loop = Loop {
         brain,
@@ -265,13 +274,18 @@ async fn set_up(
         sight_log: SightLog::default(),
         history,
         readiness: desk,
+        recording,
         shutdown_grace: file.daemon.shutdown_grace.get(),
         published: Instant::now(),
         untold: false,
         ending: None,
     };
-    let effects = the_loop.brain.begin(the_loop.clock.now(), env!("CARGO_PKG_VERSION"));
+    let now = the_loop.clock.now();
+    the_loop.recording.begin(now, &the_loop.brain);
+    let effects = the_loop.brain.begin(now, env!("CARGO_PKG_VERSION"));
+    the_loop.recording.output(&effects);
     the_loop.carry_out(effects)?;
+    the_loop.recording.settle(now, &the_loop.brain);
     the_loop.pulse.set_state_open(true);
     the_loop.runner.replace(specs);
     probe_runner.on_own_thread().map_err(system("cannot start the thread of the probes"))?;

@@ -13,6 +13,7 @@ pub mod histogram;
 pub mod ids;
 pub mod loss;
 pub mod notice;
+pub mod objectives;
 pub mod plan;
 pub mod policy;
 pub mod readiness;
@@ -36,6 +37,7 @@ pub use health::{Cause, CauseKind, Facts, Figure, Health, Lag, Meaning, Observat
 pub use ids::*;
 pub use loss::{Divergence, PredictedLoss, Writes};
 pub use notice::{AskedFor, Audience, Importance, Notice, NoticeKind, Situation, Stage};
+pub use objectives::{Objectives, Outlook};
 pub use plan::{ActionSpec, EffectKind, OnError, Plan, Repeat, Retry, Step, Work};
 pub use policy::{Decision, HoldReason, LossShown, Mode, OnNoAnswer, OnSilentWitnesses, Severity, Trigger};
 pub use readiness::{

@@ -12,6 +12,7 @@ use super::ids::{
     DrillTarget, DutyName, Epoch, IncidentId, PlanHash, PlanName, RunId, ScenarioName, ServiceName, StepName,
 };
 use super::loss::{Divergence, PredictedLoss, Writes};
+use super::objectives::{Objectives, Outlook};
 use super::plan::Plan;
 use super::policy::{Decision, LossShown, Mode, Severity, Trigger};
 use super::severity::Duty;
@@ -75,6 +76,9 @@ pub enum Entry {
         /// How far the outage reached then; `None` where nothing is down.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         extent: Option<Extent>,
+        /// What it is measured against.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        objectives: Option<Objectives>,
     },
     /// The outage reaches further than was written down before.
     ExtentSeen {
@@ -107,6 +111,9 @@ pub enum Entry {
         /// Why this scenario, where others hold at the same time and it is the one that may act.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         choice: Option<Choice>,
+        /// What the plan would come to, where the decision is to carry it out, to ask, or that it would.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        outlook: Option<Outlook>,
     },
     /// A person was asked.
     ApprovalAsked {
@@ -387,6 +394,15 @@ pub enum Entry {
         /// What came of it.
         result: String,
     },
+}
+
+impl Entry {
+    /// Its kind, and the rest of it as JSON; empty where there is no more.
+    pub fn told(&self) -> (String, String) {
+        let Ok(Value::Object(mut entry)) = serde_json::to_value(self) else { return Default::default() };
+        let kind = entry.remove("kind").and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default();
+        (kind, if entry.is_empty() { String::new() } else { Value::Object(entry).to_string() })
+    }
 }
 
 /// How a step ended.

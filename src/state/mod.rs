@@ -1,7 +1,7 @@
 //! Where the journal, the outbox and the right to act are kept.
 //!
 //! Lives here: the embedded store (SQLite, one daemon), its lock, the crash points by which its
-//! durability is tested, and, in a file of its own that may be lost, the probes' history. Does not live here: what the records mean. Imports `model`, `ports`.
+//! durability is tested, and, in a file of its own that may be lost, the probes' history and the recording of what the brain was told. Does not live here: what the records mean. Imports `model`, `ports`.
 //!
 //! One process owns a state, by an OS lock; every write is on disk before it is reported; the
 //! first write that fails is the last: [`ports::JournalError::Write`](crate::ports::JournalError),
@@ -11,6 +11,7 @@
 mod chain;
 pub mod crash;
 mod history;
+mod inputs;
 mod lock;
 mod outbox;
 mod schema;
@@ -20,5 +21,6 @@ mod sqlite;
 mod tests;
 
 pub use history::{HistoryError, HistoryFile, history_path, read_history};
+pub use inputs::{Blocks, InputsError, InputsWriter, Segment, inputs_path, read_segments};
 pub use outbox::SqliteOutbox;
-pub use sqlite::{Audit, SqliteAuthority, SqliteJournal, SqliteState, audit, audit_against, read_records};
+pub use sqlite::{Audit, SqliteAuthority, SqliteJournal, SqliteState, audit, audit_against, read_linked, read_records};

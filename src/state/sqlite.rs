@@ -305,6 +305,16 @@ pub fn read_records(path: &Path) -> Result<Vec<Record>, JournalError> {
     Ok(records)
 }
 
+/// As [`read_records`], each with its checksum in the chain.
+///
+/// # Errors
+/// As there.
+pub fn read_linked(path: &Path) -> Result<Vec<(Record, String)>, JournalError> {
+    let mut records = Vec::new();
+    read(path, |record, checksum| records.push((record, checksum.to_owned())))?;
+    Ok(records)
+}
+
 /// What the audit chain comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {

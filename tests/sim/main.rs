@@ -190,6 +190,20 @@ fn the_same_seed_is_the_same_story() {
     assert_eq!(hashes.len(), 40, "other seeds are other stories");
 }
 
+/// What a checkpoint leaves out would make another story.
+#[test]
+fn a_brain_made_of_its_checkpoint_goes_on_as_it_would_have() {
+    for seed in 0..40 {
+        let (once, _) = run(seed, Mutation::None, false);
+        let mut sim = Sim::new(setup::case(seed), Mutation::None, false);
+        sim.revived_each = Some(1 + seed % 7);
+        let result = sim.run();
+        assert_eq!(result, Ok(()), "seed {seed}");
+        assert_eq!((once.trace.hash, once.trace.events), (sim.trace.hash, sim.trace.events), "seed {seed}");
+        assert_eq!(once.durable, sim.durable, "seed {seed}");
+    }
+}
+
 /// The checks are checked: each way to break something around the brain is seen, as what it is.
 #[test]
 fn each_mutation_is_seen() {

@@ -95,6 +95,8 @@ pub struct Sim {
     first_intent: Option<u64>,
     /// The faults have stopped.
     calm: bool,
+    /// After so many events the brain is written down, and another one made of it.
+    pub revived_each: Option<u64>,
 }
 
 impl Sim {
@@ -120,6 +122,7 @@ impl Sim {
             wall_shift: 0,
             first_intent: None,
             calm: false,
+            revived_each: None,
             case,
         };
         sim.plan_ahead();
@@ -278,7 +281,24 @@ impl Sim {
         let Some(event) = self.mutation.event(event, looking) else { return Ok(()) };
         let Some(brain) = &mut self.brain else { return Ok(()) };
         let effects = brain.handle(now, event);
+        if self.revived_each.is_some_and(|each| self.trace.events % each == 0) {
+            self.revive(&effects);
+        }
         self.carry_out(effects)
+    }
+
+    /// The brain goes by way of a checkpoint, as a replay takes it up.
+    fn revive(&mut self, effects: &[Effect]) {
+        let (now, Some(brain)) = (self.time(), self.brain.take()) else { return };
+        let json = serde_json::to_vec(&brain.checkpoint(now, "sim")).expect("it has JSON");
+        let mut records = self.durable.clone();
+        for effect in effects {
+            if let Effect::Journal(new) = effect {
+                records.extend(new.iter().cloned());
+            }
+        }
+        let checkpoint = serde_json::from_slice(&json).expect("it is read again");
+        self.brain = Some(Brain::restore(checkpoint, &records).expect("the journal follows"));
     }
 
     fn carry_out(&mut self, mut effects: Vec<Effect>) -> Result<(), Violation> {

@@ -1,4 +1,4 @@
-//! `[daemon]`, `[defaults]`, `[quorum]`, `[policy]`, `[control]`, `[metrics]`, `[history]`, `[log]`, `[limits]`.
+//! `[daemon]`, `[defaults]`, `[quorum]`, `[policy]`, `[control]`, `[metrics]`, `[history]`, `[recording]`, `[log]`, `[limits]`.
 
 use std::net::SocketAddr;
 
@@ -29,6 +29,8 @@ pub fn check(file: &File, names: &Names, report: &mut Report<'_>) {
     outputs(file, report);
     let size = Path::of(&["history", "max_size_mib"]);
     at_least_one(report, &size, Some(file.history.max_size_mib));
+    let size = Path::of(&["recording", "max_size_mib"]);
+    at_least_one(report, &size, Some(file.recording.max_size_mib));
 }
 
 fn daemon(file: &File, names: &Names, report: &mut Report<'_>) {

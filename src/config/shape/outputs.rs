@@ -305,6 +305,29 @@ impl Default for History {
     }
 }
 
+/// What the daemon keeps of what its brain was told, for `failoverd replay`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Recording {
+    /// For how long the recording of an incident is kept (default 30d); `0s` records nothing. What no
+    /// incident was in is given up after some minutes.
+    #[serde(default = "a_month")]
+    pub keep: HumanDuration,
+    /// In how much room, in MiB (default 512). Where it is not enough, the oldest is given up.
+    #[serde(default = "room_for_inputs")]
+    pub max_size_mib: u32,
+}
+
+fn room_for_inputs() -> u32 {
+    512
+}
+
+impl Default for Recording {
+    fn default() -> Self {
+        Self { keep: a_month(), max_size_mib: room_for_inputs() }
+    }
+}
+
 /// Logs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

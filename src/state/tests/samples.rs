@@ -101,14 +101,26 @@ pub(super) fn samples(text: &str, value: &Value, epoch: u64) -> Vec<Entry> {
                 synchronous: epoch.is_multiple_of(2),
             }],
             extent: None,
+            objectives: Some(Objectives {
+                service: text.into(),
+                rto: HumanDuration::secs(900),
+                rpo: Some(HumanDuration::secs(5)),
+                plan: Some(text.into()),
+            }),
         },
         Entry::IncidentAcknowledged { incident: incident(), by: by() },
         Entry::Decided {
             incident: incident(),
             decision: Decision::Hold(HoldReason::Vetoed { condition: by() }),
             choice: None,
+            outlook: None,
         },
-        Entry::Decided { incident: incident(), decision: Decision::AskApproval { until: WallTime(5) }, choice: None },
+        Entry::Decided {
+            incident: incident(),
+            decision: Decision::AskApproval { until: WallTime(5) },
+            choice: None,
+            outlook: Some(Outlook { total: HumanDuration::secs(epoch), loss: Some(HumanDuration::secs(2)) }),
+        },
         Entry::Decided {
             incident: incident(),
             decision: Decision::Act,
@@ -117,6 +129,7 @@ pub(super) fn samples(text: &str, value: &Value, epoch: u64) -> Vec<Entry> {
                 all: true,
                 over: vec![(text.into(), Preference::MoreSpecific)],
             }),
+            outlook: None,
         },
         Entry::ExtentSeen {
             incident: incident(),

@@ -214,6 +214,10 @@ impl Handle for Fake {
     async fn evidence(&self) -> Option<EvidenceView> {
         None
     }
+
+    async fn report(&self, id: &failoverd::model::IncidentId) -> Result<failoverd::core::report::Report, Refusal> {
+        Err(Refusal { code: "not_found".into(), message: format!("there is no incident {id}") })
+    }
     async fn command(&self, by: String, command: Wanted) -> Result<Answer, Refusal> {
         let json = serde_json::to_string(&command).expect("JSON");
         self.told.lock().expect("whole").push(json);

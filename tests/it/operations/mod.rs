@@ -1,5 +1,6 @@
 //! The daemon as people and machines operate it: real processes on small worlds.
 
+mod after;
 mod alert_only;
 mod answering;
 mod disk;
