@@ -86,7 +86,7 @@ fn span(journal: &[Linked], id: &IncidentId) -> Option<(u64, u64)> {
     };
     let mut own = journal.iter().filter(own).map(|linked| linked.record.seq);
     let first = own.next()?;
-    Some((first, own.last().unwrap_or(first)))
+    Some((first, own.next_back().unwrap_or(first)))
 }
 
 fn play_all(id: IncidentId, span: (u64, u64), segments: &[Segment], records: &[Record]) -> Result<Found, Failure> {

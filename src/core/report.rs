@@ -369,10 +369,8 @@ fn measured(
         target,
         predicted,
         actual: None,
-        met: predicted
-            .filter(|_| recovered.is_some())
-            .zip(target)
-            .and_then(|(loss, may)| (loss <= may).then_some(true)),
+        // Predicted is not lost: whether it was met, only a person can say.
+        met: None,
         note: match (predicted, target) {
             (Some(_), _) => "the loss predicted at the decision; what was really lost is for a person to find out",
             (None, None) => "no data is moved",

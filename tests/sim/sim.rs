@@ -281,7 +281,7 @@ impl Sim {
         let Some(event) = self.mutation.event(event, looking) else { return Ok(()) };
         let Some(brain) = &mut self.brain else { return Ok(()) };
         let effects = brain.handle(now, event);
-        if self.revived_each.is_some_and(|each| self.trace.events % each == 0) {
+        if self.revived_each.is_some_and(|each| self.trace.events.is_multiple_of(each)) {
             self.revive(&effects);
         }
         self.carry_out(effects)
