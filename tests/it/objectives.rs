@@ -25,7 +25,7 @@ const CHANGING: &[(&str, &str)] = &[
 ];
 
 /// The lines without what changes, in an order that does not depend on who came first.
-fn settled(text: &str) -> Result<String> {
+pub fn settled(text: &str) -> Result<String> {
     let mut text = text.to_owned();
     for (pattern, instead) in CHANGING {
         text = Regex::new(pattern)?.replace_all(&text, *instead).into_owned();

@@ -149,7 +149,8 @@ impl Waqiti {
     }
 
     fn on(&mut self, prod: &Kube, dr: &Kube) -> Result<()> {
-        self.stage.kubeconfig(&[("waqiti-prod", prod), ("waqiti-dr", dr)])?;
+        // Staging has a context of its own; behind it is the same server here, since one is dear.
+        self.stage.kubeconfig(&[("waqiti-prod", prod), ("waqiti-dr", dr), ("waqiti-staging", prod)])?;
         let manifests = self.stage.path("/etc/failoverd/manifests/dr");
         std::fs::create_dir_all(&manifests)?;
         let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": SPACE } });
@@ -368,14 +369,64 @@ async fn from_the_dump(waqiti: &mut Waqiti, kube: &Kube) -> Result<()> {
     waqiti.tasks_done().await
 }
 
-/// 2 by itself, and the way back of what was lost.
+/// What staging has in place of the database and its standby.
+struct Staging {
+    db: Postgres,
+    standby: Postgres,
+}
+
+impl Staging {
+    async fn open(waqiti: &Waqiti) -> Result<Self> {
+        let db = Postgres::primary(PgOptions::default()).await?;
+        psql(&db.url(), SCHEMA)?;
+        let standby = db.standby(StandbyOptions::default()).await?;
+        let stage = &waqiti.stage;
+        stage.file("/etc/failoverd/staging-primary.url", &db.url())?;
+        stage.file("/etc/failoverd/staging-standby.url", &standby.url())?;
+        // Making a standby anew is not what is tested: the script only says that it was asked to.
+        let script_text = "#!/bin/sh\ncase $1 in start) touch \"$0.done\" ;; look) test -e \"$0.done\" ;; esac\n";
+        script(stage, "/etc/failoverd/scripts/reseed-staging.sh", script_text)?;
+        Ok(Self { db, standby })
+    }
+
+    /// The quarterly drill: the same plan and guards, and nothing of production is touched.
+    async fn rehearse(&self, waqiti: &Waqiti, kube: &Kube) -> Result<()> {
+        let stage = &waqiti.stage;
+        stage.ok(&["drill", "fail-over-database", "--target", "staging", "--yes"]).await?;
+        let client = stage.client()?;
+        let run = eventually(SOON, "the end of the drill", async || {
+            let run = client.runs().await?.into_iter().next().context("no run")?;
+            ensure!(run.ended.is_some(), "{run:#?}");
+            Ok(run)
+        })
+        .await?;
+        ensure!(run.verdict == Some(failoverd::model::DrillVerdict::Passed), "{run:#?}");
+        assert_eq!(psql(&self.db.url(), "SHOW default_transaction_read_only")?, "on", "staging's primary is fenced");
+        assert_eq!(psql(&self.standby.url(), "SELECT pg_is_in_recovery()")?, "f", "staging's standby was promoted");
+        assert_eq!(psql(&waqiti.db.url(), "SHOW default_transaction_read_only")?, "off");
+        assert_eq!(psql(&waqiti.standby.url(), "SELECT pg_is_in_recovery()")?, "t", "production's was not");
+        let host = secret(kube, SPACE, "postgres-connection", "host").await?;
+        assert_eq!(host, "postgres-standby.staging.waqiti.example");
+        ensure!(stage.path("/etc/failoverd/scripts/reseed-staging.sh.done").exists(), "it did not clean up");
+        let matrix = stage.ok(&["matrix", "--markdown"]).await?;
+        let rows: Vec<&str> = matrix.lines().filter(|line| line.contains("fail-over-database")).collect();
+        insta::assert_snapshot!("database_drill_matrix", crate::objectives::settled(&rows.join("\n"))?);
+        Ok(())
+    }
+}
+
+/// 2, rehearsed, and then by itself; and the way back of what was lost.
 #[tokio::test]
 async fn database_and_redis_fail_over_with_a_real_api_server() -> Result<()> {
     let mut waqiti = Waqiti::open().await?;
     let kube = Kube::real().await?;
     deployed(&kube).await?;
     waqiti.on(&kube, &kube)?;
+    let staging = Staging::open(&waqiti).await?;
     let mut daemon = waqiti.started(&["fail-over-redis", "fail-over-database"]).await?;
+    staging.rehearse(&waqiti, &kube).await?;
+    // Behind staging's context is the same server.
+    assert_eq!(revision(&kube, "wallet-service").await?, 2);
 
     redis_cli(&waqiti.cache.url(), &["SET", "session", "1"])?;
     eventually(SOON, "the session to be replicated", async || {
@@ -389,7 +440,7 @@ async fn database_and_redis_fail_over_with_a_real_api_server() -> Result<()> {
     ensure!(redis_cli(&waqiti.replica.url(), &["ROLE"])?.starts_with("master"));
     assert_eq!(redis_cli(&waqiti.replica.url(), &["GET", "session"])?, "1");
     assert_eq!(secret(&kube, SPACE, "redis-connection", "host").await?, "redis-replica.waqiti.example");
-    assert_eq!(revision(&kube, "wallet-service").await?, 2);
+    assert_eq!(revision(&kube, "wallet-service").await?, 3);
 
     psql(&waqiti.db.url(), "INSERT INTO ledger VALUES (101, 5), (101, -5)")?;
     waqiti.db.kill9();
@@ -397,7 +448,7 @@ async fn database_and_redis_fail_over_with_a_real_api_server() -> Result<()> {
     let others = [("stop-old-primary", Failed), ("caught-up", Skipped), ("new-standby", Parked)];
     all_done_but(&ended, &others)?;
     assert_eq!(psql(&waqiti.standby.url(), "SELECT count(*) FROM ledger")?, "202");
-    assert_eq!(revision(&kube, "wallet-service").await?, 3);
+    assert_eq!(revision(&kube, "wallet-service").await?, 4);
     waqiti.tasks_done().await?;
 
     // The old master comes back as one, with what it had; the old primary has something of its own.
