@@ -272,7 +272,10 @@ mod tests {
         insta::assert_snapshot!(stakes(&scenario, None, NOW, &Style::default()));
         scenario.predicted_loss = None;
         let text = stakes(&scenario, None, NOW, &Style::default());
-        assert!(text.contains("UNKNOWN predicted") && text.contains("--allow-data-loss TIME"), "{text}");
+        assert!(
+            text.contains("UNKNOWN (48 kB, 12 transactions) predicted") && text.contains("--allow-data-loss TIME"),
+            "{text}"
+        );
         let text = stakes(&scenario, Some(HumanDuration::secs(30)), NOW, &Style::default());
         assert!(text.contains("you allow 30 s") && !text.contains("refused"), "{text}");
     }

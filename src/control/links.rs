@@ -127,6 +127,8 @@ mod tests {
             run: None,
             subject: "approve?".into(),
             body: String::new(),
+            routes: None,
+            situation: None,
             approval: Some(AskedFor { plan_hash: PlanHash::from("abc"), epoch: Epoch(3), until: UNTIL }),
         }
     }

@@ -44,8 +44,11 @@ impl Brain {
         if let Some(reason) = self.standing_guards(now, scenario).into_iter().find_map(failback_hold) {
             return Err(refuse(reason.to_string()));
         }
-        // The old region has to be well, by the word of everybody who looks.
-        if self.truth_of_outage(&scenario.when, now.mono).0 == Truth::True {
+        // The old region has to be well, by the word of everybody who looks. An old primary that was made a
+        // standby is no primary any more, and well all the same.
+        let follows = |pair| self.compare(now, pair) == Comparison::Follows;
+        let all_follow = !scenario.replication.is_empty() && scenario.replication.iter().all(follows);
+        if !all_follow && self.truth_of_outage(&scenario.when, now.mono).0 == Truth::True {
             return Err(refuse(format!("what {name} waits for still holds: {}", scenario.when)));
         }
         let checked = self.check_divergence(now, scenario, discard)?;

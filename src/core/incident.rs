@@ -254,6 +254,7 @@ impl Incident {
     pub(super) fn note_run(&mut self, at: WallTime, entry: &Entry) {
         let line = match entry {
             Entry::RunAborting { by, .. } => format!("aborting: {by}"),
+            Entry::LossMeasured { divergence, .. } => format!("measured: {divergence}"),
             Entry::StepIntent { step, attempt, .. } => format!("step {step}: applying, attempt {attempt}"),
             Entry::StepParked { step, reason, .. } => format!("step {step}: parked: {reason}"),
             Entry::StepUnparked { step, by, .. } => format!("step {step}: tried again by {by}"),

@@ -204,7 +204,13 @@ fn is_passed(run: &RunLedger) -> bool {
 }
 
 fn greatest_loss(runs: &[&RunLedger]) -> Option<HumanDuration> {
-    runs.iter().filter_map(|run| run.predicted_loss).max()
+    // What was measured afterwards is worth more than what was predicted.
+    let of = |run: &&RunLedger| {
+        let measured =
+            run.measured.iter().filter_map(|seen| if seen.is_none() { Some(HumanDuration::ZERO) } else { seen.time });
+        measured.max().or(run.predicted_loss)
+    };
+    runs.iter().filter_map(of).max()
 }
 
 /// Whole recoveries: of runs for an incident that came to their end, else of drills.

@@ -13,8 +13,8 @@ use super::slo;
 use super::view::SplitView;
 use super::views::split;
 use crate::model::{
-    Applied, Entry, Epoch, HumanDuration, IncidentId, LossShown, Objectives, Outlook, PlanHash, PlanName, Record,
-    RunId, RunResult, ScenarioName, ServiceName, Severity, StepEnd, StepName, VoteEvidence, WallTime, Work,
+    Applied, Divergence, Entry, Epoch, HumanDuration, IncidentId, LossShown, Objectives, Outlook, PlanHash, PlanName,
+    Record, RunId, RunResult, ScenarioName, ServiceName, Severity, StepEnd, StepName, VoteEvidence, WallTime, Work,
 };
 
 pub use super::report_chart::{Chart, Lane, LaneKind, Mark, Span, Tone};
@@ -284,6 +284,12 @@ pub fn incident_of(entry: &Entry) -> Option<&IncidentId> {
         | Entry::Decided { incident, .. }
         | Entry::ApprovalAsked { incident, .. }
         | Entry::ApprovalAnswered { incident, .. }
+        | Entry::Escalated { incident, .. }
+        | Entry::Unanswered { incident, .. }
+        | Entry::StatusUpdated { incident, .. }
+        | Entry::DutiesTaken { incident, .. }
+        | Entry::DutyReminded { incident, .. }
+        | Entry::DutyDone { incident, .. }
         | Entry::IncidentClosed { incident, .. } => Some(incident),
         Entry::RunStarted { incident, .. } => incident.as_ref(),
         _ => None,
@@ -295,6 +301,7 @@ pub fn run_of(entry: &Entry) -> Option<&RunId> {
     match entry {
         Entry::RunStarted { run, .. }
         | Entry::RunAborting { run, .. }
+        | Entry::LossMeasured { run, .. }
         | Entry::StepIntent { run, .. }
         | Entry::StepApplied { run, .. }
         | Entry::StepParked { run, .. }
@@ -365,22 +372,31 @@ fn measured(
         note: note.into(),
     };
     let predicted = runs.last().and_then(|run| run.predicted_loss).or(outlook.and_then(|outlook| outlook.loss));
-    let target = objectives.and_then(|of| of.rpo);
-    let rpo = Measured {
-        name: "RPO".into(),
-        target,
-        predicted,
-        actual: None,
-        // Predicted is not lost: whether it was met, only a person can say.
-        met: None,
-        note: match (predicted, target) {
-            (Some(_), _) => "the loss predicted at the decision; what was really lost is for a person to find out",
-            (None, None) => "no data is moved",
-            (None, Some(_)) => "nobody could tell the loss at the decision",
+    vec![rto, lost(predicted, objectives.and_then(|of| of.rpo), runs)]
+}
+
+/// What was predicted to be lost, and what the old primaries told when they were seen again.
+fn lost(predicted: Option<HumanDuration>, target: Option<HumanDuration>, runs: &[&RunLedger]) -> Measured {
+    let measured: Vec<&Divergence> = runs.iter().flat_map(|run| &run.measured).collect();
+    let time = |seen: &&Divergence| if seen.is_none() { Some(HumanDuration::ZERO) } else { seen.time };
+    let times: Option<Vec<HumanDuration>> = measured.iter().map(time).collect();
+    let actual = times.and_then(|times| times.into_iter().max());
+    let told: Vec<String> = measured.iter().map(|seen| seen.to_string()).collect();
+    let writes = runs.last().map(|run| run.predicted_writes).filter(|writes| !writes.is_unknown());
+    let counted = writes.map(|writes| format!(" ({writes})")).unwrap_or_default();
+    let note = match (predicted, target) {
+        _ if !told.is_empty() => told.join("; "),
+        (Some(_), _) => {
+            format!(
+                "the loss predicted at the decision{counted}; what was really lost is told once the old primary is seen again"
+            )
         }
-        .into(),
+        (None, None) => "no data is moved".to_owned(),
+        (None, Some(_)) => "nobody could tell the loss at the decision".to_owned(),
     };
-    vec![rto, rpo]
+    // Predicted is not lost: whether it was met, only the old primary can say, or a person.
+    let met = actual.zip(target).map(|(actual, target)| actual <= target);
+    Measured { name: "RPO".into(), target, predicted, actual, met, note }
 }
 
 /// To the millisecond: finer tells a person nothing about an outage.

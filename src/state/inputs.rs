@@ -1,8 +1,9 @@
 //! What the brain was told, beside the state: a folder of its own that may be lost at any time.
 //!
 //! A segment is a file: a line that says what it is, then blocks. `block = length (4 bytes, little endian),
-//! sha256(checksum of the block before it, payload), payload`; the first one's payload is the checkpoint that
-//! the segment begins with. A segment beside which a file `.keep` lies has seen an incident.
+//! the same with each bit turned, sha256(checksum of the block before it, payload), payload`: so a block that
+//! was cut off is told from one whose length was changed. The first one's payload is the checkpoint that the
+//! segment begins with. A segment beside which a file `.keep` lies has seen an incident.
 //!
 //! Nothing is synced: what a killed process wrote is there, what a power failure takes is told by a replay.
 
@@ -19,8 +20,6 @@ use super::schema;
 const HEAD: &[u8] = b"failoverd inputs 1\n";
 /// So many segments without an incident are kept: the one that is written, and the one before it.
 const QUIET: usize = 2;
-/// A longer block is none of ours.
-const LONGEST: u32 = 512 << 20;
 
 /// Why the recording cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -86,8 +85,10 @@ impl InputsWriter {
     pub fn write(&mut self, payload: &[u8]) -> Result<(), InputsError> {
         let Some((mut file, before, path)) = self.segment.take() else { return Ok(()) };
         let checksum = link(&before, payload);
-        let mut block = Vec::with_capacity(payload.len() + 36);
-        block.extend_from_slice(&u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes());
+        let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        let mut block = Vec::with_capacity(payload.len() + 40);
+        block.extend_from_slice(&length.to_le_bytes());
+        block.extend_from_slice(&(!length).to_le_bytes());
         block.extend_from_slice(&checksum);
         block.extend_from_slice(payload);
         file.write_all(&block).map_err(|error| InputsError::new(&path, error))?;
@@ -204,14 +205,17 @@ impl Segment {
         let mut is_torn = false;
         while !left.is_empty() {
             number += 1;
-            let Some((payload, checksum, behind)) = split(left) else {
-                is_torn = true;
-                break;
+            let changed = |what: &str| Err(fault(format!("block {number} was changed: its {what}")));
+            let (payload, checksum, behind) = match split(left) {
+                Split::Whole(payload, checksum, behind) => (payload, checksum, behind),
+                Split::Torn => {
+                    is_torn = true;
+                    break;
+                }
+                Split::Changed => return changed("length is not what was written"),
             };
             if link(&before, payload) != checksum {
-                return Err(fault(format!(
-                    "block {number} was changed: its checksum does not match what it says and what came before"
-                )));
+                return changed("checksum does not match what it says and what came before");
             }
             match checkpoint {
                 None => checkpoint = Some(payload.to_vec()),
@@ -223,12 +227,25 @@ impl Segment {
     }
 }
 
-fn split(bytes: &[u8]) -> Option<(&[u8], [u8; 32], &[u8])> {
-    let (length, bytes) = bytes.split_first_chunk::<4>()?;
-    let (checksum, bytes) = bytes.split_first_chunk::<32>()?;
-    let length = u32::from_le_bytes(*length).min(LONGEST);
-    let (payload, behind) = bytes.split_at_checked(usize::try_from(length).ok()?)?;
-    Some((payload, *checksum, behind))
+/// The next block, its checksum, and what is behind it.
+enum Split<'a> {
+    Whole(&'a [u8], [u8; 32], &'a [u8]),
+    Torn,
+    Changed,
+}
+
+fn split(bytes: &[u8]) -> Split<'_> {
+    let Some((length, bytes)) = bytes.split_first_chunk::<4>() else { return Split::Torn };
+    let Some((turned, bytes)) = bytes.split_first_chunk::<4>() else { return Split::Torn };
+    let length = u32::from_le_bytes(*length);
+    if u32::from_le_bytes(*turned) != !length {
+        return Split::Changed;
+    }
+    let Some((checksum, bytes)) = bytes.split_first_chunk::<32>() else { return Split::Torn };
+    match usize::try_from(length).ok().and_then(|length| bytes.split_at_checked(length)) {
+        Some((payload, behind)) => Split::Whole(payload, *checksum, behind),
+        None => Split::Torn,
+    }
 }
 
 fn link(before: &[u8; 32], payload: &[u8]) -> [u8; 32] {
@@ -262,11 +279,13 @@ mod tests {
             let read = segment.read().expect("a cut is no change");
             assert!(read.is_none_or(|read| b"onetwo".starts_with(&read.rest)));
         }
-        let mut changed = bytes.clone();
-        let place = bytes.len() - 3 - 36 - 1;
-        changed[place] ^= 1;
-        fs::write(&segment.path, &changed).expect("changed");
-        assert!(segment.read().expect_err("told").to_string().contains("block 2 was changed"));
+        // Whichever byte it is.
+        for place in HEAD.len()..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[place] ^= 1;
+            fs::write(&segment.path, &changed).expect("changed");
+            assert!(segment.read().expect_err("told").to_string().contains(" was changed"), "byte {place}");
+        }
     }
 
     #[test]

@@ -209,7 +209,8 @@ fn a_drill_that_waits_to_clean_up_does_not_void_a_question() {
     desk.run_for(12);
     assert_eq!(desk.decision(), "ask_approval");
     let plan_hash = desk.brain.status(desk.now).scenarios[0].plan_hash.clone();
-    desk.command(Command::Approve { incident: desk.incident(), plan_hash, allow_data_loss: None }).unwrap();
+    desk.command(Command::Approve { incident: desk.incident(), plan_hash, epoch: None, allow_data_loss: None })
+        .unwrap();
     desk.run_for(3);
     assert_eq!((desk.run().is_drill(), desk.result()), (false, Some(RunResult::Done)));
     assert_eq!(desk.notices_of(NoticeKind::ApprovalAsked).len(), 1, "asked once");

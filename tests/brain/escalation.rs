@@ -73,7 +73,7 @@ fn an_answer_stops_the_ladder() {
         let incident = desk.incident();
         desk.command(match answer {
             "ack" => Command::Ack { incident },
-            "approve" => Command::Approve { incident, plan_hash: None, allow_data_loss: None },
+            "approve" => Command::Approve { incident, plan_hash: None, epoch: None, allow_data_loss: None },
             _ => Command::Deny { incident },
         })
         .unwrap();

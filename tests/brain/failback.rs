@@ -115,6 +115,18 @@ fn one_that_follows_already_has_nothing_of_its_own() {
 }
 
 #[test]
+fn an_old_primary_that_was_made_a_standby_is_no_outage_for_a_failback() {
+    let Observation::Up { facts, .. } = standby(8_500, 90) else { unreachable!() };
+    let cause = Cause { kind: CauseKind::WrongRole, detail: "it is a replica".into() };
+    let mut desk = failed_over(None);
+    desk.see("db", Observation::Down { cause, facts });
+    desk.run_for(10);
+    assert_eq!(desk.decision(), "hold:already_run", "what the scenario waits for still holds");
+    let answer = desk.command(failback(false)).unwrap();
+    assert!(answer.run.is_some(), "{}", answer.text);
+}
+
+#[test]
 fn there_is_no_failback_into_a_region_that_is_down_nor_without_a_failover() {
     let mut desk = failed_over(None);
     let refusal = desk.command(failback(true)).unwrap_err();

@@ -60,6 +60,7 @@ fn notice(kind: NoticeKind, subject: &str) -> Notice {
         run: None,
         subject: subject.into(),
         body: "first bad observation of db.internal".into(),
+        approval: None,
         routes: None,
         situation: None,
     }

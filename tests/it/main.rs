@@ -18,6 +18,7 @@ mod kube_contract;
 mod kube_faults;
 mod logging;
 mod notify;
+mod objectives;
 mod operations;
 mod partitions;
 mod probes;

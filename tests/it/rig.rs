@@ -151,6 +151,11 @@ impl Rig {
         Ok(left)
     }
 
+    /// A verb on this configuration and state.
+    pub fn verb(&self, args: &[&str]) -> crate::fleet::process::Failoverd {
+        self.dress(crate::fleet::process::Failoverd::new(env!("CARGO_BIN_EXE_failoverd")).args(args))
+    }
+
     fn dress(&self, command: crate::fleet::process::Failoverd) -> crate::fleet::process::Failoverd {
         let state = format!("sqlite:{}", self.state().display());
         command

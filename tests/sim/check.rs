@@ -303,7 +303,7 @@ impl Checker {
                 let auto = daemon.max(settings.mode) == Mode::Auto;
                 ensure(auto && answer.is_none_or(|answer| answer.approved), "S4", || "automatic, and not to be".into())
             }
-            Trigger::Manual { .. } | Trigger::Drill { .. } => Ok(()),
+            Trigger::Manual { .. } | Trigger::Failback { .. } | Trigger::Drill { .. } => Ok(()),
         }
     }
 

@@ -46,6 +46,7 @@ impl Sim {
                 2 => Command::Approve {
                     incident,
                     plan_hash: Some(self.check.settings.plans[0].hash()),
+                    epoch: None,
                     allow_data_loss: loss,
                 },
                 _ => Command::Approve { incident, plan_hash: None, epoch: None, allow_data_loss: loss },
@@ -79,6 +80,7 @@ impl Sim {
             Command::Approve { .. } => "command: approve",
             Command::Deny { .. } => "command: deny",
             Command::Failover { .. } => "command: failover",
+            Command::Failback { .. } => "command: failback",
             Command::Execute { .. } => "command: execute",
             Command::Drill { .. } => "command: drill",
             Command::StepDone { .. } => "command: done",

@@ -14,7 +14,7 @@ use crate::model::{ActionSpec, Dependency, DependencyKind, Place};
 
 /// A region of AWS as one label of a host name: `us-west-2`, `ap-southeast-1`, `us-gov-east-1`.
 static REGION: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r"(?:^|[.\-])((?:us|eu|ap|sa|ca|me|af|il|mx|cn)(?:-[a-z]+)+-\d)[a-z]?(?:[.\-]|$)").ok()
+    Regex::new(r"(?:^|[.\-])((?:us|eu|ap|sa|ca|me|af|il|mx|cn)(?:-[a-z]+)+-\d)[a-f]?(?:[.\-]|$)").ok()
 });
 
 /// Where a host is, by its name alone.

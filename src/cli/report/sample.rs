@@ -146,6 +146,10 @@ fn entries(cause: &str) -> Vec<(i64, Entry)> {
                 epoch: Epoch(1),
                 allow_data_loss: None,
                 loss_shown: LossShown::Known,
+                predicted: Some(PredictedLoss {
+                    time: Some(HumanDuration::millis(1200)),
+                    writes: Writes { bytes: Some(48_200), transactions: Some(12) },
+                }),
             },
         ),
         (48_000, decided(Decision::Act, None)),
@@ -162,6 +166,7 @@ fn entries(cause: &str) -> Vec<(i64, Entry)> {
                 outage_start: WallTime(T0),
                 rto: HumanDuration::secs(900),
                 predicted_loss: Some(HumanDuration::millis(1200)),
+                predicted_writes: Writes { bytes: Some(48_200), transactions: Some(12) },
                 plan_hash: hash,
                 plan: Box::new(plan),
                 run_kind: RunKind::Ungraceful,

@@ -94,8 +94,17 @@ async fn no_secret_is_told_anywhere() -> Result<()> {
     stop(&mut daemon).await?;
     told.push(("stdout", daemon.stdout()));
     told.push(("the log", daemon.stderr()));
-    for entry in std::fs::read_dir(shop.dir().join("state"))? {
-        told.push(("the state", String::from_utf8_lossy(&std::fs::read(entry?.path())?).into_owned()));
+    let mut folders = vec![shop.dir().join("state")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                // The recording of what the brain was told.
+                folders.push(path);
+            } else {
+                told.push(("the state", String::from_utf8_lossy(&std::fs::read(path)?).into_owned()));
+            }
+        }
     }
     told.extend(shop.chat.seen().into_iter().map(|seen| ("a notice", seen.body)));
     for (place, text) in told {

@@ -58,6 +58,7 @@ impl Company {
         stage.file("/etc/failoverd/primary.url", &db.url())?;
         stage.file("/etc/failoverd/standby.url", &standby.url())?;
         stage.file("/etc/failoverd/slack.url", &slack.url())?;
+        stage.pager("arn:aws:sns:us-west-2:123456789012:on-call")?;
         stage.file("/etc/failoverd/status-page.authorization", "Bearer canary")?;
         stage.env(moto.env());
         stage.quick();
@@ -133,7 +134,6 @@ async fn the_region_fails_over_to_a_real_api_server() -> Result<()> {
             ("drain", StepStateView::Skipped),
             ("stop-old-primary", StepStateView::Failed),
             ("new-replica", StepStateView::Parked),
-            ("incident-review", StepStateView::Parked),
         ],
     )?;
 
@@ -161,9 +161,7 @@ async fn the_region_fails_over_to_a_real_api_server() -> Result<()> {
     ensure!(company.slack.requests() > 0 && company.backup.requests() > 0);
 
     // What is left to people is told until they say that it is done.
-    for task in ["new-replica", "incident-review"] {
-        company.stage.ok(&["step", "done", task, "--note", "done in the test"]).await?;
-    }
+    company.stage.ok(&["step", "done", "new-replica", "--note", "done in the test"]).await?;
     company.stage.sees("no open task", |status| status.tasks.is_empty()).await?;
     Ok(())
 }

@@ -101,6 +101,7 @@ impl Platform {
         stage.file("/etc/failoverd/platform-prod-restored.url", &database(&self.db.url(), "restored"))?;
         stage.file("/etc/failoverd/platform-prod-replica-dr.url", &self.standby.url())?;
         stage.file("/etc/failoverd/slack.url", &self.slack.url())?;
+        stage.pager("arn:aws:sns:us-west-2:123456789012:platform-oncall")?;
         stage.file("/etc/failoverd/status-page.authorization", "Bearer canary")?;
         stage.file("/var/lib/failoverd/counts.json", r#"{"data_points": 240}"#)?;
         stage.replace("/usr/bin/aws", "/etc/failoverd/aws")?;
@@ -285,7 +286,6 @@ async fn by_itself(platform: &mut Platform, kube: &Kube) -> Result<()> {
         ("latest", Skipped),
         ("secret", Skipped),
         ("new-replica", Skipped),
-        ("postmortem", Parked),
     ];
     all_but(&ended, &[left_out(&ended, "validate-restored"), validated("validate", "primary")], &others)?;
     ensure!(ended.detail("status")?.contains("platform-prod"), "{}", ended.detail("status")?);
@@ -294,8 +294,6 @@ async fn by_itself(platform: &mut Platform, kube: &Kube) -> Result<()> {
     assert_eq!(told(&platform.status_page, "status")?, ["investigating", "resolved"]);
     pager.wait_for(SOON, "database-failure").await?;
     ensure!(platform.slack.requests() > 0);
-    platform.stage.ok(&["step", "done", "postmortem", "--note", "done in the test"]).await?;
-    platform.stage.sees("no open task", |status| status.tasks.is_empty()).await?;
     Ok(())
 }
 
@@ -304,7 +302,7 @@ async fn without_another_zone(platform: &mut Platform, kube: &Kube) -> Result<()
     platform.multi_az(false).await?;
     let ended = platform.stage.execute("recover-database", &[]).await?;
     assert_eq!(ended.asked.iter().map(String::as_str).collect::<Vec<_>>(), ["instead"]);
-    let others = [("failover", Failed), ("new-replica", Parked), ("postmortem", Parked)];
+    let others = [("failover", Failed), ("new-replica", Parked)];
     all_but(&ended, &[left_out(&ended, "validate"), validated("validate-restored", "restored")], &others)?;
     let new = platform.instance(EAST, "platform-prod-restored").await?;
     assert_eq!((&new["MultiAZ"], &new["DeletionProtection"]), (&json!(true), &json!(true)));
@@ -398,7 +396,7 @@ async fn the_cluster_is_recovered_on_a_real_api_server() -> Result<()> {
     // There is nothing in kube-system, as in a cluster that has no control plane any more.
     let ended = platform.stage.execute("recover-kubernetes", &[]).await?;
     assert_eq!(ended.asked.iter().map(String::as_str).collect::<Vec<_>>(), ["recreate"]);
-    let others = [("control-plane", Failed), ("nodes", Skipped), ("postmortem", Parked)];
+    let others = [("control-plane", Failed), ("nodes", Skipped)];
     all_but(&ended, &[validated("validate", "primary")], &others)?;
     assert_eq!(restored(&kube).await?, ["daily-2", "weekly-1"]);
     assert_eq!(kube.ready_replicas(SPACE, "platform-api").await?, 3);
@@ -411,7 +409,7 @@ async fn the_cluster_is_recovered_on_a_real_api_server() -> Result<()> {
     platform.cluster.set(Some(Answer::status(500)));
     let ended = platform.stage.approve("cluster-failure").await?;
     let left = ["recreate", "cluster-active", "full-restore", "base", "overlay"].map(|step| (step, Skipped));
-    all_but(&ended, &[validated("validate", "primary")], &[&left[..], &[("postmortem", Parked)]].concat())?;
+    all_but(&ended, &[validated("validate", "primary")], &left)?;
     assert_eq!(restored(&kube).await?, ["daily-2", "daily-4", "weekly-1"]);
     assert_eq!(kubectl(&kube, &format!("-n {SPACE} get deployments -o name"), "").await?, before);
     Ok(())
@@ -466,7 +464,6 @@ async fn the_region_is_recovered_on_a_real_api_server() -> Result<()> {
         ("caught-up", Skipped),
         ("stop-old-primary", Failed),
         ("new-replica", Parked),
-        ("postmortem", Parked),
     ];
     all_but(&ended, &[validated("validate", "dr")], &others)?;
     assert_eq!(
