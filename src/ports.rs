@@ -207,6 +207,9 @@ pub trait Journal: Send {
     /// [`JournalError::Write`], with the reason.
     fn sound(&self) -> Result<(), JournalError>;
 
+    /// The number and the checksum of the newest record; `None` while there is none.
+    fn newest(&self) -> Option<(u64, String)>;
+
     /// Writes the records, in order and all or none. When it returns `Ok` they are on disk.
     ///
     /// # Errors

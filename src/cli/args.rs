@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::scorecard::{GradeArgs, ScorecardArgs};
+use crate::core::anchor::Anchor;
 use crate::model::{HumanDuration, Mode};
 
 /// Where the configuration is, unless somebody says otherwise.
@@ -161,6 +163,12 @@ pub enum Verb {
     Drill(DrillArgs),
     /// The recovery-time matrix: what was promised, what was measured, when it was rehearsed
     Matrix(MatrixArgs),
+    /// What alert-only mode would have done, and what people said of it afterwards
+    Scorecard(ScorecardArgs),
+    /// Say what is to be thought of what alert-only mode would have done in an incident
+    Grade(GradeArgs),
+    /// The services against their objectives: availability, and the error budget
+    Slo,
     /// The runs, or one with its steps
     Runs {
         /// The run
@@ -499,8 +507,11 @@ pub enum Audit {
     /// there was changed, written anew or cut off. The daemon may run meanwhile.
     Verify {
         /// What was kept of an earlier verification: RECORD:CHECKSUM
-        #[arg(long, value_name = "RECORD:CHECKSUM", value_parser = anchor)]
-        anchor: Option<(u64, String)>,
+        #[arg(long, value_name = "RECORD:CHECKSUM")]
+        anchor: Option<Anchor>,
+        /// What was sent away: a file of such lines, or of the notices that a webhook was sent, as JSON lines
+        #[arg(long, value_name = "FILE", conflicts_with = "anchor")]
+        anchors_from: Option<PathBuf>,
     },
     /// List the records: decisions, intents, outcomes, commands
     List {
@@ -508,14 +519,6 @@ pub enum Audit {
         #[arg(long, value_name = "N")]
         last: Option<usize>,
     },
-}
-
-fn anchor(text: &str) -> Result<(u64, String), String> {
-    let wrong = "write RECORD:CHECKSUM as `failoverd audit verify` prints it, for example 42:9f86d0…";
-    let (seq, checksum) = text.split_once(':').ok_or(wrong)?;
-    let seq = seq.parse().map_err(|_| wrong)?;
-    let whole = checksum.len() == 64 && checksum.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if whole { Ok((seq, checksum.to_ascii_lowercase())) } else { Err(wrong.to_owned()) }
 }
 
 /// `failoverd certs`.

@@ -22,6 +22,7 @@ pub mod readiness;
 pub mod render;
 mod replay;
 mod report;
+pub mod scorecard;
 pub mod show;
 pub mod watch;
 
@@ -54,6 +55,7 @@ pub async fn dispatch(global: &Global, verb: &Verb) -> Result<(), Failure> {
         Verb::Readiness(args) => readiness::readiness(global, args).await,
         Verb::Backtest(args) => backtest::backtest(global, args).await,
         Verb::Matrix(args) => drill::matrix(global, args).await,
+        Verb::Scorecard(args) => scorecard::scorecard(global, args).await,
         Verb::Report(args) => report::report(global, args).await,
         Verb::Replay(args) => replay::replay(global, args),
         _ => talk(&Context::new(global)?, verb).await,
@@ -81,6 +83,8 @@ async fn talk(context: &Context, verb: &Verb) -> Result<(), Failure> {
         Verb::Step(verb) => context.step(verb).await,
         Verb::Duty(verb) => context.duty(verb).await,
         Verb::Notices => context.notices().await,
+        Verb::Slo => context.slo().await,
+        Verb::Grade(args) => context.grade(args).await,
         Verb::Abort { run } => give(Command::Abort { run: run.as_deref().map(Into::into) }).await,
         Verb::Pause => give(Command::Pause).await,
         Verb::Resume => give(Command::Resume).await,
@@ -96,6 +100,7 @@ async fn talk(context: &Context, verb: &Verb) -> Result<(), Failure> {
         | Verb::Plan { .. }
         | Verb::Backtest(_)
         | Verb::Matrix(_)
+        | Verb::Scorecard(_)
         | Verb::Readiness(_)
         | Verb::Report(_)
         | Verb::Replay(_)

@@ -7,6 +7,7 @@ mod people;
 mod plans;
 mod policy;
 mod readiness;
+mod services;
 mod witnesses;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ pub use plans::{
 };
 pub use policy::{FlapDampingTable, Policy, Quorum};
 pub use readiness::{ANYWHERE, Readiness};
+pub use services::{AuditTable, Service};
 pub use witnesses::{VantageTls, Witness};
 
 use crate::model::{CauseKind, HumanDuration, Meaning, Mode, OnNoAnswer, Retry, Severity};
@@ -76,6 +78,9 @@ pub struct File {
     /// What each severity promises. The one that is declared first is the most severe.
     #[serde(default)]
     pub severities: BTreeMap<String, SeverityTable>,
+    /// What was promised of the services.
+    #[serde(default)]
+    pub services: BTreeMap<String, Service>,
     /// The scenarios.
     #[serde(default)]
     pub scenarios: BTreeMap<String, Scenario>,
@@ -109,6 +114,9 @@ pub struct File {
     /// What is kept of what the brain was told.
     #[serde(default)]
     pub recording: Recording,
+    /// Anchors of the journal, sent away.
+    #[serde(default)]
+    pub audit: Option<AuditTable>,
     /// Logs.
     #[serde(default)]
     pub log: Log,
@@ -119,7 +127,7 @@ pub struct File {
 
 impl File {
     /// The tables that a file can have.
-    pub fn keys() -> [&'static str; 24] {
+    pub fn keys() -> [&'static str; 26] {
         [
             "daemon",
             "defaults",
@@ -132,6 +140,7 @@ impl File {
             "vantage_tls",
             "policy",
             "severities",
+            "services",
             "scenarios",
             "plans",
             "notify",
@@ -143,6 +152,7 @@ impl File {
             "history",
             "readiness",
             "recording",
+            "audit",
             "log",
             "limits",
         ]

@@ -9,6 +9,7 @@
 //! | `GET /v1/runs`, `GET /v1/runs/ID` | a list of [`RunView`], one [`RunView`] |
 //! | `GET /v1/notices` | a list of [`NoticeView`] |
 //! | `GET /v1/evidence` | an [`EvidenceView`]: the recovery-time matrix, budgets, drills |
+//! | `GET /v1/scorecard` | a [`Scorecard`]: what alert-only mode would have done |
 //! | `GET /v1/readiness` | [`ReadinessView`] |
 //! | `POST /v1/readiness` | has every plan looked at, and answers [`ReadinessAsked`] |
 //! | `GET /v1/watch` | a [`StatusView`] a line, at each change and at least every five seconds |
@@ -35,6 +36,7 @@ use super::metrics::Metrics;
 use super::peer::{Gate, Peer, Role};
 use crate::core::matrix::EvidenceView;
 use crate::core::report::Report;
+use crate::core::scorecard::Scorecard;
 use crate::core::view::{IncidentView, NoticeView, ReadinessAsked, ReadinessView, RunView, ScenarioView, StatusView};
 use crate::core::{Answer, Command, Refusal};
 use crate::model::{IncidentId, RunId};
@@ -71,6 +73,10 @@ pub trait Handle: Send + Sync + 'static {
     }
     /// What is known of all plans: the recovery-time matrix, budgets, drills; `None` while the daemon ends.
     async fn evidence(&self) -> Option<EvidenceView>;
+    /// What alert-only mode would have done; `None` while the daemon ends.
+    async fn scorecard(&self) -> Option<Scorecard> {
+        None
+    }
     /// The report on an incident.
     ///
     /// # Errors
@@ -110,6 +116,7 @@ pub fn router(handle: Arc<dyn Handle>, gate: Arc<Gate>, metrics: Metrics) -> Rou
         .route("/v1/runs/{id}", get(run))
         .route("/v1/notices", get(notices))
         .route("/v1/evidence", get(evidence))
+        .route("/v1/scorecard", get(scorecard))
         .route("/v1/readiness", get(readiness).post(look_at_readiness))
         .route("/v1/watch", get(watch))
         .route("/v1/command", post(command))
@@ -198,6 +205,11 @@ async fn notices(State(api): State<Api>) -> Json<Vec<NoticeView>> {
 async fn run(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<RunView>, Problem> {
     let missing = || Problem::new(StatusCode::NOT_FOUND, "not_found", format!("there is no run `{}`", brief(&id)));
     api.handle.run(&RunId::from(id.as_str())).await.map(Json).ok_or_else(missing)
+}
+
+async fn scorecard(State(api): State<Api>) -> Result<Json<Scorecard>, Problem> {
+    let ending = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "ending", "the daemon is shutting down");
+    api.handle.scorecard().await.map(Json).ok_or_else(ending)
 }
 
 async fn evidence(State(api): State<Api>) -> Result<Json<EvidenceView>, Problem> {
@@ -312,6 +324,7 @@ pub fn command_name(command: &Command) -> &'static str {
         Command::StepApprove { .. } => "step_approve",
         Command::StepDone { .. } => "step_done",
         Command::DutyDone { .. } => "duty_done",
+        Command::Grade { .. } => "grade",
     }
 }
 

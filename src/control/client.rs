@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::core::matrix::EvidenceView;
 use crate::core::report::Report;
+use crate::core::scorecard::Scorecard;
 use crate::core::view::{IncidentView, NoticeView, ReadinessAsked, ReadinessView, RunView, ScenarioView, StatusView};
 use crate::core::{Answer, Command, Refusal};
 use crate::model::{IncidentId, RunId, ScenarioName};
@@ -145,6 +146,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn evidence(&self) -> Result<EvidenceView, ClientError> {
         self.get("/v1/evidence").await
+    }
+
+    /// What alert-only mode would have done.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn scorecard(&self) -> Result<Scorecard, ClientError> {
+        self.get("/v1/scorecard").await
     }
 
     /// One run.

@@ -16,6 +16,7 @@ use prometheus::{
 use super::attempts::Attempts;
 use super::metrics_people::People;
 use super::plan_gauges::{DrillCounters, PlanGauges};
+use super::service_gauges::ServiceGauges;
 use crate::core::ledger::Ledger;
 use crate::core::view::{PlanReadinessView, ProbeView, ScenarioView, StatusView, StepStateView};
 use crate::model::{
@@ -63,6 +64,7 @@ struct Gauges {
     isolated: IntGauge,
     health_switch: IntGaugeVec,
     plans: PlanGauges,
+    services: ServiceGauges,
     readiness: IntGaugeVec,
     readiness_findings: IntGaugeVec,
     readiness_drift: IntGaugeVec,
@@ -195,6 +197,7 @@ impl Gauges {
                 &["switch"],
             )?,
             plans: PlanGauges::new(make)?,
+            services: ServiceGauges::new(make)?,
             readiness: make.flags(
                 "readiness",
                 "Whether a plan could be carried out: 1 for the verdict that holds, 0 for the others.",
@@ -410,6 +413,7 @@ impl Metrics {
         view.probes.iter().for_each(|probe| gauges.probe(probe));
         view.scenarios.iter().for_each(|scenario| gauges.scenario(scenario));
         gauges.plans.set(&view.budgets);
+        gauges.services.set(view);
         view.readiness.iter().for_each(|plan| gauges.readiness(plan));
     }
 

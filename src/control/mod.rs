@@ -21,6 +21,7 @@ mod metrics_people;
 pub mod peer;
 mod plan_gauges;
 pub mod serve;
+mod service_gauges;
 pub mod socket;
 
 pub use api::Handle;

@@ -55,6 +55,7 @@ impl Role {
             | Command::StepRetry { .. }
             | Command::StepDone { .. }
             | Command::DutyDone { .. }
+            | Command::Grade { .. }
             | Command::Mode { mode: Some(Mode::Approve | Mode::AlertOnly) } => Self::Operator,
         }
     }

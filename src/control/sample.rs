@@ -45,6 +45,8 @@ pub(crate) fn quiet() -> StatusView {
         escalations: Vec::new(),
         duties: Vec::new(),
         budgets: Vec::new(),
+        services: Vec::new(),
+        scorecard: Vec::new(),
         readiness: Vec::new(),
         at: NOW,
         started: ago(86_400 * 3),

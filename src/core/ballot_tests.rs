@@ -37,6 +37,7 @@ fn settings() -> Settings {
         anchors: Vec::new(),
         anchors_at_least: 0,
         severities: Vec::new(),
+        services: Vec::new(),
         scenarios: Vec::new(),
         plans: Vec::new(),
         manual_scenario: None,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    CallId, CallOutcome, Cause, DrillTarget, DutyName, Epoch, FailureDomain, Given, Health, HumanDuration, IncidentId,
-    Mode, MonoTime, Notice, Observation, PlanHash, PlanName, ProbeName, Record, RunId, RunKind, ScenarioName, Settings,
-    StepCall, StepName, VantageId,
+    CallId, CallOutcome, Cause, DrillTarget, DutyName, Epoch, FailureDomain, Given, Grade, Health, HumanDuration,
+    IncidentId, Mode, MonoTime, Notice, Observation, PlanHash, PlanName, ProbeName, Record, RunId, RunKind,
+    ScenarioName, Settings, StepCall, StepName, VantageId,
 };
 
 /// What happened.
@@ -225,6 +225,16 @@ pub enum Command {
         /// Which.
         duty: DutyName,
         /// What there is to say of it.
+        #[serde(default)]
+        note: Option<String>,
+    },
+    /// What is to be thought of what alert-only mode would have done in an incident that is over.
+    Grade {
+        /// The incident.
+        incident: IncidentId,
+        /// Would it have been right?
+        grade: Grade,
+        /// Why.
         #[serde(default)]
         note: Option<String>,
     },

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::scorecard::{Graded, WouldAct};
 use super::told::{Told, outlives};
 use crate::model::{
     Choice, Decision, Entry, Epoch, Extent, HumanDuration, IncidentId, LossShown, Objectives, PlanHash,
@@ -63,6 +64,12 @@ pub struct Incident {
     /// What it is measured against; `None` in a journal of a version that did not write it down.
     #[serde(default)]
     pub objectives: Option<Objectives>,
+    /// When alert-only mode would have acted, the first time.
+    #[serde(default)]
+    pub would_act: Option<WouldAct>,
+    /// What a person said of that afterwards.
+    #[serde(default)]
+    pub grade: Option<Graded>,
     /// What happened, in order.
     pub timeline: Vec<(WallTime, String)>,
 }
@@ -146,6 +153,8 @@ impl Incident {
             choice: None,
             told: Told::default(),
             objectives: objectives.clone(),
+            would_act: None,
+            grade: None,
             timeline,
         })
     }
@@ -164,7 +173,10 @@ impl Incident {
                 self.acknowledged_by = Some(by.clone());
                 format!("acknowledged by {by}")
             }
-            Entry::Decided { decision, choice, .. } => {
+            Entry::Decided { decision, choice, outlook, .. } => {
+                if *decision == Decision::Alert {
+                    self.would_act.get_or_insert_with(|| WouldAct { at, outlook: outlook.clone() });
+                }
                 self.decision = Some(decision.clone());
                 self.choice = choice.clone().or(self.choice.take());
                 let why = choice.as_ref().map(|choice| format!(": {choice}")).unwrap_or_default();
@@ -205,6 +217,14 @@ impl Incident {
                 self.replication_changes += 1;
                 let down = replication.iter().any(|known| known.down_since.is_some());
                 format!("the replication's primary is {}", if down { "down" } else { "back" })
+            }
+            Entry::IncidentGraded { grade, by, note, .. } => {
+                if self.closed.is_none() {
+                    return Err(format!("incident {} is open", self.id));
+                }
+                self.grade = Some(Graded { grade: *grade, by: by.clone(), at, note: note.clone() });
+                let note = note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
+                format!("graded {grade} by {by}{note}")
             }
             Entry::IncidentClosed { why, .. } => {
                 self.closed = Some(at);

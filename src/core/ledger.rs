@@ -163,6 +163,7 @@ impl Ledger {
             | Entry::DutiesTaken { incident, .. }
             | Entry::DutyReminded { incident, .. }
             | Entry::DutyDone { incident, .. }
+            | Entry::IncidentGraded { incident, .. }
             | Entry::IncidentClosed { incident, .. } => {
                 self.incidents.get_mut(incident).ok_or(format!("there is no incident {incident}"))?.apply(at, entry)
             }

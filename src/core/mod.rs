@@ -4,6 +4,7 @@
 //! and the ledger that the journal replays to. Does not live here: clocks, sockets, files,
 //! randomness, environment, await. Imports `model` only; `tests/house.rs` and `clippy.toml` see to it.
 
+pub mod anchor;
 pub mod ballot;
 mod brain;
 mod checkpoint;
@@ -46,6 +47,7 @@ mod run_outcome;
 mod run_turn;
 mod run_undo;
 mod scenario;
+pub mod scorecard;
 mod sight;
 mod situation;
 pub mod slo;

@@ -1,11 +1,18 @@
 //! What is written down beside an incident and a decision, so that both can be measured afterwards.
 
 use super::brain::Brain;
-use crate::model::{HumanDuration, IncidentId, Now, Objectives, Outlook, ScenarioSettings};
+use crate::model::{HumanDuration, IncidentId, Now, Objectives, Outlook, ScenarioSettings, Settings};
 
 /// What an incident of a scenario is measured against.
-pub(super) fn objectives(scenario: &ScenarioSettings) -> Objectives {
-    Objectives { service: scenario.service.clone(), rto: scenario.rto, rpo: scenario.rpo, plan: scenario.plan.clone() }
+pub(super) fn objectives(settings: &Settings, scenario: &ScenarioSettings) -> Objectives {
+    let service = settings.services.iter().find(|service| service.name == scenario.service);
+    Objectives {
+        service: scenario.service.clone(),
+        rto: scenario.rto,
+        rpo: scenario.rpo,
+        plan: scenario.plan.clone(),
+        slo: service.map(|service| service.slo),
+    }
 }
 
 impl Brain {

@@ -134,6 +134,7 @@ fn settings() -> Settings {
         anchors: vec![],
         anchors_at_least: 0,
         severities: Vec::new(),
+        services: Vec::new(),
         scenarios: vec![],
         plans: vec![],
         manual_scenario: None,

@@ -223,7 +223,7 @@ impl Brain {
             votes: self.evidence(&scenario.when, now),
             replication: self.replication_evidence(scenario, now),
             extent,
-            objectives: Some(super::outlook::objectives(scenario)),
+            objectives: Some(super::outlook::objectives(&self.settings, scenario)),
         };
         if self.commit(now, entry) {
             let incident = self.ledger.open_incident(&scenario.name).cloned();

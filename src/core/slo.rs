@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::brain::Brain;
 use super::incident::Incident;
 use super::ledger::Ledger;
-use crate::model::{HumanDuration, RunResult, ServiceName, WallTime};
+use crate::model::{HumanDuration, Now, RunResult, ServiceName, Settings, SloTarget, WallTime};
 
 /// What was burnt of a service's error budget.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,6 +21,81 @@ pub struct Burnt {
     /// The share of the budget that is gone; above 1 where it was exceeded, and infinite where there is none
     /// and it was down.
     pub share: f64,
+}
+
+/// How a service stands against its objective.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceLevel {
+    /// The service.
+    pub service: ServiceName,
+    /// The share of the window in which it has to be available.
+    pub target: SloTarget,
+    /// The window, up to now.
+    pub window: HumanDuration,
+    /// The share of the window in which it was, from 0 to 1.
+    pub availability: f64,
+    /// For how long it was down within the window.
+    pub down: HumanDuration,
+    /// For how long it may be.
+    pub budget: HumanDuration,
+    /// The share of the budget that is spent; above 1 where more was.
+    pub spent: f64,
+}
+
+impl ServiceLevel {
+    /// What the budget has left, as a share of it; below 0 where it was exceeded.
+    pub fn left(&self) -> f64 {
+        1.0 - self.spent
+    }
+
+    /// What a minute of outage costs, as a share of the budget.
+    pub fn minute(&self) -> f64 {
+        60.0 / self.budget.get().as_secs_f64()
+    }
+}
+
+/// How each service with an objective stands.
+pub fn levels(settings: &Settings, ledger: &Ledger, now: WallTime) -> Vec<ServiceLevel> {
+    let level = |service: &crate::model::ServiceSettings| {
+        let (target, window) = (service.slo.target, service.slo.window);
+        let burnt = burnt(ledger, &service.name, target.ratio(), window.get(), now);
+        ServiceLevel {
+            service: service.name.clone(),
+            target,
+            window,
+            availability: burnt.availability,
+            down: burnt.down,
+            budget: burnt.budget,
+            spent: burnt.share,
+        }
+    };
+    settings.services.iter().map(level).collect()
+}
+
+/// A share in percent, with a decimal where it is small.
+pub fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent.abs() >= 10.0 || percent == 0.0 { format!("{percent:.0}%") } else { format!("{percent:.1}%") }
+}
+
+impl Brain {
+    /// How each service with an objective stands.
+    pub(super) fn service_levels(&self, now: Now) -> Vec<ServiceLevel> {
+        levels(&self.settings, &self.ledger, now.wall)
+    }
+
+    /// What waiting costs of the error budget, for the one who is asked; `None` where there is no objective.
+    pub(super) fn error_budget(&self, now: Now, service: &ServiceName) -> Option<String> {
+        let level = self.service_levels(now).into_iter().find(|level| level.service == *service)?;
+        let (spent, minute) = (percent(level.spent), percent(level.minute()));
+        Some(format!("{spent} of the error budget of {} is spent, each minute costs {minute}", days(level.window)))
+    }
+}
+
+/// Days where it is whole days, as people write windows.
+pub fn days(window: HumanDuration) -> String {
+    let seconds = window.get().as_secs();
+    if seconds > 0 && seconds.is_multiple_of(86_400) { format!("{}d", seconds / 86_400) } else { window.to_string() }
 }
 
 /// What was burnt in the `window` that ends `now`, where the service has to be available for the share
@@ -87,6 +165,7 @@ mod tests {
                     rto: HumanDuration::secs(60),
                     rpo: None,
                     plan: None,
+                    slo: None,
                 }),
             };
             entries.push((*from, opened));

@@ -24,7 +24,8 @@ impl Brain {
             (true, true) => "; the last moment to decide has passed".to_owned(),
             (false, true) => format!("; {} until the last moment to decide", whole(decide)),
         };
-        format!("waiting: down for {}; {left}{decide}", whole(down))
+        let burnt = self.error_budget(now, &scenario.service).map(|told| format!("; {told}")).unwrap_or_default();
+        format!("waiting: down for {}; {left}{decide}{burnt}", whole(down))
     }
 
     fn acting(&self, now: Now, scenario: &ScenarioSettings) -> String {

@@ -97,5 +97,5 @@ impl Told {
 
 /// May this record come after the end of its incident?
 pub(super) fn outlives(entry: &Entry) -> bool {
-    matches!(entry, Entry::DutyReminded { .. } | Entry::DutyDone { .. })
+    matches!(entry, Entry::DutyReminded { .. } | Entry::DutyDone { .. } | Entry::IncidentGraded { .. })
 }

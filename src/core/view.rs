@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::evidence::Budget;
+use super::scorecard::GradeCount;
+use super::slo::ServiceLevel;
 pub use super::view_people::{DutyView, EscalationView, NoticeState, NoticeView};
 use crate::model::{
     Choice, Decision, Divergence, DrillTarget, DrillVerdict, Epoch, Extent, Facts, FailureDomain, Health,
@@ -54,6 +56,12 @@ pub struct StatusView {
     /// How long the plans take, by what was measured.
     #[serde(default)]
     pub budgets: Vec<Budget>,
+    /// How each service with an objective stands.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServiceLevel>,
+    /// How many incidents alert-only mode would have acted in, by their grade.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scorecard: Vec<GradeCount>,
     /// Whether each plan could be carried out, as it was last looked at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub readiness: Vec<PlanReadinessView>,

@@ -31,6 +31,8 @@ impl Brain {
             escalations: self.escalations(now),
             duties: self.duties(),
             budgets: self.evidence.budgets.clone(),
+            services: self.service_levels(now),
+            scorecard: super::scorecard::counts(&self.ledger),
             readiness: Vec::new(),
             vantages: self.vantage_views(now),
             probes: (0..self.detectors.len()).map(|index| self.probe_view(now, index)).collect(),

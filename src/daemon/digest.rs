@@ -59,7 +59,8 @@ fn joins(item: &OutboxItem) -> bool {
         item.notice.kind,
         NoticeKind::IncidentOpened | NoticeKind::IncidentAcknowledged | NoticeKind::IncidentClosed
     );
-    !moves && item.attempts < SUSPECT
+    // An anchor in a digest would have to be looked for.
+    !moves && item.notice.kind != NoticeKind::Anchor && item.attempts < SUSPECT
 }
 
 fn digest(items: &[&OutboxItem], newest: &Notice) -> Notice {

@@ -10,6 +10,7 @@ use super::readiness::Desk;
 use crate::control::api;
 use crate::core::matrix::EvidenceView;
 use crate::core::report::{Linked, Report};
+use crate::core::scorecard::Scorecard;
 use crate::core::view::{IncidentView, NoticeView, ReadinessAsked, ReadinessView, RunView, StatusView};
 use crate::core::{Answer, Command, Refusal};
 use crate::model::{IncidentId, RunId};
@@ -23,6 +24,7 @@ pub(super) enum Request {
     Run(RunId, oneshot::Sender<Option<RunView>>),
     Notices(oneshot::Sender<Vec<NoticeView>>),
     Evidence(oneshot::Sender<EvidenceView>),
+    Scorecard(oneshot::Sender<Scorecard>),
     Command {
         by: String,
         command: Command,
@@ -81,6 +83,10 @@ impl api::Handle for Handle {
 
     async fn evidence(&self) -> Option<EvidenceView> {
         self.ask(Request::Evidence).await
+    }
+
+    async fn scorecard(&self) -> Option<Scorecard> {
+        self.ask(Request::Scorecard).await
     }
 
     async fn report(&self, id: &IncidentId) -> Result<Report, Refusal> {

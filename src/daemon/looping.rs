@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
+use super::anchors::Anchors;
 use super::clock::Clock;
 use super::executor::{Executor, Finished, changes};
 use super::handle::Request;
@@ -67,6 +68,7 @@ pub(super) struct Loop {
     pub(super) history: History,
     pub(super) readiness: Desk,
     pub(super) recording: Recording,
+    pub(super) anchors: Anchors,
     pub(super) shutdown_grace: Duration,
     pub(super) published: Instant,
     /// Something has changed since then.
@@ -173,7 +175,18 @@ impl Loop {
         let now = self.clock.now();
         self.history.beat(now.wall);
         self.recording.beat(now, &self.brain);
+        if self.anchors.is_due() {
+            self.anchor()?;
+        }
         Ok(())
+    }
+
+    /// Sends an anchor of the journal away, where it has grown since the last one.
+    pub(super) fn anchor(&mut self) -> Result<(), JournalError> {
+        let (name, at) = (self.brain.settings().name.to_string(), self.clock.now().wall);
+        let Some(notice) = self.anchors.notice(self.journal.newest(), &name, at) else { return Ok(()) };
+        let notices = vec![self.notices.address(notice)];
+        self.write(&mut Writing { records: Vec::new(), notices })
     }
 
     fn reports(&mut self, first: RunnerEvent, more: &mut mpsc::Receiver<RunnerEvent>) -> Result<(), JournalError> {
@@ -218,6 +231,7 @@ impl Loop {
             Request::Run(id, reply) => drop(reply.send(self.brain.run(now, &id))),
             Request::Notices(reply) => drop(reply.send(self.notices.undelivered())),
             Request::Evidence(reply) => drop(reply.send(self.brain.plan_evidence(now))),
+            Request::Scorecard(reply) => drop(reply.send(self.brain.scorecard())),
             Request::Command { by, command, reply } => {
                 if let Some(answer) = self.feed(Event::Command { by, command })? {
                     drop(reply.send(answer));
@@ -289,6 +303,7 @@ impl Loop {
                     tracing::error!("the witnesses are asked as before: {error}");
                 }
                 self.readiness.replace(Subject::of(&loaded));
+                self.anchors.replace(loaded.file.audit.clone());
                 let settings = self.reloader.take(&loaded, &self.runner, &mut self.notices, &self.metrics);
                 self.feed(Event::Reload(Box::new(settings)))?;
                 loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));

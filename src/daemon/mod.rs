@@ -4,6 +4,7 @@
 //! delivery of notices, signals, logs, systemd. Does not live here: anything that decides (`core`),
 //! and how a target is spoken to (`probes`, `actions`, `notify`). Sees all rooms.
 
+mod anchors;
 mod clock;
 mod digest;
 mod executor;

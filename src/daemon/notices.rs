@@ -60,6 +60,8 @@ impl Route {
         }
         let moves = matches!(notice.kind, NoticeKind::IncidentClosed | NoticeKind::IncidentAcknowledged);
         self.from == NotifyFrom::Info
+            // It names its routes, whatever else they are for.
+            || notice.kind == NoticeKind::Anchor
             || notice.importance == Importance::Page
             || (moves && self.notifier.follows_incidents())
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::anchors::Anchors;
 use super::clock::Clock;
 use super::executor::Executor;
 use super::handle::Handle;
@@ -181,6 +182,9 @@ async fn live(loaded: Loaded, options: RunOptions) -> Result<(), StartError> {
     the_loop.recording.finish(&the_loop.brain, result.is_ok());
     match &result {
         Ok(()) => {
+            if let Err(error) = the_loop.anchor() {
+                tracing::error!(%error, "the last anchor of the journal could not be sent");
+            }
             the_loop.notices.finish(LAST_NOTICES).await;
             tracing::info!("ended");
         }
@@ -275,6 +279,7 @@ async fn set_up(
         history,
         readiness: desk,
         recording,
+        anchors: Anchors::new(file.audit.clone()),
         shutdown_grace: file.daemon.shutdown_grace.get(),
         published: Instant::now(),
         untold: false,

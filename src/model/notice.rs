@@ -61,6 +61,8 @@ pub enum NoticeKind {
     Budget,
     /// A plan could not be carried out any more, or can again.
     Readiness,
+    /// The number and the checksum of the journal's newest record, to be kept elsewhere.
+    Anchor,
     /// We cannot see.
     Blind,
     /// The daemon itself is in doubt (storage, clock).

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ids::{PlanName, ServiceName};
+use super::slo::Slo;
 use super::time::HumanDuration;
 
 /// The objectives of a scenario as they were when its incident opened: a later change of the
@@ -19,6 +20,9 @@ pub struct Objectives {
     /// The plan; `None` where the scenario only alerts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanName>,
+    /// What was promised of the service's availability.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slo: Option<Slo>,
 }
 
 /// What carrying out the plan would have come to at the moment of a decision.

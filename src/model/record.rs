@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::drill::DrillVerdict;
 use super::extent::{Choice, Extent};
+use super::grade::Grade;
 use super::ids::{
     DrillTarget, DutyName, Epoch, IncidentId, PlanHash, PlanName, RunId, ScenarioName, ServiceName, StepName,
 };
@@ -200,6 +201,18 @@ pub enum Entry {
         /// By whom.
         by: String,
         /// What there is to say of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+    },
+    /// A person said what is to be thought of what alert-only mode would have done.
+    IncidentGraded {
+        /// The incident.
+        incident: IncidentId,
+        /// Would it have been right?
+        grade: Grade,
+        /// Who says so.
+        by: String,
+        /// Why.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         note: Option<String>,
     },

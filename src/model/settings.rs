@@ -13,6 +13,7 @@ use super::ids::{
 use super::plan::Plan;
 use super::policy::{Mode, OnNoAnswer, OnSilentWitnesses, Severity};
 use super::severity::SeveritySettings;
+use super::slo::ServiceSettings;
 use super::time::HumanDuration;
 use super::window::WindowSettings;
 
@@ -58,6 +59,9 @@ pub struct Settings {
     /// The severities, as declared; empty where they are only words.
     #[serde(default)]
     pub severities: Vec<SeveritySettings>,
+    /// The services that something was promised of.
+    #[serde(default)]
+    pub services: Vec<ServiceSettings>,
     /// The scenarios, the most severe first.
     pub scenarios: Vec<ScenarioSettings>,
     /// The plans.

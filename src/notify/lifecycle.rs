@@ -36,6 +36,7 @@ pub(super) fn turn(notice: &Notice) -> Turn {
         | NoticeKind::Drill
         | NoticeKind::Budget
         | NoticeKind::Readiness
+        | NoticeKind::Anchor
         | NoticeKind::Blind
         | NoticeKind::Daemon => Turn::Open,
     }

@@ -226,6 +226,11 @@ impl Journal for SqliteJournal {
         self.shared.in_doubt().map_or(Ok(()), |why| Err(self.shared.write_error(why)))
     }
 
+    fn newest(&self) -> Option<(u64, String)> {
+        let store = self.shared.store.lock().unwrap_or_else(PoisonError::into_inner);
+        (store.tail.seq > 0).then(|| (store.tail.seq, store.tail.checksum.clone()))
+    }
+
     fn append(&mut self, records: &[Record]) -> Result<(), JournalError> {
         if records.is_empty() {
             return Ok(());

@@ -20,6 +20,7 @@ mod persons;
 mod reload;
 mod replicas;
 mod restart;
+mod scorecard;
 mod settings;
 mod sight;
 mod steps;

@@ -171,6 +171,7 @@ pub fn settings() -> Settings {
         anchors: vec![],
         anchors_at_least: 0,
         severities: Vec::new(),
+        services: Vec::new(),
         scenarios: vec![scenario(REGIONAL, at_least(2, &["api", "db", "cache"]), "regional")],
         plans: vec![plan("regional")],
         manual_scenario: None,

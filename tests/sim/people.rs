@@ -85,6 +85,7 @@ impl Sim {
             Command::Drill { .. } => "command: drill",
             Command::StepDone { .. } => "command: done",
             Command::DutyDone { .. } => "command: duty done",
+            Command::Grade { .. } => "command: grade",
             Command::Abort { .. } => "command: abort",
             Command::StepRetry { .. } => "command: retry",
             Command::StepSkip { .. } => "command: skip",

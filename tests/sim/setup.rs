@@ -275,6 +275,7 @@ fn settings(rng: &mut Rng, quorum: u32) -> Settings {
         anchors: if anchored { vec![ANCHOR.into()] } else { vec![] },
         anchors_at_least: u32::from(anchored),
         severities: Vec::new(),
+        services: Vec::new(),
         scenarios: vec![scenario(rng, SCENARIO, 2, &plan.name), scenario(rng, "database", 3, &plan.name)],
         plans: vec![plan],
         manual_scenario: None,

@@ -56,6 +56,7 @@ pub fn settings() -> Settings {
         anchors: vec!["anchor:1.1.1.1:443".into()],
         anchors_at_least: 1,
         severities: Vec::new(),
+        services: Vec::new(),
         scenarios: vec![ScenarioSettings {
             name: "api-outage".into(),
             severity: Severity("P0".into()),

@@ -68,24 +68,26 @@ pub fn render_matrix(view: &EvidenceView, style: &Style) -> String {
     lines(&table)
 }
 
+/// Text in a table of Markdown: a pipe ends a cell, and a line ends the table; what else Markdown would obey
+/// is text as well.
+pub(super) fn plain(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' => safe.push(' '),
+            '|' | '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '&' | '#' | '~' => {
+                safe.push('\\');
+                safe.push(c);
+            }
+            c if c.is_control() => safe.push('\u{fffd}'),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
 /// For a page that somebody keeps.
 pub fn render_markdown(view: &EvidenceView) -> String {
-    // A pipe ends a cell, and a line ends the table; what else Markdown would obey is text as well.
-    let plain = |text: &str| {
-        let mut safe = String::with_capacity(text.len());
-        for c in text.chars() {
-            match c {
-                '\n' | '\r' => safe.push(' '),
-                '|' | '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '&' | '#' | '~' => {
-                    safe.push('\\');
-                    safe.push(c);
-                }
-                c if c.is_control() => safe.push('\u{fffd}'),
-                c => safe.push(c),
-            }
-        }
-        safe
-    };
     let mut text = format!("# Recovery-time matrix of {}\n\nAs of {}.\n\n", plain(&view.name), absolute(view.at));
     let _ = writeln!(text, "| {} |", HEADINGS.map(heading).join(" | "));
     let _ = writeln!(text, "|{}", " --- |".repeat(HEADINGS.len()));

@@ -12,6 +12,7 @@ pub mod people;
 pub mod plan;
 pub mod readiness;
 pub mod run;
+pub mod scorecard;
 pub mod status;
 pub mod style;
 pub mod time;

@@ -60,6 +60,7 @@ pub fn render_status(view: &StatusView, now: WallTime, style: &Style) -> String 
         let _ = writeln!(text, "{}", style.paint(Tone::Warn, &line));
     }
     text.push_str(&super::people::people(view, now, style));
+    text.push_str(&super::scorecard::slo_lines(&view.services, style));
     if view.vantages.len() > 1 {
         let _ = write!(text, "\n{}", vantages(view, now, style));
     }

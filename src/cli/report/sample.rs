@@ -111,6 +111,7 @@ fn entries(cause: &str) -> Vec<(i64, Entry)> {
                     rto: HumanDuration::secs(900),
                     rpo: Some(HumanDuration::secs(5)),
                     plan: Some("move-to-west".into()),
+                    slo: None,
                 }),
             },
         ),

@@ -18,6 +18,7 @@ pub mod probes;
 pub mod readiness;
 pub mod scenarios;
 pub mod secrets;
+pub mod services;
 pub mod steps;
 pub mod windows;
 pub mod witnesses;
@@ -124,6 +125,7 @@ pub fn all(
     health_switch::check(file, report);
     notify::check(file, report);
     links::check(file, report);
+    services::audit(file, report);
     readiness::check(file, &names, report);
     let mut probes = probes::probes(file, &names, report);
     let (anchors, anchors_at_least) = probes::anchors(file, report);
@@ -134,6 +136,7 @@ pub fn all(
     people::templates(file, report);
     let (plans, written_out) = drills::take_out(plans);
     let scenarios = scenarios::scenarios(file, &names, &mut resolver, &plans, &severities, report);
+    let services = services::services(file, &scenarios, report);
     let drills = drills::drills(file, &names, &mut resolver, written_out, (&plans, &scenarios), report);
     let anchor_names = anchors.iter().map(|anchor| anchor.settings.name.clone()).collect();
     windows::fit(file, &names, &mut probes, report);
@@ -157,6 +160,7 @@ pub fn all(
         anchors: anchor_names,
         anchors_at_least,
         severities,
+        services,
         scenarios,
         plans,
         manual_scenario: file.daemon.manual_scenario.as_deref().map(Into::into),

@@ -8,6 +8,7 @@ mod drills;
 mod language;
 mod people;
 mod probes;
+mod services;
 mod switches;
 mod windows;
 mod witnesses;

@@ -106,6 +106,10 @@ pub(super) fn samples(text: &str, value: &Value, epoch: u64) -> Vec<Entry> {
                 rto: HumanDuration::secs(900),
                 rpo: Some(HumanDuration::secs(5)),
                 plan: Some(text.into()),
+                slo: Some(crate::model::Slo {
+                    target: "99.95%".parse().expect("an objective"),
+                    window: HumanDuration::secs(86_400),
+                }),
             }),
         },
         Entry::IncidentAcknowledged { incident: incident(), by: by() },
@@ -187,6 +191,12 @@ pub(super) fn samples(text: &str, value: &Value, epoch: u64) -> Vec<Entry> {
         },
         Entry::DutyReminded { incident: incident(), duty: text.into() },
         Entry::DutyDone { incident: incident(), duty: text.into(), by: by(), note: epoch.is_multiple_of(2).then(by) },
+        Entry::IncidentGraded {
+            incident: incident(),
+            grade: crate::model::Grade::Unsure,
+            by: by(),
+            note: epoch.is_multiple_of(2).then(by),
+        },
         Entry::IncidentClosed { incident: incident(), why: by() },
         run_started(epoch),
         Entry::RunAborting { run: run(), by: by(), compensate: true },
@@ -241,7 +251,7 @@ pub(super) fn kinds_known(entry: &Entry) {
         Entry::StepIntent { .. } | Entry::StepApplied { .. } | Entry::StepParked { .. } => {}
         Entry::StepUnparked { .. } | Entry::StepEnded { .. } => {}
         Entry::CompensationIntent { .. } | Entry::CompensationEnded { .. } | Entry::Command { .. } => {}
-        Entry::LossMeasured { .. } => {}
+        Entry::LossMeasured { .. } | Entry::IncidentGraded { .. } => {}
     }
 }
 

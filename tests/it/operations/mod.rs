@@ -15,6 +15,7 @@ mod people;
 mod readiness;
 mod roles;
 mod runs;
+mod scorecard;
 mod service;
 pub mod shop;
 mod signals;
