@@ -53,7 +53,9 @@ fn settings() -> Settings {
         rpo: Some(HumanDuration::secs(60)),
         replication: vec![ReplicationPair { standby: "probe-19".into(), primary: Some("probe-0".into()) }],
         ask_replicas: true,
+        approvals: 1,
         plan: None,
+        failback: None,
     };
     Settings {
         name: "here".into(),
@@ -73,6 +75,7 @@ fn settings() -> Settings {
         anchors: vec!["probe-17".into(), "probe-18".into()],
         anchors_at_least: 1,
         severities: Vec::new(),
+        services: Vec::new(),
         scenarios: vec![scenario("regional", 0), scenario("database", 5), scenario("cache", 10)],
         plans: vec![],
         manual_scenario: None,

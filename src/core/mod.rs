@@ -41,6 +41,7 @@ pub mod replay;
 mod replicas;
 pub mod report;
 mod report_chart;
+mod report_hindsight;
 mod run;
 pub mod run_ledger;
 mod run_outcome;

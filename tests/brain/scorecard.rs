@@ -19,7 +19,10 @@ fn what_it_would_have_done_is_graded_once_it_is_over() {
     let card = scorecard(desk.brain.ledger());
     let row = &card.rows[0];
     assert_eq!((row.plan.as_ref().map(PlanName::as_str), row.rto), (Some("regional"), Some(HumanDuration::secs(900))));
-    assert!(row.would_act > row.outage_start && row.total.is_some_and(|total| total.get() > row.would_act.since(row.outage_start)));
+    assert!(
+        row.would_act > row.outage_start
+            && row.total.is_some_and(|total| total.get() > row.would_act.since(row.outage_start))
+    );
     assert_eq!((row.rpo, row.loss.is_some()), (Some(HumanDuration::secs(60)), true), "{row:?}");
     assert_eq!((card.graded, card.precision), (0, None));
     let text = grade(&mut desk, Grade::Right, None);

@@ -36,7 +36,10 @@ async fn what_it_would_have_done_is_graded_and_counts_against_the_objective() ->
     has(&shop.ok(&["status"]).await?, &["slo shop: 99.99", "over 30d"]);
     eventually(SOON, "the metrics", async || {
         let text = shop.get("/metrics").await?.1;
-        let wanted = ["failoverd_scorecard{grade=\"right\",scenario=\"outage\"} 1", "failoverd_slo_target_ratio{service=\"shop\"} 0.9995"];
+        let wanted = [
+            "failoverd_scorecard{grade=\"right\",scenario=\"outage\"} 1",
+            "failoverd_slo_target_ratio{service=\"shop\"} 0.9995",
+        ];
         ensure!(wanted.iter().all(|line| text.contains(line)), "{text}");
         ensure!(text.contains("failoverd_slo_budget_left_ratio{service=\"shop\"} 0.9"), "{text}");
         Ok(())
@@ -85,7 +88,8 @@ async fn anchors_that_were_sent_away_show_that_the_end_was_cut_off() -> Result<(
     let file = file.display().to_string();
     has(&shop.ok(&["audit", "verify", "--anchors-from", &file]).await?, &["fits"]);
     let sql = format!("DELETE FROM journal WHERE seq > {}", records - 1);
-    let script = format!("import sqlite3; c=sqlite3.connect('{}'); c.execute(\"{sql}\"); c.commit()", shop.state().display());
+    let script =
+        format!("import sqlite3; c=sqlite3.connect('{}'); c.execute(\"{sql}\"); c.commit()", shop.state().display());
     ensure!(Command::new("python3").args(["-c", &script]).status()?.success(), "python3");
     has(&shop.ok(&["audit", "verify"]).await?, &["is whole"]);
     let done = shop.run(&["audit", "verify", "--anchors-from", &file]).await?;
