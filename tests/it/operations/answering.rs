@@ -89,11 +89,19 @@ async fn two_persons_approve_from_their_phones() -> Result<()> {
     // Neither the key nor a link lies anywhere.
     let token = alice.rsplit('/').next().context("a token")?;
     let log = daemon.stderr();
-    for entry in std::fs::read_dir(shop.dir().join("state"))? {
-        let bytes = std::fs::read(entry?.path())?;
-        for secret in [KEY, token] {
-            let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
-            ensure!(!found, "the state holds {secret}");
+    let mut folders = vec![shop.dir().join("state")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let bytes = std::fs::read(&path)?;
+            for secret in [KEY, token] {
+                let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+                ensure!(!found, "{} holds {secret}", path.display());
+            }
         }
     }
     ensure!(!log.contains(KEY) && !log.contains(token), "the log holds a secret: {log}");
