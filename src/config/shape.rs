@@ -25,8 +25,8 @@ pub use drills::{DrillBlocked, DrillCleanup, DrillTable};
 pub use links::{Links, LinksTls};
 pub use outputs::{
     Control, HealthSwitch, HealthSwitches, History, Limits, Log, LogFormat, Metrics, NOTIFY_KINDS, NotifyAlertmanager,
-    NotifyFrom, NotifyOpsgenie, NotifyPagerduty, NotifyRoute, NotifySlack, NotifySns, NotifyStatuspage, NotifyWebhook,
-    Recording, SwitchState,
+    NotifyFrom, NotifyOpsgenie, NotifyPagerduty, NotifyRoute, NotifyS3, NotifySlack, NotifySns, NotifyStatuspage,
+    NotifyWebhook, Recording, SwitchState,
 };
 pub use people::{
     AudienceTemplates, DutyTable, EmailSecurity, NotifyEmail, RungTable, SeverityTable, Template, Templates,

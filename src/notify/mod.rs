@@ -12,6 +12,7 @@ mod lifecycle;
 pub mod opsgenie;
 pub mod pagerduty;
 mod post;
+pub mod s3;
 pub mod slack;
 pub mod sns;
 pub mod statuspage;
@@ -76,6 +77,9 @@ pub fn build(
     }
     if let Some(params) = route.statuspage.clone() {
         built.push(Ok(Box::new(statuspage::Statuspage::new(params, daemon, words.clone(), clients()))));
+    }
+    if let Some(params) = route.s3.clone() {
+        built.push(Ok(Box::new(s3::Bucket::new(params, clients()))));
     }
     if let Some(params) = route.email.clone() {
         built.push(email::Email::new(params, daemon, words.clone()).map(|route| Box::new(route) as _));

@@ -47,6 +47,11 @@ fn checked(at: &Path, route: &NotifyRoute, report: &mut Report<'_>) -> Option<St
         let region = sns.region.as_deref().or(topic_region(&sns.topic)).unwrap_or_default();
         through = Some(format!("SNS in {region}"));
     }
+    if let Some(s3) = &route.s3 {
+        // People are not told by it: it is none of the routes that have to be two.
+        aws_region(report, &at.key("s3").key("region"), &s3.region);
+        not_empty(report, &at.key("s3").key("bucket"), &s3.bucket);
+    }
     if let Some(webhook) = &route.webhook {
         let at = at.key("webhook");
         secrets::headers(report, &at.key("headers"), &webhook.headers);

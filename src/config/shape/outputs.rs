@@ -12,11 +12,11 @@ use crate::config::secret::SecretText;
 use crate::model::{Audience, HumanDuration};
 
 /// The kinds of routes, as written in the file.
-pub const NOTIFY_KINDS: [&str; 8] =
-    ["sns", "webhook", "slack", "pagerduty", "opsgenie", "alertmanager", "statuspage", "email"];
+pub const NOTIFY_KINDS: [&str; 9] =
+    ["sns", "webhook", "slack", "pagerduty", "opsgenie", "alertmanager", "statuspage", "email", "s3"];
 
 /// A route to people. Exactly one of `sns`, `webhook`, `slack`, `pagerduty`, `opsgenie`, `alertmanager`,
-/// `statuspage`, `email`.
+/// `statuspage`, `email`, `s3`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NotifyRoute {
@@ -59,6 +59,9 @@ pub struct NotifyRoute {
     /// Mail.
     #[serde(default)]
     pub email: Option<NotifyEmail>,
+    /// A bucket of S3.
+    #[serde(default)]
+    pub s3: Option<NotifyS3>,
 }
 
 impl NotifyRoute {
@@ -79,6 +82,7 @@ impl NotifyRoute {
             self.alertmanager.is_some(),
             self.statuspage.is_some(),
             self.email.is_some(),
+            self.s3.is_some(),
         ];
         NOTIFY_KINDS.into_iter().zip(written).filter(|(_, written)| *written).map(|(kind, _)| kind).collect()
     }
@@ -103,6 +107,19 @@ pub struct NotifySns {
     pub region: Option<String>,
     /// Its ARN.
     pub topic: String,
+}
+
+/// A bucket of S3: each notice is kept there as an object of JSON. Meant for `[audit]`: nobody is told by it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NotifyS3 {
+    /// Its region.
+    pub region: String,
+    /// The bucket; with a lock, so that nobody here can change what is kept.
+    pub bucket: String,
+    /// What keys begin with: `failoverd/`.
+    #[serde(default)]
+    pub prefix: Option<String>,
 }
 
 /// A webhook: POST of the notice as JSON.

@@ -15,6 +15,7 @@ use super::http::Echo;
 use super::{CANARY, SOON, Subject, accepted, assert_no_secret, aws, clients, refused, secret, unknown};
 use crate::fleet::moto::{Fault, Kind, Moto};
 
+const EAST: &str = "us-east-1";
 const WEST: &str = "us-west-2";
 
 fn notice() -> Notice {
@@ -56,6 +57,24 @@ async fn a_message_is_published() -> Result<()> {
     moto.forget_calls().await?;
     subject.apply().await.expect_err("overtaken");
     ensure!(moto.calls_of("Publish").await?.is_empty(), "published without a permit");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_notice_is_kept_in_a_bucket_once() -> Result<()> {
+    let moto = Moto::start().await?;
+    moto.cli(EAST, &["s3api", "create-bucket", "--bucket", "anchors"]).await?;
+    let clients = aws(moto.port());
+    let table = json!({ "s3": { "region": EAST, "bucket": "anchors", "prefix": "shop/" } });
+    let bucket = route(table, &clients)?;
+    for _ in 0..2 {
+        bucket.deliver(&notice()).await.map_err(anyhow::Error::msg)?;
+    }
+    let listed = moto.cli(EAST, &["s3api", "list-objects-v2", "--bucket", "anchors", "--prefix", "shop/"]).await?;
+    assert_eq!(listed["Contents"].as_array().map(Vec::len), Some(1), "delivered twice is one object: {listed}");
+    let nowhere = route(json!({ "s3": { "region": EAST, "bucket": "nowhere" } }), &clients)?;
+    let why = nowhere.deliver(&notice()).await.expect_err("no such bucket");
+    ensure!(why.contains("NoSuchBucket"), "{why}");
     Ok(())
 }
 
