@@ -110,9 +110,11 @@ impl Brain {
         let (Some(old), Some(new)) = (detector(name), detector(&pair.standby)) else {
             return unknown(format!("{name} or {} is no probe any more", pair.standby));
         };
+        // Told at the newest look: what it said before it fell is no word of what it has now.
         let fresh = |detector: &Detector| {
             let newest = detector.positions.newest().map(|(at, _)| at);
-            newest.is_some_and(|at| now.mono.since(at) <= detector.settings.max_age.get())
+            let looked = detector.latest.as_ref().map(|latest| latest.started);
+            newest.is_some_and(|at| looked <= Some(at) && now.mono.since(at) <= detector.settings.max_age.get())
         };
         let (Some(was), Some(is)) = (old.facts.as_deref(), new.facts.as_deref()) else {
             return unknown(format!("{name} or {} has told nothing of itself yet", pair.standby));

@@ -98,7 +98,9 @@ fn tone(level: &ServiceLevel) -> Tone {
 
 /// Finer than objectives are written.
 fn availability(level: &ServiceLevel) -> String {
-    format!("{:.4}%", level.availability * 100.0)
+    // Rounded down: who was down for a second was not available all the time. The addend keeps what a binary
+    // fraction cannot say exactly from losing a digit.
+    format!("{:.4}%", (level.availability * 1e6 + 1e-4).floor() / 1e4)
 }
 
 /// `failoverd slo`.
@@ -194,7 +196,7 @@ mod tests {
             budget: HumanDuration::secs(1296),
             spent: 480.0 / 1296.0,
         };
-        insta::assert_snapshot!(render_slo(&[level.clone()], &Style::default()));
+        insta::assert_snapshot!(render_slo(std::slice::from_ref(&level), &Style::default()));
         assert_eq!(
             slo_lines(&[level], &Style::default()),
             "slo shop: 99.9815% available of 99.95% over 30d, 37% of the error budget is spent\n"
