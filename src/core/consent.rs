@@ -64,8 +64,13 @@ impl Brain {
 
     /// What enough persons agreed to; `None` while one is missing.
     pub(super) fn consent(&self, now: Now, scenario: &ScenarioSettings, incident: &Incident) -> Option<Consent> {
-        let yes = self.valid_approvals(now, scenario, incident);
-        if yes.is_empty() || yes.len() < scenario.approvals as usize {
+        // The newest as many as it takes: where one is enough, it is the newest alone, as whoever gave it
+        // was told.
+        let needed = scenario.approvals.max(1) as usize;
+        let counted = incident.approvals.len().checked_sub(needed).map(|from| &incident.approvals[from..])?;
+        let valid = self.valid_approvals(now, scenario, incident);
+        let yes: Vec<&Answered> = counted.iter().filter(|answer| valid.contains(answer)).collect();
+        if yes.len() < needed {
             return None;
         }
         let names: Vec<&str> = yes.iter().map(|answer| answer.by.as_str()).collect();
