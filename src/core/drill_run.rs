@@ -114,9 +114,19 @@ impl Brain {
         self.await_outcome(now, driver, &missing)
     }
 
-    /// All was done; was it in time?
+    /// It is through: did every step do what it is there for, and in time? A real run may go on without one; a
+    /// rehearsal is there to find it.
     fn verdict_of(&self, now: Now, run: &RunId) -> DrillVerdict {
         let run = &self.ledger.runs[run];
+        let failed = run.steps.iter().zip(&run.plan.steps).find_map(|(step, definition)| match &step.state {
+            StepState::Ended(StepEnd::Failed { reason }) => Some((&definition.name, reason)),
+            _ => None,
+        });
+        if let Some((step, reason)) = failed {
+            return DrillVerdict::Failed {
+                reason: format!("step {step} failed, and the plan goes on without it: {reason}"),
+            };
+        }
         let took = HumanDuration(run.recovered_at().unwrap_or(now.wall).since(run.started));
         if took <= run.rto {
             DrillVerdict::Passed

@@ -230,6 +230,18 @@ fn a_step_that_fails_fails_the_drill_and_nobody_has_to_come() {
     assert!(matches!(&rows[0].verdict, Standing::Misses { why } if why.contains("the last drill failed")));
 }
 
+/// A real run may go on without a step; a rehearsal is there to find that it would have to.
+#[test]
+fn a_step_that_the_plan_goes_on_without_fails_the_drill_too() {
+    let mut desk = Desk::settled(with_drill(|drill| drill.plan.steps[2].on_error = OnError::Continue));
+    desk.answer_always("scale", Phase::Apply, &Reply::Say(refused(false)));
+    desk.command(go()).unwrap();
+    desk.run_for(5);
+    assert!(desk.changes().contains("route"), "the plan went on: {}", desk.changes());
+    let Some(DrillVerdict::Failed { reason }) = verdict(&desk) else { panic!("{:?}", verdict(&desk)) };
+    assert!(reason.starts_with("step scale failed"), "{reason}");
+}
+
 #[test]
 fn a_cleanup_that_fails_parks_and_is_tried_again_by_a_person() {
     let mut desk = Desk::settled(with_drill(|_| {}));
