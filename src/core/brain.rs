@@ -14,7 +14,7 @@ use super::run::{Doing, Driver};
 use super::scenario::Watch;
 use crate::model::{
     CallId, Entry, Importance, IncidentId, MonoTime, Notice, NoticeKind, Now, Plan, PlanHash, PlanName, ProbeName,
-    Record, ScenarioSettings, Settings, VantageId, Work,
+    Record, ScenarioName, ScenarioSettings, Settings, Severity, VantageId, Work,
 };
 
 /// Everything that decides, as one synchronous value.
@@ -363,6 +363,21 @@ impl Brain {
             routes,
             situation,
         }));
+    }
+
+    /// Tells people of a scenario that has no incident for it: of a drill, of a plan's budget.
+    pub(super) fn notify_of_scenario(
+        &mut self,
+        now: Now,
+        kind: NoticeKind,
+        importance: Importance,
+        scenario: Option<(ScenarioName, Severity)>,
+        subject: String,
+    ) {
+        self.notify(now, kind, importance, None, subject);
+        if let Some(Effect::Notify(notice)) = self.effects.last_mut() {
+            (notice.scenario, notice.severity) = scenario.unzip();
+        }
     }
 }
 

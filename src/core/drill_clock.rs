@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::brain::Brain;
-use crate::model::{DrillSettings, Entry, HumanDuration, Importance, MonoTime, Notice, NoticeKind, Now, WallTime};
+use crate::model::{DrillSettings, Entry, HumanDuration, Importance, MonoTime, NoticeKind, Now, WallTime};
 
 /// A drill that comes later than this is missed: the clock was set, or the machine slept.
 const LATE: Duration = Duration::from_secs(60);
@@ -123,19 +123,7 @@ impl Brain {
 
     fn notify_of_drill(&mut self, now: Now, drill: &DrillSettings, importance: Importance, subject: String) {
         let scenario = self.settings.scenario_of_plan(&drill.plan.name);
-        self.effects.push(super::Effect::Notify(Notice {
-            kind: NoticeKind::Drill,
-            importance,
-            at: now.wall,
-            scenario: scenario.map(|scenario| scenario.name.clone()),
-            severity: scenario.map(|scenario| scenario.severity.clone()),
-            incident: None,
-            run: None,
-            subject,
-            body: String::new(),
-            approval: None,
-            routes: None,
-            situation: None,
-        }));
+        let named = scenario.map(|scenario| (scenario.name.clone(), scenario.severity.clone()));
+        self.notify_of_scenario(now, NoticeKind::Drill, importance, named, subject);
     }
 }

@@ -9,8 +9,8 @@ use super::brain::Brain;
 use super::ledger::Ledger;
 use super::plan::{Paths, critical_path, recovery_budget};
 use crate::model::{
-    ActionKind, Entry, HumanDuration, Importance, Notice, NoticeKind, Now, Plan, PlanName, ScenarioName,
-    ScenarioSettings, Settings, Step, StepName,
+    ActionKind, Entry, HumanDuration, Importance, NoticeKind, Now, Plan, PlanName, ScenarioName, ScenarioSettings,
+    Settings, Step, StepName,
 };
 
 /// Fewer measured times than this are no evidence.
@@ -272,21 +272,9 @@ impl Brain {
                 found.scenario, found.plan, found.before, found.p95, found.plan
             )
         };
-        let notice = Notice {
-            kind: NoticeKind::Budget,
-            importance: if fits { Importance::Info } else { Importance::Page },
-            at: now.wall,
-            scenario: Some(found.scenario.clone()),
-            severity: scenario.map(|scenario| scenario.severity.clone()),
-            incident: None,
-            run: None,
-            subject,
-            body: String::new(),
-            approval: None,
-            routes: None,
-            situation: None,
-        };
-        self.effects.push(super::Effect::Notify(notice));
+        let importance = if fits { Importance::Info } else { Importance::Page };
+        let named = scenario.map(|scenario| (found.scenario.clone(), scenario.severity.clone()));
+        self.notify_of_scenario(now, NoticeKind::Budget, importance, named, subject);
     }
 }
 

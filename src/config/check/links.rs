@@ -80,6 +80,7 @@ fn enough_people(file: &File, people: &BTreeMap<&str, usize>, report: &mut Repor
         let at = Path::of(&["scenarios"]).key(name).key("approvals");
         if !(1..=5).contains(&needed) {
             report.error("out_of_range", &at, format!("{needed} persons"), "write a number from 1 to 5");
+            continue;
         }
         let socket = file.control.approvers.len();
         let grouped = file.control.approvers.iter().any(|who| who.starts_with('@'));
