@@ -41,11 +41,12 @@ pub fn real_plans<'a>(plans: &'a [Plan], scenarios: &[ScenarioSettings], drill: 
 
 /// The parameters that say which thing is changed, whatever it is changed to. What is not among them is
 /// no stand-in: a drill with three replicas instead of ten scales production all the same.
-const OBJECTS: [&str; 24] = [
+const OBJECTS: [&str; 25] = [
     "access_key_id",
     "argv",
     "bucket",
     "cluster",
+    "cron_job",
     "data_directory",
     "deployment",
     "global_cluster",
@@ -96,7 +97,10 @@ fn is_same_object(one: &ActionSpec, other: &ActionSpec) -> bool {
         }
         objects += usize::from(OBJECTS.contains(key));
     }
-    objects > 0 || one.target == other.target
+    // Of what no parameter says which thing it changes (a restore goes where its backup came from), another
+    // place alone makes another thing.
+    let unsaid = mine.is_some() && one.kind == other.kind;
+    objects > 0 || unsaid || one.target == other.target
 }
 
 /// Elsewhere a service is the name of a guard, and a user that of a program.

@@ -114,6 +114,17 @@ fn each_changing_step_has_a_stand_in_or_is_named() {
     assert_eq!(named(&format!("skip = [\"db\", \"tell\", \"scale.jobs\"]\n{other}")), Vec::<String>::new());
 }
 
+/// A restore goes where its backup came from: another backup in the same cluster is no stand-in.
+#[test]
+fn what_no_parameter_names_needs_another_place() {
+    let plan = "[plans.failover.steps.files]\nvelero.restore = { context = \"backup\", backup = \"nightly\" }\n\
+                [plans.failover.drills.x]\ncleanup = { plan = \"reseed\", with = { host = \"x\" } }\n\
+                skip = [\"db\", \"tell\", \"scale\"]\n[plans.failover.drills.x.steps.files]\n";
+    let rehearsed = |parameters: &str| told(&format!("{plan}velero.restore = {{ {parameters} }}"));
+    assert_eq!(rehearsed("backup = \"older\""), ["touches_production plans.failover.drills.x"]);
+    assert_eq!(rehearsed("context = \"staging\""), Vec::<String>::new());
+}
+
 #[test]
 fn wrong_drills_are_told_where_they_are_written() {
     let x = |more: &str| {
