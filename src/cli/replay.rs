@@ -14,10 +14,10 @@ use crate::actions;
 use crate::clients::Clients;
 use crate::config::shape::Limits;
 use crate::core::replay::{Played, play};
-use crate::core::report::{Linked, incident_of, incidents, run_of};
+use crate::core::report::{Course, incidents};
 use crate::core::tape;
 use crate::core::{ActionCheck, Checkpoint};
-use crate::model::{Entry, IncidentId, Record, WallTime};
+use crate::model::{IncidentId, Record, WallTime};
 use crate::state::{Segment, inputs_path, read_segments};
 
 /// What a replay found.
@@ -55,7 +55,8 @@ pub fn replay(global: &Global, args: &ReplayArgs) -> Result<(), Failure> {
     };
     let journal = super::report::journal(&path)?;
     let id = IncidentId::from(args.incident.as_str());
-    let Some(span) = span(&journal, &id) else {
+    let span = Course::of(&journal, &id).map(|course| (course.first, course.last));
+    let Some(span) = span else {
         let known = incidents(&journal);
         return Err(unknown("incident", id.as_str(), known.iter().map(|id| id.as_str())));
     };
@@ -69,24 +70,6 @@ pub fn replay(global: &Global, args: &ReplayArgs) -> Result<(), Failure> {
         print(&told(&found, &Style::detect()))?;
     }
     if found.same { Ok(()) } else { Err(Failure::said(Exit::Failed)) }
-}
-
-/// The first and the last record of an incident and of its runs.
-fn span(journal: &[Linked], id: &IncidentId) -> Option<(u64, u64)> {
-    let runs: Vec<_> = journal
-        .iter()
-        .filter_map(|linked| match &linked.record.entry {
-            Entry::RunStarted { run, incident: Some(of), .. } if of == id => Some(run.clone()),
-            _ => None,
-        })
-        .collect();
-    let own = |linked: &&Linked| {
-        let entry = &linked.record.entry;
-        incident_of(entry) == Some(id) || run_of(entry).is_some_and(|run| runs.contains(run))
-    };
-    let mut own = journal.iter().filter(own).map(|linked| linked.record.seq);
-    let first = own.next()?;
-    Some((first, own.next_back().unwrap_or(first)))
 }
 
 fn play_all(id: IncidentId, span: (u64, u64), segments: &[Segment], records: &[Record]) -> Result<Found, Failure> {

@@ -11,6 +11,7 @@ mod checkpoint;
 mod commands;
 mod consent;
 pub mod correlate;
+mod course;
 mod detect;
 pub mod drill;
 mod drill_clock;

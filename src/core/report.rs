@@ -17,6 +17,7 @@ use crate::model::{
     Record, RunId, RunResult, ScenarioName, ServiceName, Severity, StepEnd, StepName, VoteEvidence, WallTime, Work,
 };
 
+pub use super::course::Course;
 pub use super::report_chart::{Chart, Lane, LaneKind, Mark, Span, Tone};
 
 /// A record with its checksum in the chain.
@@ -208,8 +209,11 @@ impl Report {
         let ledger = Ledger::replay(journal.iter().map(|linked| &linked.record))?;
         let Some(incident) = ledger.incidents.get(id) else { return Ok(None) };
         let runs: Vec<&RunLedger> = ledger.runs.values().filter(|run| run.incident.as_ref() == Some(id)).collect();
-        let own: Vec<&Linked> = records_of(journal, id, &runs);
-        let until = own.iter().map(|linked| linked.record.at).max().unwrap_or(incident.opened);
+        let Some(course) = Course::of(journal, id) else { return Ok(None) };
+        let own: Vec<&Linked> = records_of(journal, &course);
+        // What is measured or done days later is in the report, and stretches no chart.
+        let during = own.iter().filter(|linked| course.covers(linked.record.seq));
+        let until = during.map(|linked| linked.record.at).max().unwrap_or(incident.opened);
         let recovered = runs.iter().filter(|run| is_done(run)).filter_map(|run| run.recovered_at()).min();
         let objectives = incident.objectives.clone();
         let service = objectives.as_ref().map(|of| of.service.clone());
@@ -247,71 +251,20 @@ fn is_done(run: &RunLedger) -> bool {
     matches!(run.ended, Some((RunResult::Done, _)))
 }
 
-/// The records of an incident and of its runs, and what operators and restarts did between them.
-fn records_of<'a>(journal: &'a [Linked], id: &IncidentId, runs: &[&RunLedger]) -> Vec<&'a Linked> {
-    let is_own = |linked: &Linked| {
-        let entry = &linked.record.entry;
-        incident_of(entry) == Some(id) || run_of(entry).is_some_and(|run| runs.iter().any(|own| own.id == *run))
+/// The records of an incident and of its runs, and what operators and restarts did during its course.
+fn records_of<'a>(journal: &'a [Linked], course: &Course) -> Vec<&'a Linked> {
+    let meanwhile = |linked: &Linked| {
+        course.covers(linked.record.seq)
+            && matches!(
+                linked.record.entry,
+                Entry::Command { .. }
+                    | Entry::ModeSet { .. }
+                    | Entry::Paused { .. }
+                    | Entry::Resumed { .. }
+                    | Entry::DaemonStarted { .. }
+            )
     };
-    let (Some(first), Some(last)) = (journal.iter().position(is_own), journal.iter().rposition(is_own)) else {
-        return Vec::new();
-    };
-    let meanwhile = |entry: &Entry| {
-        matches!(
-            entry,
-            Entry::Command { .. }
-                | Entry::ModeSet { .. }
-                | Entry::Paused { .. }
-                | Entry::Resumed { .. }
-                | Entry::DaemonStarted { .. }
-        )
-    };
-    // A command is written behind what it did.
-    let last = match journal.get(last + 1).map(|linked| &linked.record.entry) {
-        Some(Entry::Command { .. }) => last + 1,
-        _ => last,
-    };
-    journal[first..=last].iter().filter(|linked| is_own(linked) || meanwhile(&linked.record.entry)).collect()
-}
-
-/// The incident that a record is of.
-pub fn incident_of(entry: &Entry) -> Option<&IncidentId> {
-    match entry {
-        Entry::IncidentOpened { incident, .. }
-        | Entry::ExtentSeen { incident, .. }
-        | Entry::ReplicationSeen { incident, .. }
-        | Entry::IncidentAcknowledged { incident, .. }
-        | Entry::Decided { incident, .. }
-        | Entry::ApprovalAsked { incident, .. }
-        | Entry::ApprovalAnswered { incident, .. }
-        | Entry::Escalated { incident, .. }
-        | Entry::Unanswered { incident, .. }
-        | Entry::StatusUpdated { incident, .. }
-        | Entry::DutiesTaken { incident, .. }
-        | Entry::DutyReminded { incident, .. }
-        | Entry::DutyDone { incident, .. }
-        | Entry::IncidentClosed { incident, .. } => Some(incident),
-        Entry::RunStarted { incident, .. } => incident.as_ref(),
-        _ => None,
-    }
-}
-
-/// The run that a record is of.
-pub fn run_of(entry: &Entry) -> Option<&RunId> {
-    match entry {
-        Entry::RunStarted { run, .. }
-        | Entry::RunAborting { run, .. }
-        | Entry::LossMeasured { run, .. }
-        | Entry::StepIntent { run, .. }
-        | Entry::StepApplied { run, .. }
-        | Entry::StepParked { run, .. }
-        | Entry::StepUnparked { run, .. }
-        | Entry::StepEnded { run, .. }
-        | Entry::CompensationIntent { run, .. }
-        | Entry::CompensationEnded { run, .. }
-        | Entry::RunEnded { run, .. } => Some(run),
-        _ => None,
-    }
+    journal.iter().filter(|linked| course.owns(&linked.record.entry) || meanwhile(linked)).collect()
 }
 
 /// Of the daemon that opened it.

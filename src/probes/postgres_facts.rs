@@ -19,7 +19,10 @@ use crate::model::{CauseKind, Facts, Lag, Role, WallTime};
 /// - `latest_end_lsn` is how far the primary's own log reached at its last message, so that what
 ///   was not even received counts as lag.
 /// - A primary that was promoted since its server was started goes on telling how far it had received and
-///   replayed, and the commit time of the last transaction that it took over.
+///   replayed, and the commit time of the last transaction that it took over. One that only recovered from a
+///   crash has replayed too, and has received nothing: it was promoted nowhere that it knows of.
+/// - A server that was started has forgotten which transaction was committed last, and still knows when each
+///   was: the newest sixteen are asked, of which some may have been rolled back.
 /// - `txid_current_snapshot` gives out no transaction number, and a replica answers it too. Its newer name,
 ///   `pg_current_snapshot`, is not known to PostgreSQL 12.
 /// - A replica that has replayed no transaction since it started has at least what its checkpoint
@@ -54,10 +57,15 @@ SELECT r,
     SELECT round(extract(epoch FROM clock_timestamp() - max(last_msg_receipt_time)) * 1000)
     FROM pg_stat_wal_receiver WHERE status = 'streaming') END,
   txid_snapshot_xmax(txid_current_snapshot()),
-  CASE WHEN NOT r THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn END,
+  CASE WHEN NOT r AND pg_last_wal_receive_lsn() IS NOT NULL
+       THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn END,
   round(extract(epoch FROM CASE WHEN r THEN pg_last_xact_replay_timestamp()
-    WHEN pg_last_wal_replay_lsn() IS NOT NULL THEN pg_last_xact_replay_timestamp()
-    WHEN current_setting('track_commit_timestamp') = 'on' THEN (SELECT timestamp FROM pg_last_committed_xact()) END) * 1000)
+    WHEN pg_last_wal_receive_lsn() IS NOT NULL THEN pg_last_xact_replay_timestamp()
+    WHEN current_setting('track_commit_timestamp') = 'on' THEN coalesce(
+      (SELECT timestamp FROM pg_last_committed_xact()),
+      (SELECT max(pg_xact_commit_timestamp((x % 4294967296)::text::xid))
+        FROM (SELECT txid_snapshot_xmax(txid_current_snapshot()) AS n) s, generate_series(n - 16, n - 1) x
+        WHERE x % 4294967296 > 2)) END) * 1000)
 FROM (SELECT pg_is_in_recovery() AS r) recovery";
 
 /// Its columns.

@@ -12,6 +12,44 @@ use crate::fleet::eventually;
 use crate::fleet::postgres::{PASSWORD, PgOptions, Postgres, StandbyOptions};
 use crate::fleet::proxy::{Mode, Proxy};
 
+/// A server that recovers from a crash replays its own log, as a standby does its primary's; where it was
+/// promoted, and what it took over, it must not make of that.
+#[tokio::test]
+async fn a_promotion_is_told_until_the_server_is_started_anew_and_a_crash_is_none() -> Result<()> {
+    let settings = vec![("track_commit_timestamp".to_owned(), "on".to_owned())];
+    let mut primary = Postgres::primary(PgOptions { settings, durable: true }).await?;
+    let mut standby = primary.standby(StandbyOptions::default()).await?;
+    let ask = |server: &Postgres| probe(json!({ "postgres": { "url": server.url(), "expect": "primary" } }));
+    primary.sql("CREATE TABLE t (i int)").await?;
+    let before = facts(&ask(&primary)).await;
+    assert_eq!(before.promoted_at, None);
+    eventually(LONG, "the standby to have it", async || {
+        let seen = look(&ask(&standby)).await;
+        ensure!(seen.facts().is_some_and(|facts| facts.transaction == before.transaction), "{seen:?}");
+        Ok(())
+    })
+    .await?;
+
+    primary.kill9();
+    primary.restart().await?;
+    let crashed = facts(&ask(&primary)).await;
+    assert_eq!(crashed.promoted_at, None, "it was promoted nowhere");
+    assert_eq!((crashed.transaction, crashed.last_commit), (before.transaction, before.last_commit));
+    ensure!(crashed.last_commit.is_some(), "what was committed last is told after a crash too");
+
+    let received = look(&ask(&standby)).await.facts().and_then(|facts| facts.offset);
+    standby.promote().await?;
+    let promoted = facts(&ask(&standby)).await;
+    ensure!(promoted.promoted_at.is_some() && promoted.promoted_at >= received, "{promoted:?}, {received:?}");
+    assert_eq!(promoted.last_commit, before.last_commit, "the newest that it took over");
+    standby.sql("CREATE TABLE mine (i int)").await?;
+    assert_eq!(facts(&ask(&standby)).await.last_commit, before.last_commit, "and none of its own");
+    standby.kill9();
+    standby.restart().await?;
+    assert_eq!(facts(&ask(&standby)).await.promoted_at, None, "unknown is better than wrong");
+    Ok(())
+}
+
 #[tokio::test]
 async fn roles_lag_and_synchronous_commit_are_told() -> Result<()> {
     let primary = Postgres::primary(PgOptions::default()).await?;
