@@ -70,6 +70,13 @@ pub fn render_incident(incident: &IncidentView, now: WallTime, style: &Style) ->
             approval.epoch,
             moment(now, approval.until)
         );
+        if approval.needed > 1 {
+            let given = match approval.given.as_slice() {
+                [] => "nobody has yet".to_owned(),
+                given => format!("so far {}", clean(&given.join(", "))),
+            };
+            let _ = writeln!(text, "  persons      {} have to say yes; {given}", approval.needed);
+        }
         let hint = format!("→ `failoverd approve {0}` or `failoverd deny {0}`", incident.id);
         let _ = writeln!(text, "{}", style.paint(Tone::Bad, &hint));
     }
@@ -91,6 +98,12 @@ mod tests {
     #[test]
     fn an_incident_that_waits() {
         insta::assert_snapshot!(render_incident(&incident(), NOW, &Style::default()));
+        let mut two = incident();
+        if let Some(approval) = &mut two.approval {
+            (approval.needed, approval.given) = (2, vec!["alice (uid 1000)".into()]);
+        }
+        let text = render_incident(&two, NOW, &Style::default());
+        assert!(text.contains("  persons      2 have to say yes; so far alice (uid 1000)\n"), "{text}");
     }
 
     #[test]
