@@ -32,9 +32,9 @@ impl Course {
         let own: Vec<&Linked> = journal.iter().filter(|linked| course.owns(&linked.record.entry)).collect();
         let ends =
             |linked: &&Linked| matches!(linked.record.entry, Entry::IncidentClosed { .. } | Entry::RunEnded { .. });
-        let ended = own.iter().copied().filter(ends);
+        let mut ended = own.iter().copied().filter(ends);
         let is_over = ended.clone().count() == course.runs.len() + 1;
-        let last = if is_over { ended.last() } else { own.last().copied() }?;
+        let last = if is_over { ended.next_back() } else { own.last().copied() }?;
         (course.first, course.last) = (own.first()?.record.seq, last.record.seq);
         // A command is written behind what it did, at the same moment.
         let next = journal.iter().find(|linked| linked.record.seq == course.last + 1);
