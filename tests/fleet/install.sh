@@ -22,6 +22,10 @@ declare -A needs=(
   [openssl]=openssl
   [exim4]=exim4-daemon-light
   [gcc]=build-essential
+  [protoc]=protobuf-compiler
+  [/usr/include/google/protobuf/empty.proto]=libprotobuf-dev
+  [etcd]=etcd-server
+  [etcdctl]=etcd-client
   [make]=build-essential
   [ip]=iproute2
   [nft]=nftables
@@ -35,7 +39,7 @@ declare -A needs=(
   [/usr/share/doc/python3-venv]=python3-venv
 )
 # Units of these packages would otherwise hold the well-known ports.
-declare -A units=([postgresql-15]=postgresql [redis-server]=redis-server [bind9]=named [prometheus]=prometheus [prometheus-alertmanager]=prometheus-alertmanager [exim4-daemon-light]=exim4
+declare -A units=([postgresql-15]=postgresql [redis-server]=redis-server [bind9]=named [prometheus]=prometheus [prometheus-alertmanager]=prometheus-alertmanager [exim4-daemon-light]=exim4 [etcd-server]=etcd
   [haproxy]=haproxy [prometheus-blackbox-exporter]=prometheus-blackbox-exporter [redis-sentinel]=redis-sentinel [nftables]=nftables)
 # What the benches compare with, and how they lose packets -> the Debian package that has it.
 declare -A references=(
