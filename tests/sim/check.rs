@@ -146,6 +146,7 @@ impl Checker {
             }
             // An ending daemon starts nothing, like one in doubt.
             Event::Ending => (self.doubt, self.ending) = (true, true),
+            Event::Leads { .. } | Event::Follows { .. } | Event::Replicated { .. } | Event::StoreReached { .. } => {}
             Event::Tick | Event::Command { .. } | Event::Refused { .. } => {}
         }
         self.votes.keep_time(&self.settings, now.mono);

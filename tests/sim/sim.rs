@@ -504,5 +504,9 @@ fn kind(event: &Event) -> &'static str {
         Event::StateInDoubt { .. } => "doubt",
         Event::Refused { .. } => "refused",
         Event::Ending => "ending",
+        Event::Leads { .. } => "leads",
+        Event::Follows { .. } => "follows",
+        Event::Replicated { .. } => "replicated",
+        Event::StoreReached { .. } => "store",
     }
 }
