@@ -31,10 +31,13 @@ const QUICK: &[Edit] = &[
     ("startup_grace = \"1s\"", "startup_grace = \"300ms\"\ntilt_for = \"200ms\""),
     (
         "interval = \"200ms\"\ntimeout = \"500ms\"\nfall = 3\nrise = 2",
-        "interval = \"200ms\"\ntimeout = \"2s\"\nfall = 2\nrise = 1",
+        "interval = \"400ms\"\ntimeout = \"2s\"\nfall = 2\nrise = 1",
     ),
     ("confirm_for = \"1s\"", "confirm_for = \"300ms\""),
     ("for = \"500ms\"", "for = \"100ms\""),
+    // Of a primary that was seen up by others after the newest look at the standby, nobody can tell that nothing
+    // was lost; who leads next may have looked a moment ago.
+    ("rpo = \"0s\"", "rpo = \"30s\""),
 ];
 
 /// One member.

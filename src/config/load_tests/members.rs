@@ -29,7 +29,7 @@ fn what_several_daemons_need_is_told() {
         (format!("{STATE}{quorum}{a}{b}{c}"), vec!["missing_key"]),
         (format!("{STATE}{a}"), vec!["one_member"]),
         (format!("{STATE}{TLS}{a}{}", member("b", "one")), vec!["one_domain"]),
-        (format!("{STATE}failure_domain = \"two\"\n{quorum}{TLS}{a}{b}"), vec!["two_domains"]),
+        (format!("{STATE}failure_domain = \"two\"\n{quorum}{TLS}{a}{b}"), vec!["two_domains", "impossible_quorum"]),
         (format!("{quorum}{TLS}{a}{b}"), vec!["no_shared_state"]),
         (format!("{STATE}{quorum}{TLS}{a}{b}[etcd]\nttl = \"1s\"\n"), vec!["bad_ttl"]),
         (format!("{STATE}{quorum}{TLS}{a}{b}[etcd]\nttl = \"2500ms\"\n"), vec!["bad_ttl"]),

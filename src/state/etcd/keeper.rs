@@ -296,6 +296,12 @@ impl Keeper {
     /// before that was sent.
     async fn renew(&mut self) -> Result<(i64, MonoTime), Unreachable> {
         let sent = now();
+        // Whoever may not act any more must not keep the others from it: where only the answers are lost, its
+        // renewals would go on to be taken.
+        if self.lease.is_some_and(|(_, renewed)| sent.since(renewed) >= self.shared.ttl / 2) {
+            self.lease = None;
+            self.is_over("no renewal was answered in the half of the lease in which its holder may act").await;
+        }
         if let Some((id, _)) = self.lease {
             let kept = |mut client: etcd_client::Client| async move {
                 match client.lease_keep_alive(id).await {

@@ -174,7 +174,7 @@ async fn without_the_votes_of_the_others_there_is_no_quorum_and_nothing_is_done(
         team.shut(place, Mode::Blackhole).await?;
     }
     team.world.kill_primary();
-    is_told(&team, "cannot be told").await?;
+    is_told(&team, "cannot tell whether regional-outage holds").await?;
     let status = team.status(leader, "the votes to be gone", |status| {
         ensure!(status.vantages.iter().filter(|vantage| vantage.silent).count() == 2, "{:?}", status.vantages);
         Ok(())
