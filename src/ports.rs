@@ -234,6 +234,17 @@ pub trait Journal: Send {
         self.append(records)
     }
 
+    /// Keeps records that another daemon wrote to the state that both share. Those that are there already are
+    /// left out.
+    ///
+    /// # Errors
+    /// [`JournalError::Write`]; never retried.
+    fn replicate(&mut self, records: &[Record]) -> Result<(), JournalError> {
+        let known = self.newest().map_or(0, |(seq, _)| seq);
+        let from = records.iter().position(|record| record.seq > known).unwrap_or(records.len());
+        self.append(&records[from..])
+    }
+
     /// All records, in order.
     ///
     /// # Errors

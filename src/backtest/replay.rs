@@ -357,7 +357,7 @@ impl Replay<'_> {
                     // An attempt that began at the same instant as the last one would be a duplicate.
                     self.push(self.now + MILLISECOND, What::AskNow(lane));
                 }
-                Effect::Notify(_) | Effect::Cancel(_) | Effect::Reply(_) => {}
+                Effect::Notify(_) | Effect::Cancel(_) | Effect::Reply(_) | Effect::HandOver { .. } => {}
             }
         }
     }

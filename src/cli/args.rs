@@ -179,6 +179,13 @@ pub enum Verb {
     Duty(DutyVerb),
     /// The notices that have not reached their routes, and why
     Notices,
+    /// Who leads of several daemons, and who is there
+    Members,
+    /// Have another one of several daemons lead, before this one is upgraded or stopped
+    HandOver {
+        /// Which (default: whichever comes first)
+        to: Option<String>,
+    },
     /// Answer for a step that waits for somebody
     #[command(subcommand)]
     Step(StepVerb),

@@ -131,8 +131,7 @@ fn own(
     window: source_csv::Window,
     notes: &mut Vec<String>,
 ) -> Result<History, Failure> {
-    let state = &loaded.file.daemon.state;
-    let beside = || history_path(Path::new(state.strip_prefix("sqlite:").unwrap_or(state)));
+    let beside = || history_path(&loaded.file.local_state().unwrap_or_default());
     let path = file.map_or_else(beside, Path::to_owned);
     let read = read_history(&path, window.0, window.1);
     let stretches = read.map_err(|error| Failure::new(Exit::Failed, "source", error.to_string()))?;

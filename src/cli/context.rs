@@ -49,8 +49,7 @@ pub fn config_path(global: &Global) -> PathBuf {
 pub fn state_path(options: &LoadOptions) -> Result<PathBuf, Failure> {
     let loaded =
         config::load(options).map_err(|faults| Failure::new(Exit::Usage, "configuration", faults.render(false)))?;
-    let written = &loaded.file.daemon.state;
-    Ok(written.strip_prefix("sqlite:").unwrap_or(written).into())
+    Ok(loaded.file.local_state().unwrap_or_else(|| loaded.file.daemon.state.as_str().into()))
 }
 
 /// The socket: as told, or as the configuration says, or the usual one. The configuration is not

@@ -14,6 +14,7 @@ pub mod context;
 pub mod drill;
 pub mod dryrun;
 pub mod exit;
+mod members;
 mod pages;
 mod parts;
 mod people;
@@ -83,6 +84,8 @@ async fn talk(context: &Context, verb: &Verb) -> Result<(), Failure> {
         Verb::Step(verb) => context.step(verb).await,
         Verb::Duty(verb) => context.duty(verb).await,
         Verb::Notices => context.notices().await,
+        Verb::Members => context.members().await,
+        Verb::HandOver { to } => context.hand_over(to.as_deref()).await,
         Verb::Slo => context.slo().await,
         Verb::Grade(args) => context.grade(args).await,
         Verb::Abort { run } => give(Command::Abort { run: run.as_deref().map(Into::into) }).await,

@@ -2,6 +2,7 @@
 
 mod drills;
 mod links;
+mod members;
 mod outputs;
 mod people;
 mod plans;
@@ -23,6 +24,7 @@ use super::probe::{
 };
 pub use drills::{DrillBlocked, DrillCleanup, DrillTable};
 pub use links::{Links, LinksTls};
+pub use members::{Etcd, EtcdTls, EtcdUser, StateAddress};
 pub use outputs::{
     Control, HealthSwitch, HealthSwitches, History, Limits, Log, LogFormat, Metrics, NOTIFY_KINDS, NotifyAlertmanager,
     NotifyFrom, NotifyOpsgenie, NotifyPagerduty, NotifyRoute, NotifyS3, NotifySlack, NotifySns, NotifyStatuspage,
@@ -69,6 +71,12 @@ pub struct File {
     /// The other vantages.
     #[serde(default)]
     pub witnesses: BTreeMap<String, Witness>,
+    /// Several daemons on one state (etcd), this one among them: one leads, and all are asked for their votes.
+    #[serde(default)]
+    pub members: BTreeMap<String, Witness>,
+    /// How the etcd cluster is used.
+    #[serde(default)]
+    pub etcd: Option<Etcd>,
     /// How vantages know each other.
     #[serde(default)]
     pub vantage_tls: Option<VantageTls>,
@@ -126,8 +134,17 @@ pub struct File {
 }
 
 impl File {
+    /// The file of this daemon: the state itself where it is alone, else its own copy of it. `None` where
+    /// `daemon.state` names no state.
+    pub fn local_state(&self) -> Option<PathBuf> {
+        match StateAddress::parse(&self.daemon.state)? {
+            StateAddress::Sqlite(path) => Some(path),
+            StateAddress::Etcd { .. } => Some(self.etcd.clone().unwrap_or_default().local),
+        }
+    }
+
     /// The tables that a file can have.
-    pub fn keys() -> [&'static str; 26] {
+    pub fn keys() -> [&'static str; 28] {
         [
             "daemon",
             "defaults",
@@ -137,6 +154,8 @@ impl File {
             "anchors",
             "quorum",
             "witnesses",
+            "members",
+            "etcd",
             "vantage_tls",
             "policy",
             "severities",
@@ -167,7 +186,8 @@ pub struct Daemon {
     pub name: String,
     /// `auto`, `approve` or `alert-only`; a scenario can only be more careful.
     pub mode: Mode,
-    /// Where the journal is: `sqlite:/path/state.db`.
+    /// Where the journal is: `sqlite:/path/state.db`, or for several daemons
+    /// `etcd://host:2379,host:2379,host:2379/prefix`.
     pub state: String,
     /// The Unix socket of the control API.
     pub socket: PathBuf,

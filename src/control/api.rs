@@ -325,6 +325,7 @@ pub fn command_name(command: &Command) -> &'static str {
         Command::StepDone { .. } => "step_done",
         Command::DutyDone { .. } => "duty_done",
         Command::Grade { .. } => "grade",
+        Command::HandOver { .. } => "hand_over",
     }
 }
 

@@ -14,6 +14,7 @@ use prometheus::{
 };
 
 use super::attempts::Attempts;
+use super::member_gauges::MemberGauges;
 use super::metrics_people::People;
 use super::plan_gauges::{DrillCounters, PlanGauges};
 use super::service_gauges::ServiceGauges;
@@ -65,6 +66,7 @@ struct Gauges {
     health_switch: IntGaugeVec,
     plans: PlanGauges,
     services: ServiceGauges,
+    members: MemberGauges,
     readiness: IntGaugeVec,
     readiness_findings: IntGaugeVec,
     readiness_drift: IntGaugeVec,
@@ -102,7 +104,7 @@ impl Maker<'_> {
         self.0.register(Box::new(collector.clone()))?;
         Ok(collector)
     }
-    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+    pub(super) fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
         self.keep(IntGauge::new(format!("failoverd_{name}"), help))
     }
     pub(super) fn flags(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
@@ -198,6 +200,7 @@ impl Gauges {
             )?,
             plans: PlanGauges::new(make)?,
             services: ServiceGauges::new(make)?,
+            members: MemberGauges::new(make)?,
             readiness: make.flags(
                 "readiness",
                 "Whether a plan could be carried out: 1 for the verdict that holds, 0 for the others.",
@@ -414,6 +417,7 @@ impl Metrics {
         view.scenarios.iter().for_each(|scenario| gauges.scenario(scenario));
         gauges.plans.set(&view.budgets);
         gauges.services.set(view);
+        gauges.members.set(view);
         view.readiness.iter().for_each(|plan| gauges.readiness(plan));
     }
 

@@ -16,6 +16,7 @@ pub mod client;
 pub mod health;
 pub mod health_switch;
 pub mod links;
+mod member_gauges;
 pub mod metrics;
 mod metrics_people;
 pub mod peer;

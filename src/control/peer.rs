@@ -56,6 +56,7 @@ impl Role {
             | Command::StepDone { .. }
             | Command::DutyDone { .. }
             | Command::Grade { .. }
+            | Command::HandOver { .. }
             | Command::Mode { mode: Some(Mode::Approve | Mode::AlertOnly) } => Self::Operator,
         }
     }

@@ -48,6 +48,7 @@ pub(crate) fn quiet() -> StatusView {
         services: Vec::new(),
         scorecard: Vec::new(),
         readiness: Vec::new(),
+        members: None,
         at: NOW,
         started: ago(86_400 * 3),
         mode: Mode::Approve,

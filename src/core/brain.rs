@@ -9,6 +9,7 @@ use super::event::{Effect, Event};
 use super::extent::{Places, places};
 use super::ledger::{IllegalRecord, Ledger};
 use super::marks::Marks;
+use super::member::Membership;
 use super::quorum::PeerVote;
 use super::run::{Doing, Driver};
 use super::scenario::Watch;
@@ -34,6 +35,10 @@ pub struct Brain {
     /// The places of all windows.
     pub(super) windows: Vec<usize>,
     pub(super) ledger: Ledger,
+    /// Among several daemons.
+    pub(super) membership: Membership,
+    /// Why the store of several daemons cannot be reached from here.
+    pub(super) store_trouble: Option<String>,
     pub(super) marks: Marks,
     /// When each other vantage last answered.
     pub(super) heard: HashMap<VantageId, MonoTime>,
@@ -85,6 +90,8 @@ impl Brain {
             heard: HashMap::new(),
             orphans: Vec::new(),
             ledger,
+            membership: Membership::Alone,
+            store_trouble: None,
             driver: None,
             started: now,
             tilt_until: None,
@@ -115,6 +122,10 @@ impl Brain {
     /// The first effects of a life: says that it began, and takes up the run that a crash left.
     #[must_use]
     pub fn begin(&mut self, now: Now, version: &str) -> Vec<Effect> {
+        if self.follows() {
+            self.follow(now);
+            return self.told();
+        }
         self.commit(now, Entry::DaemonStarted { version: version.to_owned() });
         if let Some(run) = self.ledger.active_run() {
             let id = run.id.clone();
@@ -142,6 +153,10 @@ impl Brain {
                 self.outcome(now, call, outcome);
                 true
             }
+            Event::Command { .. } if self.follows() => {
+                self.effects.push(Effect::Reply(Err(self.not_leading())));
+                false
+            }
             Event::Command { by, command } => {
                 let reply = self.command(now, &by, command);
                 self.think(now);
@@ -164,6 +179,22 @@ impl Brain {
             Event::Ending => {
                 self.ending = true;
                 true
+            }
+            Event::Leads { term } => {
+                self.lead(now, term);
+                true
+            }
+            Event::Follows { leader } => {
+                self.set_leader(leader);
+                false
+            }
+            Event::Replicated { records } => {
+                self.replicate(now, &records);
+                true
+            }
+            Event::StoreReached { trouble } => {
+                self.note_store(now, trouble);
+                false
             }
             Event::StateInDoubt { what } => {
                 self.set_doubt(now, what);
@@ -192,6 +223,9 @@ impl Brain {
     }
 
     fn think(&mut self, now: Now) {
+        if self.follows() {
+            return self.follow(now);
+        }
         self.tilt_until = self.tilt_until.filter(|until| now.mono < *until);
         self.evaluate(now);
         self.tend_drills(now);
@@ -214,7 +248,7 @@ impl Brain {
         self.wake = self.earliest_wake(now.mono);
     }
 
-    fn earliest_wake(&self, now: MonoTime) -> Option<MonoTime> {
+    pub(super) fn earliest_wake(&self, now: MonoTime) -> Option<MonoTime> {
         let expiries = self.detectors.iter().filter(|d| d.is_fresh(now)).filter_map(Detector::expires);
         // A vote counts up to and including the instant that it expires at.
         let expiries = expiries.map(|at| at + std::time::Duration::from_nanos(1));
@@ -278,7 +312,7 @@ impl Brain {
         self.hashes.get(scenario.plan.as_ref()?)
     }
 
-    fn set_paces(&mut self) {
+    pub(super) fn set_paces(&mut self) {
         (0..self.detectors.len()).for_each(|index| self.set_pace(index));
     }
 
@@ -321,6 +355,10 @@ impl Brain {
     /// Applies an entry to the ledger and hands it to the journal. `false` where it does not
     /// follow: then the state is in doubt, and what was to come after the record must not.
     pub(super) fn commit(&mut self, now: Now, entry: Entry) -> bool {
+        if self.follows() {
+            // The leader writes. What came here was not asked first whose turn it is.
+            return false;
+        }
         let record = Record { seq: self.ledger.seq + 1, at: now.wall, entry };
         if let Err(illegal) = self.ledger.apply(&record) {
             self.set_doubt(now, illegal.to_string());

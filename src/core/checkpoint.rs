@@ -10,6 +10,7 @@ use super::brain::Brain;
 use super::detect::Detector;
 use super::ledger::IllegalRecord;
 use super::marks::Marks;
+use super::member::Membership;
 use super::quorum::PeerVote;
 use super::run::Driver;
 use super::scenario::Watch;
@@ -31,6 +32,9 @@ pub struct Checkpoint {
     made: Now,
     /// The settings that held.
     pub settings: Arc<Settings>,
+    /// What it was among several daemons.
+    #[serde(default)]
+    membership: Membership,
     /// The rest; `None` at the beginning of a life.
     volatile: Option<Volatile>,
 }
@@ -45,6 +49,8 @@ struct Volatile {
     orphans: Vec<IncidentId>,
     driver: Option<Driver>,
     started: Now,
+    #[serde(default)]
+    store_trouble: Option<String>,
     tilt_until: Option<MonoTime>,
     doubt: Option<String>,
     ending: bool,
@@ -78,6 +84,7 @@ impl Brain {
             orphans: self.orphans.clone(),
             driver: self.driver.clone(),
             started: self.started,
+            store_trouble: self.store_trouble.clone(),
             tilt_until: self.tilt_until,
             doubt: self.doubt.clone(),
             ending: self.ending,
@@ -102,6 +109,7 @@ impl Brain {
             lost: 0,
             made: self.started,
             settings: Arc::clone(&self.settings),
+            membership: self.membership.clone(),
             volatile: None,
         }
     }
@@ -112,6 +120,7 @@ impl Brain {
     /// [`IllegalRecord`] for the first record that does not follow from those before it.
     pub fn restore(checkpoint: Checkpoint, records: &[Record]) -> Result<Self, IllegalRecord> {
         let mut brain = Self::new(Settings::clone(&checkpoint.settings), records, checkpoint.made)?;
+        brain.membership = checkpoint.membership;
         let Some(known) = checkpoint.volatile else { return Ok(brain) };
         brain.detectors = known.detectors;
         brain.peers = known.peers;
@@ -121,6 +130,7 @@ impl Brain {
         brain.orphans = known.orphans;
         brain.driver = known.driver;
         brain.started = known.started;
+        brain.store_trouble = known.store_trouble;
         brain.tilt_until = known.tilt_until;
         brain.doubt = known.doubt;
         brain.ending = known.ending;

@@ -44,6 +44,7 @@ impl Brain {
             Command::StepSkip { run, step } => self.step_skip(now, by, run, &step),
             Command::StepApprove { run, step } => self.step_approve(now, by, run, &step),
             Command::DutyDone { incident, duty, note } => self.duty_done(now, by, &incident, &duty, note),
+            Command::HandOver { to } => self.hand_over(to),
             Command::Grade { incident, grade, note } => self.grade(now, by, &incident, grade, note),
             Command::StepDone { run, step, note } => self.step_done(now, by, run, &step, note.as_deref()),
         };

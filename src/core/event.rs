@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{
     CallId, CallOutcome, Cause, DrillTarget, DutyName, Epoch, FailureDomain, Given, Grade, Health, HumanDuration,
     IncidentId, Mode, MonoTime, Notice, Observation, PlanHash, PlanName, ProbeName, Record, RunId, RunKind,
-    ScenarioName, Settings, StepCall, StepName, VantageId,
+    ScenarioName, Settings, StepCall, StepName, Term, VantageId,
 };
 
 /// What happened.
@@ -86,6 +86,27 @@ pub enum Event {
     /// are out is still written down. A call that is out when the daemon is gone is an unknown outcome;
     /// the next life takes up the run there.
     Ending,
+    /// Of several daemons: this one holds the lease now, and has all of the journal.
+    Leads {
+        /// Its term.
+        term: Term,
+    },
+    /// Of several daemons: another one leads, or (`None`) nobody as far as is known. Of no consequence to
+    /// one that leads: that ends with [`crate::core::Brain::step_down`].
+    Follows {
+        /// Who leads.
+        leader: Option<VantageId>,
+    },
+    /// Records that the leader wrote.
+    Replicated {
+        /// In their order, from the next one on.
+        records: Vec<Record>,
+    },
+    /// Of several daemons: the store can no longer be reached from here, or (`None`) again.
+    StoreReached {
+        /// Why not.
+        trouble: Option<String>,
+    },
     /// Storage, lease or clock is in doubt: start nothing new.
     StateInDoubt {
         /// What.
@@ -228,6 +249,12 @@ pub enum Command {
         #[serde(default)]
         note: Option<String>,
     },
+    /// Of several daemons: another member shall lead.
+    HandOver {
+        /// Which; `None`: whichever comes first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<VantageId>,
+    },
     /// What is to be thought of what alert-only mode would have done in an incident that is over.
     Grade {
         /// The incident.
@@ -291,6 +318,11 @@ pub enum Effect {
     },
     /// Probe once, now.
     ProbeNow(ProbeName),
+    /// Give the lead back, and step down.
+    HandOver {
+        /// Who shall have it; `None`: whoever comes first.
+        to: Option<VantageId>,
+    },
     /// To the operator of this event.
     Reply(Result<Answer, Refusal>),
 }

@@ -13,7 +13,7 @@ use super::incident::Incident;
 use super::run_ledger::RunLedger;
 use crate::model::{
     ActionKind, DrillTarget, Entry, Epoch, IncidentId, Mode, PlanName, Record, RunId, ScenarioName, StepEnd, StepName,
-    WallTime,
+    Term, VantageId, WallTime,
 };
 
 /// How many measured times are kept for each step.
@@ -38,6 +38,9 @@ pub struct Ledger {
     pub seq: u64,
     /// The highest epoch granted.
     pub epoch: Epoch,
+    /// Of several daemons, who leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<(VantageId, Term)>,
     /// The mode set at run time, and by whom.
     pub mode: Option<(Mode, String)>,
     /// Who paused the daemon.
@@ -129,6 +132,7 @@ impl Ledger {
     fn apply_entry(&mut self, at: WallTime, entry: &Entry) -> Result<(), String> {
         match entry {
             Entry::DaemonStarted { .. } | Entry::Command { .. } => Ok(()),
+            Entry::LeaderChanged { member, term, epoch } => self.change_leader(member, *term, *epoch),
             Entry::ModeSet { mode, by } => {
                 self.mode = mode.map(|mode| (mode, by.clone()));
                 Ok(())
@@ -194,6 +198,31 @@ impl Ledger {
                 Ok(())
             }
         }
+    }
+
+    /// Another member leads. The run that is active goes on under an epoch of its own: what the former leader
+    /// still has out is refused wherever the target holds the epoch.
+    fn change_leader(&mut self, member: &VantageId, term: Term, epoch: Option<Epoch>) -> Result<(), String> {
+        if let Some((leader, known)) = self.leader.as_ref().filter(|(_, known)| term <= *known) {
+            return Err(format!("term {term} does not follow term {known} of {leader}"));
+        }
+        let active = self.active_run().map(|run| run.id.clone());
+        match (active, epoch) {
+            (None, None) => {}
+            (Some(run), Some(epoch)) if epoch == self.epoch.next() => {
+                if let Some(run) = self.runs.get_mut(&run) {
+                    run.epoch = epoch;
+                }
+                self.epoch = epoch;
+            }
+            (Some(run), epoch) => {
+                let granted = epoch.map_or("none".to_owned(), |epoch| epoch.to_string());
+                return Err(format!("run {run} is active under epoch {}, and is granted {granted}", self.epoch));
+            }
+            (None, Some(epoch)) => return Err(format!("it grants epoch {epoch}, and no run is active")),
+        }
+        self.leader = Some((member.clone(), term));
+        Ok(())
     }
 
     /// Grants a drill that gave way the next epoch.

@@ -39,15 +39,7 @@ impl Brain {
 
     /// Keeps, and where an incident is open writes down, what was known when a primary fell.
     pub(super) fn note_replication(&mut self, now: Now, scenario: &ScenarioSettings) {
-        for pair in &scenario.replication {
-            let LastWrites { believed: Some(believed), ended: Some(_) } = self.last_writes(scenario, pair, now.mono)
-            else {
-                continue;
-            };
-            if let Some(index) = self.index.get(&pair.standby) {
-                self.detectors[*index].keep_lag(believed);
-            }
-        }
+        self.keep_replication(now, scenario);
         let Some(incident) = self.ledger.open_incident(&scenario.name) else { return };
         let carried_out = incident.run.as_ref().is_some_and(|run| self.ledger.runs[run].counts());
         if carried_out || incident.replication_changes >= CHANGES || !self.replication_changed(now, scenario, incident)
@@ -58,6 +50,19 @@ impl Brain {
         let id = incident.id.clone();
         let replication = if is_last { Vec::new() } else { self.replication_evidence(scenario, now) };
         self.commit(now, Entry::ReplicationSeen { incident: id, replication });
+    }
+
+    /// Keeps what was known of the standbys when a primary fell.
+    pub(super) fn keep_replication(&mut self, now: Now, scenario: &ScenarioSettings) {
+        for pair in &scenario.replication {
+            let LastWrites { believed: Some(believed), ended: Some(_) } = self.last_writes(scenario, pair, now.mono)
+            else {
+                continue;
+            };
+            if let Some(index) = self.index.get(&pair.standby) {
+                self.detectors[*index].keep_lag(believed);
+            }
+        }
     }
 
     /// Did a primary fall, or come back, since it was written down?

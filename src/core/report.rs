@@ -262,6 +262,7 @@ fn records_of<'a>(journal: &'a [Linked], course: &Course) -> Vec<&'a Linked> {
                     | Entry::Paused { .. }
                     | Entry::Resumed { .. }
                     | Entry::DaemonStarted { .. }
+                    | Entry::LeaderChanged { .. }
             )
     };
     journal.iter().filter(|linked| course.owns(&linked.record.entry) || meanwhile(linked)).collect()

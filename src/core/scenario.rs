@@ -64,6 +64,33 @@ impl Watch {
     pub(super) fn is_attentive(&self) -> bool {
         self.truth != Truth::False
     }
+
+    /// Takes what the condition comes to now.
+    pub(super) fn confirm(&mut self, now: MonoTime, truth: Truth, is_alone: bool) {
+        if std::mem::replace(&mut self.is_alone, is_alone) && !is_alone {
+            // What a quorum says is confirmed by a quorum.
+            self.held_since = None;
+        }
+        self.truth = truth;
+        self.wake = None;
+        self.not_before = self.not_before.filter(|at| now < *at);
+        if truth == Truth::True {
+            self.held_since.get_or_insert(now);
+        } else {
+            self.held_since = None;
+        }
+        if truth == Truth::False {
+            // What comes after it is another outage, and is not made to wait for this one.
+            self.vain = 0;
+            self.not_before = None;
+        }
+    }
+
+    /// Keeps what was seen, and nothing of what was decided or told.
+    pub(super) fn forget_decisions(&mut self) {
+        let Self { truth, is_alone, held_since, .. } = *self;
+        *self = Self { truth, is_alone, held_since, ..Self::default() };
+    }
 }
 
 impl Brain {
@@ -78,24 +105,7 @@ impl Brain {
         let settings = Arc::clone(&self.settings);
         for (index, scenario) in settings.scenarios.iter().enumerate() {
             let (truth, is_alone) = self.truth_of_outage(&scenario.when, now.mono);
-            let watch = &mut self.watches[index];
-            if std::mem::replace(&mut watch.is_alone, is_alone) && !is_alone {
-                // What a quorum says is confirmed by a quorum.
-                watch.held_since = None;
-            }
-            watch.truth = truth;
-            watch.wake = None;
-            watch.not_before = watch.not_before.filter(|at| now.mono < *at);
-            if truth == Truth::True {
-                watch.held_since.get_or_insert(now.mono);
-            } else {
-                watch.held_since = None;
-            }
-            if truth == Truth::False {
-                // What comes after it is another outage, and is not made to wait for this one.
-                watch.vain = 0;
-                watch.not_before = None;
-            }
+            self.watches[index].confirm(now.mono, truth, is_alone);
             self.watch_sight(now, index, scenario);
             self.tell_flapping(now, index, scenario);
             match truth {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::evidence::Budget;
 use super::scorecard::GradeCount;
 use super::slo::ServiceLevel;
+pub use super::view_members::{MemberView, MembershipView};
 pub use super::view_people::{DutyView, EscalationView, NoticeState, NoticeView};
 use crate::model::{
     Choice, Decision, Divergence, DrillTarget, DrillVerdict, Epoch, Extent, Facts, FailureDomain, Health,
@@ -65,6 +66,9 @@ pub struct StatusView {
     /// Whether each plan could be carried out, as it was last looked at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub readiness: Vec<PlanReadinessView>,
+    /// Of several daemons: who leads, and who is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members: Option<MembershipView>,
 }
 
 /// Everything that was looked at for readiness.

@@ -34,6 +34,7 @@ impl Brain {
             services: self.service_levels(now),
             scorecard: super::scorecard::counts(&self.ledger),
             readiness: Vec::new(),
+            members: None,
             vantages: self.vantage_views(now),
             probes: (0..self.detectors.len()).map(|index| self.probe_view(now, index)).collect(),
             scenarios: (0..self.settings.scenarios.len()).map(|index| self.scenario_view(now, index)).collect(),

@@ -12,6 +12,7 @@ use super::executor::{Executor, Finished, changes};
 use super::handle::Request;
 use super::history::History;
 use super::last_words::LastWords;
+use super::members::{MemberEars, Members};
 use super::notices::Notices;
 use super::notify_socket::Systemd;
 use super::readiness::Desk;
@@ -19,6 +20,7 @@ use super::recording::Recording;
 use super::reload::{self, Reloader};
 use super::sight_log::SightLog;
 use super::signals::{Signals, Wish};
+use super::voice::Question;
 use super::witnesses::Witnesses;
 use crate::control::health::Pulse;
 use crate::control::metrics::Metrics;
@@ -28,6 +30,7 @@ use crate::model::{Entry, Notice, Record, StepEnd};
 use crate::ports::{Addressed, Journal, JournalError};
 use crate::probes::runner::{Pace, RunnerEvent, RunnerHandle};
 use crate::readiness::Subject;
+use crate::state::etcd::StoreEvent;
 use crate::vantage::ask;
 
 /// The loop says that it lives at least this often.
@@ -48,6 +51,7 @@ pub(super) struct Ears {
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) readiness: mpsc::Receiver<Notice>,
     pub(super) signals: Signals,
+    pub(super) members: MemberEars,
 }
 
 /// What the loop works with.
@@ -69,6 +73,8 @@ pub(super) struct Loop {
     pub(super) readiness: Desk,
     pub(super) recording: Recording,
     pub(super) anchors: Anchors,
+    /// `None` where this daemon is alone.
+    pub(super) members: Option<Members>,
     pub(super) shutdown_grace: Duration,
     pub(super) published: Instant,
     /// Something has changed since then.
@@ -82,6 +88,8 @@ enum Heard {
     Votes(ask::Heard),
     Request(Request),
     Readiness(Notice),
+    Store(StoreEvent),
+    Question(Question),
     Wish(Wish),
     Beat,
     Wake,
@@ -112,7 +120,9 @@ impl Loop {
                 _ = beat.tick() => Heard::Beat,
                 () = tokio::time::sleep_until(wake.unwrap_or(idle).into()) => Heard::Wake,
                 () = tokio::time::sleep_until((self.published + CALM).into()), if self.untold => Heard::Tell,
+                Some(event) = ears.members.store.recv() => Heard::Store(event),
                 Some(votes) = ears.votes.recv() => Heard::Votes(votes),
+                Some(question) = ears.members.questions.recv() => Heard::Question(question),
                 Some(request) = ears.requests.recv() => Heard::Request(request),
                 Some(notice) = ears.readiness.recv() => Heard::Readiness(notice),
                 Some(report) = ears.reports.recv() => Heard::Report(report),
@@ -123,7 +133,8 @@ impl Loop {
                 Heard::Wish(wish) => self.wish(wish).await,
                 other => self.hear(other),
             };
-            result?;
+            // A command may have asked for a hand-over.
+            result.and_then(|()| self.hand_over()).or_else(|error| self.outlive(error))?;
             if self.has_ended() {
                 return Ok(());
             }
@@ -147,6 +158,11 @@ impl Loop {
                 }
             }
             Heard::Request(request) => self.request(request)?,
+            Heard::Store(event) => self.store(event)?,
+            // Whoever asked may have gone away.
+            Heard::Question(question) => drop(question.send(self.brain.own_votes(self.clock.now()))),
+            // Every member looks; one tells.
+            Heard::Readiness(notice) if self.follows() => tracing::debug!("{}", notice.subject),
             Heard::Readiness(notice) => {
                 let notices = vec![self.notices.address(notice)];
                 self.write(&mut Writing { records: Vec::new(), notices })?;
@@ -165,6 +181,7 @@ impl Loop {
         self.systemd.feed();
         // Also the outbox writes there, and somebody may have taken the file away.
         self.journal.sound()?;
+        self.watch_lease()?;
         if let Some(by) = self.clock.jumped() {
             tracing::warn!(?by, "the wall clock jumped");
             self.feed(Event::Stalled { by })?;
@@ -183,6 +200,9 @@ impl Loop {
 
     /// Sends an anchor of the journal away, where it has grown since the last one.
     pub(super) fn anchor(&mut self) -> Result<(), JournalError> {
+        if self.follows() {
+            return Ok(());
+        }
         let (name, at) = (self.brain.settings().name.to_string(), self.clock.now().wall);
         let Some(notice) = self.anchors.notice(self.journal.newest(), &name, at) else { return Ok(()) };
         let notices = vec![self.notices.address(notice)];
@@ -233,6 +253,7 @@ impl Loop {
             Request::Evidence(reply) => drop(reply.send(self.brain.plan_evidence(now))),
             Request::Scorecard(reply) => drop(reply.send(self.brain.scorecard())),
             Request::Command { by, command, reply } => {
+                let Some((by, command, reply)) = self.forward(by, command, reply) else { return Ok(()) };
                 if let Some(answer) = self.feed(Event::Command { by, command })? {
                     drop(reply.send(answer));
                 }
@@ -266,14 +287,18 @@ impl Loop {
     fn by_signal(&mut self, signal: &str, command: Command) -> Result<(), JournalError> {
         // The API counts its own commands.
         let name = crate::control::api::command_name(&command);
-        let reply = self.feed(Event::Command { by: format!("signal {signal}"), command })?;
-        if let Some(reply) = &reply {
-            self.metrics.command(name, if reply.is_ok() { "done" } else { "refused" });
-        }
-        match reply {
-            Some(Ok(answer)) => tracing::warn!("{signal}: {}", answer.text),
-            Some(Err(refusal)) => tracing::error!("{signal}: refused: {refusal}"),
-            None => {}
+        let (answer, told) = tokio::sync::oneshot::channel();
+        let Some((by, command, _)) = self.forward(format!("signal {signal}"), command, answer) else {
+            let (signal, metrics) = (signal.to_owned(), self.metrics.clone());
+            tokio::spawn(async move {
+                if let Ok(reply) = told.await {
+                    tell_reply(&signal, name, &reply, &metrics);
+                }
+            });
+            return Ok(());
+        };
+        if let Some(reply) = self.feed(Event::Command { by, command })? {
+            tell_reply(signal, name, &reply, &self.metrics);
         }
         Ok(())
     }
@@ -324,10 +349,14 @@ impl Loop {
     /// Hands an event to the brain and carries out what it wants.
     pub(super) fn feed(&mut self, event: Event) -> Result<Option<Reply>, JournalError> {
         let (now, about) = (self.clock.now(), SightLog::about(&event));
+        let is_quiet = self.members.as_ref().is_none_or(|members| members.changes_nothing(&event));
         self.recording.input(now, &event, &self.brain);
         let effects = self.brain.handle(now, event);
         self.recording.output(&effects);
         self.sight_log.note(about, &self.brain, now);
+        if let Some(members) = self.members.as_mut().filter(|_| !is_quiet) {
+            members.note(now, &self.brain);
+        }
         let reply = if effects.is_empty() { None } else { self.carry_out(effects)? };
         self.recording.settle(now, &self.brain);
         Ok(reply)
@@ -355,6 +384,11 @@ impl Loop {
                 Effect::Cancel(call) => self.executor.cancel(call),
                 Effect::Pace { probe, fast } => {
                     self.runner.set_pace(&probe, if fast { Pace::Fast } else { Pace::Normal });
+                }
+                Effect::HandOver { to } => {
+                    if let Some(members) = &mut self.members {
+                        members.heir = Some(to);
+                    }
                 }
                 Effect::Reply(answer) => reply = Some(answer),
             }
@@ -415,7 +449,9 @@ impl Loop {
 
     /// Everything at a glance, with what the brain has no part in.
     fn view(&self) -> StatusView {
-        StatusView { readiness: self.readiness.lines(), ..self.brain.status(self.clock.now()) }
+        let own = &self.brain.settings().name;
+        let members = self.members.as_ref().map(|members| members.view(own, self.brain.membership()));
+        StatusView { readiness: self.readiness.lines(), members, ..self.brain.status(self.clock.now()) }
     }
 
     pub(super) fn publish(&mut self) {
@@ -441,5 +477,13 @@ impl Loop {
     pub(super) fn last_words(&self, error: &JournalError) -> Notice {
         let run = self.brain.ledger().active_run().map(|run| run.id.clone());
         LastWords::of(self.brain.settings().name.as_str(), "stops", error, self.clock.now().wall, run)
+    }
+}
+
+fn tell_reply(signal: &str, name: &'static str, reply: &Reply, metrics: &Metrics) {
+    metrics.command(name, if reply.is_ok() { "done" } else { "refused" });
+    match reply {
+        Ok(answer) => tracing::warn!("{signal}: {}", answer.text),
+        Err(refusal) => tracing::error!("{signal}: refused: {refusal}"),
     }
 }

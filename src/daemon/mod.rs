@@ -14,6 +14,7 @@ mod last_words;
 mod links;
 pub mod logging;
 mod looping;
+mod members;
 mod notices;
 pub mod notify_socket;
 mod readiness;
@@ -23,6 +24,7 @@ mod sight_log;
 mod signals;
 mod start;
 mod switches;
+mod voice;
 mod witness;
 mod witnesses;
 

@@ -121,6 +121,15 @@ impl Recording {
         }
     }
 
+    /// What the brain decided last was not carried out, and it was set back: a segment begins anew.
+    pub(super) fn cut(&mut self, now: Now, brain: &Brain) {
+        if self.jobs.is_some() {
+            self.is_due = false;
+            self.inputs = 0;
+            self.segment(brain.checkpoint(now, env!("CARGO_PKG_VERSION")));
+        }
+    }
+
     /// Called now and then, between two inputs.
     pub(super) fn beat(&mut self, now: Now, brain: &Brain) {
         if self.jobs.is_none() {

@@ -16,6 +16,7 @@ use super::last_words::LastWords;
 use super::links;
 use super::logging::{self, LoggingError};
 use super::looping::{Ears, Loop};
+use super::members::{self, MemberEars, Members};
 use super::notices::{Notices, Route};
 use super::notify_socket::Systemd;
 use super::readiness::Desk;
@@ -24,6 +25,7 @@ use super::reload::{Fixed, ProbeBuilder, Reloader, lists, routes};
 use super::sight_log::SightLog;
 use super::signals::Signals;
 use super::switches;
+use super::voice;
 use super::witnesses::Witnesses;
 use crate::actions;
 use crate::clients::Clients;
@@ -37,10 +39,11 @@ use crate::control::serve::{Bounds, TcpSource, UnixSource, serve};
 use crate::control::socket::{self, SocketError};
 use crate::core::ledger::IllegalRecord;
 use crate::core::{ActionCheck, Brain};
-use crate::ports::{Journal, JournalError};
+use crate::model::WallTime;
+use crate::ports::{Authority, Journal, JournalError};
 use crate::probes::runner::ProbeRunner;
 use crate::readiness::{Subject, kept_path};
-use crate::state::{SqliteState, history_path, inputs_path};
+use crate::state::{SqliteAuthority, SqliteJournal, SqliteState, history_path, inputs_path};
 
 /// A loop that has not come round for so long is stuck, says `/healthz`.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
@@ -177,6 +180,10 @@ async fn live(loaded: Loaded, options: RunOptions) -> Result<(), StartError> {
     drop(loaded);
     let result = the_loop.run(ears).await;
     the_loop.systemd.stopping("ended");
+    if let Some(members) = &mut the_loop.members {
+        // Given back, so that nobody waits for the lease to end.
+        tokio::task::block_in_place(|| members.cluster.finish());
+    }
     stop.cancel();
     the_loop.history.finish(the_loop.clock.now().wall);
     the_loop.recording.finish(&the_loop.brain, result.is_ok());
@@ -193,11 +200,45 @@ async fn live(loaded: Loaded, options: RunOptions) -> Result<(), StartError> {
     Ok(result?)
 }
 
-/// The path of `sqlite:PATH`.
-pub fn state_path(state: &str) -> Result<&Path, StartError> {
-    let path = state.strip_prefix("sqlite:").filter(|path| !path.is_empty());
-    path.map(Path::new)
-        .ok_or_else(|| StartError::Configuration(format!("daemon.state is `{state}`: it must be sqlite:PATH")))
+/// What a member of several daemons has more than one that is alone.
+struct Joined {
+    members: Option<Members>,
+    ears: MemberEars,
+    journal: Box<dyn Journal>,
+    authority: Arc<dyn Authority>,
+}
+
+/// Joins the other members, where the state is one that several share.
+async fn join_others(
+    loaded: &Loaded,
+    since: WallTime,
+    (journal, authority): (SqliteJournal, SqliteAuthority),
+    stop: &CancellationToken,
+) -> Result<Joined, StartError> {
+    let Some(etcd) = members::etcd_settings(&loaded.file).map_err(StartError::Configuration)? else {
+        let (journal, authority) = (Box::new(journal), Arc::new(authority));
+        return Ok(Joined { members: None, ears: MemberEars::deaf(), journal, authority });
+    };
+    let name = &loaded.settings.name;
+    let own = loaded.file.members.get(name.as_str()).filter(|_| loaded.file.members.len() > 1);
+    let (voice, questions) = match own {
+        Some(own) => {
+            let (voice, questions) = voice::listen(&loaded.file, name, (own, "members.NAME.listen"), stop).await?;
+            (Some(voice), questions)
+        }
+        None => (None, mpsc::channel(1).1),
+    };
+    let card = members::card(loaded, since);
+    let joined = members::join(&etcd, card, (journal, authority));
+    let no_thread = |source| StartError::System { what: "cannot start the thread of the state store", source };
+    let (journal, authority, cluster, store) = joined.map_err(no_thread)?;
+    tracing::info!(endpoints = ?etcd.endpoints, prefix = etcd.prefix, "one of several: it follows until it leads");
+    Ok(Joined {
+        members: Some(Members::new(cluster, voice)),
+        ears: MemberEars { store, questions },
+        journal: Box::new(journal),
+        authority: Arc::new(authority),
+    })
 }
 
 async fn set_up(
@@ -210,7 +251,10 @@ async fn set_up(
     let system = |what| move |source| StartError::System { what, source };
     let file = &loaded.file;
     // First what may be refused, then what others can see.
-    let state = SqliteState::open(state_path(&file.daemon.state)?)?;
+    let local = file.local_state().ok_or_else(|| {
+        StartError::Configuration(format!("daemon.state is `{}`: it names no state", file.daemon.state))
+    })?;
+    let state = SqliteState::open(&local)?;
     if let Some(who) = state.left_behind() {
         tracing::warn!("the last daemon on this state did not end by itself: {who}");
     }
@@ -237,6 +281,10 @@ async fn set_up(
     let mut brain = brain.map_err(|source| StartError::Replay { path, source })?;
     brain.set_action_check(action_check(&clients));
     drop(records);
+    let joined = join_others(loaded, clock.now().wall, (journal, authority), stop).await?;
+    if joined.members.is_some() {
+        brain.join();
+    }
 
     let (reports_in, reports) = mpsc::channel(REPORTS);
     let (probe_runner, runner) = ProbeRunner::new(reports_in, stop.clone());
@@ -244,7 +292,7 @@ async fn set_up(
     let (votes_in, votes) = mpsc::channel(VOTES);
     let mut witnesses = Witnesses::new(votes_in, metrics.clone(), stop.clone());
     witnesses.reload(file, &loaded.settings).map_err(|error| StartError::Configuration(error.to_string()))?;
-    let (executor, finished) = Executor::new(Arc::clone(&clients), Arc::new(authority));
+    let (executor, finished) = Executor::new(Arc::clone(&clients), joined.authority);
     let (status, status_seen) = watch::channel(Arc::new(brain.status(clock.now())));
     let (requests_in, requests) = mpsc::channel(REQUESTS);
     let pulse = Pulse::new();
@@ -265,7 +313,7 @@ async fn set_up(
     let mut the_loop = Loop {
         brain,
         clock,
-        journal: Box::new(journal),
+        journal: joined.journal,
         executor,
         notices,
         runner,
@@ -280,6 +328,7 @@ async fn set_up(
         readiness: desk,
         recording,
         anchors: Anchors::new(file.audit.clone()),
+        members: joined.members,
         shutdown_grace: file.daemon.shutdown_grace.get(),
         published: Instant::now(),
         untold: false,
@@ -294,7 +343,7 @@ async fn set_up(
     the_loop.pulse.set_state_open(true);
     the_loop.runner.replace(specs);
     probe_runner.on_own_thread().map_err(system("cannot start the thread of the probes"))?;
-    Ok((the_loop, Ears { finished, reports, votes, requests, readiness, signals }, socket))
+    Ok((the_loop, Ears { finished, reports, votes, requests, readiness, signals, members: joined.ears }, socket))
 }
 
 /// Who may use the socket.

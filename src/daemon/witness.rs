@@ -4,8 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
@@ -15,47 +14,22 @@ use super::reload::{ProbeBuilder, load_again};
 use super::sight_log::SightLog;
 use super::signals::{Signals, Wish};
 use super::start::{StartError, serve_health};
+use super::voice::{self, Question, Voice};
 use crate::clients::Clients;
 use crate::config::load::{LoadOptions, Loaded};
 use crate::control::health::Pulse;
 use crate::control::metrics::Metrics;
-use crate::control::serve::serve;
 use crate::core::view::StatusView;
 use crate::core::{Brain, Effect, Event};
-use crate::model::{BallotVote, BootId, Health, Mode, Settings, VantageId};
+use crate::model::{Mode, Settings, VantageId};
 use crate::probes::runner::{Pace, ProbeRunner, RunnerEvent, RunnerHandle};
-use crate::vantage::identity::Identity;
-use crate::vantage::serve::{BOUNDS, TlsSource, Votes, router};
-use crate::vantage::wire;
 
 /// The loop says that it lives at least this often.
 const BEAT: Duration = Duration::from_millis(500);
 /// What `/metrics` shows is made anew this often.
 const REFRESH: Duration = Duration::from_secs(1);
-/// Questions that wait for the loop.
-const QUESTIONS: usize = 64;
 /// Reports that wait for the loop.
 const REPORTS: usize = 1024;
-
-type Question = oneshot::Sender<Vec<BallotVote>>;
-
-/// The loop, seen from the server.
-struct Answers {
-    questions: mpsc::Sender<Question>,
-    changes: watch::Receiver<u64>,
-}
-
-#[async_trait]
-impl Votes for Answers {
-    async fn votes(&self) -> Option<Vec<BallotVote>> {
-        let (question, answer) = oneshot::channel();
-        self.questions.send(question).await.ok()?;
-        answer.await.ok()
-    }
-    fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.clone()
-    }
-}
 
 struct Witness {
     name: VantageId,
@@ -67,11 +41,7 @@ struct Witness {
     metrics: Metrics,
     pulse: Pulse,
     status: watch::Sender<Arc<StatusView>>,
-    changes: watch::Sender<u64>,
-    /// What the votes were at the last change.
-    said: Vec<BallotVote>,
-    /// Every probe has a vote, all say that it is up and well, and a good look can change none.
-    all_well: bool,
+    voice: Voice,
     sight_log: SightLog,
     systemd: Systemd,
     refreshed: Instant,
@@ -97,19 +67,6 @@ fn settings_of(loaded: &Loaded, name: &VantageId) -> Result<Settings, StartError
         drills: Default::default(),
         ..all.clone()
     })
-}
-
-fn is_good_look(event: &Event) -> bool {
-    let Event::Observed { observation, .. } = event else { return false };
-    observation.health() == Health::Up && observation.cause().is_none()
-}
-
-/// A window is made of good looks too: where there is one, none is without a consequence.
-fn is_all_well(votes: &[BallotVote], settings: &Settings) -> bool {
-    let expected = settings.probes.len() - settings.anchors.len();
-    votes.len() == expected
-        && votes.iter().all(|vote| vote.health == Health::Up && !vote.degraded)
-        && settings.probes.iter().all(|probe| probe.window.is_none())
 }
 
 /// Runs a witness until it is asked to end.
@@ -139,9 +96,9 @@ async fn live(loaded: &Loaded, load: LoadOptions, name: &VantageId) -> Result<()
     let (reports_in, mut reports) = mpsc::channel(REPORTS);
     let (probe_runner, runner) = ProbeRunner::new(reports_in, stop.clone());
     let specs = builder.specs(loaded, &runner).map_err(wrong)?;
-    let (questions_in, mut questions) = mpsc::channel(QUESTIONS);
-    let (changes, changes_seen) = watch::channel(0);
-    listen(loaded, name, Answers { questions: questions_in, changes: changes_seen }, &stop).await?;
+    let table = loaded.file.witnesses.get(name.as_str());
+    let table = table.ok_or_else(|| wrong("it is not in the file".to_owned()))?;
+    let (voice, mut questions) = voice::listen(&loaded.file, name, (table, "witnesses.NAME.listen"), &stop).await?;
     let (status, status_seen) = watch::channel(Arc::new(brain.status(clock.now())));
     let pulse = Pulse::new();
     serve_health(loaded.file.metrics.listen.as_deref(), &pulse, status_seen, &metrics, &stop).await?;
@@ -161,9 +118,7 @@ async fn live(loaded: &Loaded, load: LoadOptions, name: &VantageId) -> Result<()
         metrics,
         pulse,
         status,
-        changes,
-        said: Vec::new(),
-        all_well: false,
+        voice,
         sight_log: SightLog::default(),
         systemd: Systemd::from_env(),
         refreshed: Instant::now(),
@@ -174,32 +129,6 @@ async fn live(loaded: &Loaded, load: LoadOptions, name: &VantageId) -> Result<()
     witness.systemd.stopping("ended");
     stop.cancel();
     tracing::info!("ended");
-    Ok(())
-}
-
-async fn listen(
-    loaded: &Loaded,
-    name: &VantageId,
-    answers: Answers,
-    stop: &CancellationToken,
-) -> Result<(), StartError> {
-    let wrong = |error: &dyn std::fmt::Display| StartError::Configuration(error.to_string());
-    let table = loaded.file.witnesses.get(name.as_str()).ok_or_else(|| wrong(&"it is not in the file"))?;
-    let tls = loaded.file.vantage_tls.as_ref().ok_or_else(|| wrong(&"there is no [vantage_tls]"))?;
-    let identity = Identity::load(tls).map_err(|error| wrong(&error))?;
-    identity.is_of(name, &table.domain.as_str().into()).map_err(|error| wrong(&error))?;
-    let port = url::Url::parse(&table.url).ok().and_then(|url| url.port_or_known_default()).unwrap_or(443);
-    let address = table.listen.clone().unwrap_or_else(|| format!("[::]:{port}"));
-    let listener = tokio::net::TcpListener::bind(&address).await.map_err(|source| StartError::Listen {
-        address,
-        what: "the questions of other vantages",
-        setting: "witnesses.NAME.listen",
-        source,
-    })?;
-    let config = identity.server().map_err(|error| wrong(&error))?;
-    let boot = wire::random().map(BootId::new).ok_or_else(|| wrong(&"the system gives no randomness"))?;
-    let routes = router(Arc::new(identity), Arc::new(answers), boot);
-    tokio::spawn(serve(TlsSource { listener, config }, routes, BOUNDS, stop.clone()));
     Ok(())
 }
 
@@ -265,7 +194,7 @@ impl Witness {
 
     fn feed(&mut self, event: Event) {
         let (now, about) = (self.clock.now(), SightLog::about(&event));
-        let changes_nothing = self.all_well && is_good_look(&event);
+        let changes_nothing = self.voice.changes_nothing(&event);
         let effects = self.brain.handle(now, event);
         self.sight_log.note(about, &self.brain, now);
         for effect in effects {
@@ -276,19 +205,15 @@ impl Witness {
                 Effect::ProbeNow(probe) => self.runner.probe_now(&probe),
                 Effect::Notify(notice) => tracing::warn!("{}", notice.subject),
                 // Without scenarios and plans there is nothing to be kept, called or answered.
-                Effect::Journal(_) | Effect::Call(_) | Effect::Cancel(_) | Effect::Reply(_) => {}
+                Effect::Journal(_)
+                | Effect::Call(_)
+                | Effect::Cancel(_)
+                | Effect::Reply(_)
+                | Effect::HandOver { .. } => {}
             }
         }
-        // To look through ten thousand votes at each of two thousand looks a second would be all that it does.
-        if changes_nothing {
-            return;
-        }
-        let votes = self.brain.own_votes(now);
-        self.all_well = is_all_well(&votes, self.brain.settings());
-        let says = |vote: &BallotVote| (vote.probe.clone(), vote.health, vote.degraded);
-        if !votes.iter().map(says).eq(self.said.iter().map(says)) {
-            self.said = votes;
-            self.changes.send_modify(|change| *change += 1);
+        if !changes_nothing {
+            self.voice.note(now, &self.brain);
         }
     }
 

@@ -46,12 +46,13 @@ impl Witnesses {
     /// What cannot be used, and what to do; then everything stays as it was.
     pub(super) fn reload(&mut self, file: &File, settings: &Settings) -> Result<(), String> {
         let mut tasks = Vec::new();
-        if let Some(tls) = file.vantage_tls.as_ref().filter(|_| !file.witnesses.is_empty()) {
+        if let Some(tls) = file.vantage_tls.as_ref().filter(|_| !settings.witnesses.is_empty()) {
             let identity = Identity::load(tls).map_err(|error| error.to_string())?;
             identity.is_of(&settings.name, &settings.domain).map_err(|error| error.to_string())?;
             let client = Arc::new(ask::client(&identity).map_err(|error| error.to_string())?);
             for known in &settings.witnesses {
-                let Some(table) = file.witnesses.get(known.name.as_str()) else { continue };
+                let name = known.name.as_str();
+                let Some(table) = file.witnesses.get(name).or_else(|| file.members.get(name)) else { continue };
                 let url = Url::parse(&table.url).map_err(|_| format!("witnesses.{}.url: no address", known.name))?;
                 let asker = settings.name.clone();
                 let witness = ask::Witness { name: known.name.clone(), url, asker, wait: wait(settings) };

@@ -155,6 +155,18 @@ impl fmt::Display for Epoch {
     }
 }
 
+/// One stretch of leading of one member of several: the revision at which the lease was taken. Strictly
+/// growing within one store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Term(pub u64);
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// One call of an action's phase. Unique within one life of the daemon; an outcome that names an
 /// unknown call is late and is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

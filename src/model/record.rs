@@ -10,7 +10,8 @@ use super::drill::DrillVerdict;
 use super::extent::{Choice, Extent};
 use super::grade::Grade;
 use super::ids::{
-    DrillTarget, DutyName, Epoch, IncidentId, PlanHash, PlanName, RunId, ScenarioName, ServiceName, StepName,
+    DrillTarget, DutyName, Epoch, IncidentId, PlanHash, PlanName, RunId, ScenarioName, ServiceName, StepName, Term,
+    VantageId,
 };
 use super::loss::{Divergence, PredictedLoss, Writes};
 use super::objectives::{Objectives, Outlook};
@@ -41,6 +42,17 @@ pub enum Entry {
     DaemonStarted {
         /// Its version.
         version: String,
+    },
+    /// A member of several daemons leads from here on.
+    LeaderChanged {
+        /// Who.
+        member: VantageId,
+        /// Its term.
+        term: Term,
+        /// The epoch that this record grants to the run that is active, so that no target takes a call of
+        /// the former leader any more; `None` where no run is active.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        epoch: Option<Epoch>,
     },
     /// The mode was set by hand, or given back to the configuration (`None`).
     ModeSet {

@@ -58,10 +58,14 @@ impl Tail {
     /// The highest epoch behind this entry. Granting one twice would let two runs pass for one.
     fn granted(&self, entry: &Entry) -> Result<Epoch, String> {
         match entry {
-            Entry::RunStarted { epoch, .. } | Entry::RunTakenUp { epoch, .. } if *epoch <= self.highest => {
-                Err(format!("it grants epoch {epoch}, and epoch {} was granted before", self.highest))
+            Entry::RunStarted { epoch, .. }
+            | Entry::RunTakenUp { epoch, .. }
+            | Entry::LeaderChanged { epoch: Some(epoch), .. } => {
+                if *epoch <= self.highest {
+                    return Err(format!("it grants epoch {epoch}, and epoch {} was granted before", self.highest));
+                }
+                Ok(*epoch)
             }
-            Entry::RunStarted { epoch, .. } | Entry::RunTakenUp { epoch, .. } => Ok(*epoch),
             _ => Ok(self.highest),
         }
     }
@@ -108,7 +112,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     Ok(Row { seq: row.get(0)?, at: row.get(1)?, entry: row.get(2)?, checksum: row.get(3)? })
 }
 
-fn check(tail: &Tail, row: Row) -> Result<(Record, Tail), (u64, String)> {
+pub(super) fn check(tail: &Tail, row: Row) -> Result<(Record, Tail), (u64, String)> {
     let expected = tail.seq.saturating_add(1);
     let seq = u64::try_from(row.seq).unwrap_or(0);
     if seq != expected {

@@ -1,7 +1,7 @@
 //! Where the journal, the outbox and the right to act are kept.
 //!
 //! Lives here: the embedded store (SQLite, one daemon), its lock, the crash points by which its
-//! durability is tested, and, in a file of its own that may be lost, the probes' history and the recording of what the brain was told. Does not live here: what the records mean. Imports `model`, `ports`.
+//! durability is tested, the state of several daemons (etcd), and, in a file of its own that may be lost, the probes' history and the recording of what the brain was told. Does not live here: what the records mean. Imports `model`, `ports`, and of `core` the lease.
 //!
 //! One process owns a state, by an OS lock; every write is on disk before it is reported; the
 //! first write that fails is the last: [`ports::JournalError::Write`](crate::ports::JournalError),
@@ -10,6 +10,7 @@
 
 mod chain;
 pub mod crash;
+pub mod etcd;
 mod history;
 mod inputs;
 mod lock;

@@ -221,6 +221,13 @@ pub struct SqliteJournal {
     pub(super) shared: Arc<Shared>,
 }
 
+impl SqliteJournal {
+    /// Where it ends.
+    pub(super) fn tail(&self) -> Tail {
+        self.shared.store.lock().unwrap_or_else(PoisonError::into_inner).tail.clone()
+    }
+}
+
 impl Journal for SqliteJournal {
     fn sound(&self) -> Result<(), JournalError> {
         self.shared.in_doubt().map_or(Ok(()), |why| Err(self.shared.write_error(why)))

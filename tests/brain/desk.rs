@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use failoverd::core::ledger::Ledger;
 use failoverd::core::run_ledger::{RunLedger, StepState};
-use failoverd::core::{Answer, Brain, Command, Effect, Event, Refusal};
+use failoverd::core::{Answer, Brain, Command, Effect, Event, Refusal, Resigned};
 use failoverd::model::*;
 
 use crate::settings::*;
@@ -73,6 +74,35 @@ impl Desk {
         let effects = desk.brain.begin(now, "test");
         desk.carry_out(effects);
         desk
+    }
+
+    /// One of several that does not lead.
+    pub fn following(settings: Settings) -> Self {
+        let mut desk = Self::new(settings.clone());
+        desk.brain = Brain::new(settings, &[], desk.now).unwrap();
+        desk.durable.clear();
+        desk.effects.clear();
+        desk.notices.clear();
+        desk.brain.join();
+        let effects = desk.brain.begin(desk.now, "test");
+        desk.carry_out(effects);
+        desk
+    }
+
+    /// It leads no more; what is durable ends at record `kept`.
+    pub fn step_down(&mut self, kept: usize) {
+        self.durable.truncate(kept);
+        let ledger = Ledger::replay(&self.durable).unwrap();
+        let effects =
+            self.brain.step_down(self.now, ledger, &Resigned::Lost { why: "the lease was not renewed in time".into() });
+        self.under_way.clear();
+        self.carry_out(effects);
+    }
+
+    /// The records of another leader have come.
+    pub fn replicate(&mut self, records: &[Record]) {
+        self.durable.extend(records.iter().cloned());
+        self.event(Event::Replicated { records: records.to_vec() });
     }
 
     /// The same, after twenty quiet seconds.
@@ -234,7 +264,7 @@ impl Desk {
                 Effect::Journal(records) => self.durable.extend(records),
                 Effect::Notify(notice) => self.notices.push(notice),
                 Effect::ProbeNow(_) | Effect::Call(_) => self.under_way.push_back(effect),
-                Effect::Cancel(_) | Effect::Pace { .. } | Effect::Reply(_) => {}
+                Effect::Cancel(_) | Effect::Pace { .. } | Effect::Reply(_) | Effect::HandOver { .. } => {}
             }
         }
         assert_eq!(self.durable.len() as u64, self.brain.ledger().seq, "a record that was not handed out");

@@ -15,6 +15,7 @@ mod limits;
 mod look;
 mod loss;
 mod lower_layers;
+mod members;
 mod operators;
 mod persons;
 mod reload;

@@ -164,7 +164,7 @@ fn what_lies_in_the_future_is_not_recalled() {
 }
 
 /// The steps that were changed for sure, and the ones whose intent alone is known, as `happened`.
-fn intended(records: &[Record], happened: bool) -> std::collections::BTreeSet<StepName> {
+pub fn intended(records: &[Record], happened: bool) -> std::collections::BTreeSet<StepName> {
     let ledger = Ledger::replay(records).unwrap();
     let Some(run) = ledger.runs.values().next() else { return Default::default() };
     let stands = |state: &StepState| match state {

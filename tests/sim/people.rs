@@ -86,6 +86,7 @@ impl Sim {
             Command::StepDone { .. } => "command: done",
             Command::DutyDone { .. } => "command: duty done",
             Command::Grade { .. } => "command: grade",
+            Command::HandOver { .. } => "command: hand over",
             Command::Abort { .. } => "command: abort",
             Command::StepRetry { .. } => "command: retry",
             Command::StepSkip { .. } => "command: skip",

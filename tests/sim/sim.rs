@@ -343,7 +343,7 @@ impl Sim {
             }
             Effect::ProbeNow(probe) => self.attempt(&probe),
             Effect::Cancel(call) => self.trace.note(self.now, "cancel", || format!("{call:?}")),
-            Effect::Pace { .. } | Effect::Reply(_) => {}
+            Effect::Pace { .. } | Effect::Reply(_) | Effect::HandOver { .. } => {}
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ pub mod evidence;
 pub mod explain;
 pub mod incident;
 pub mod matrix;
+pub mod members;
 pub mod people;
 pub mod plan;
 pub mod readiness;

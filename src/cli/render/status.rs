@@ -24,6 +24,7 @@ pub fn render_status(view: &StatusView, now: WallTime, style: &Style) -> String 
     if now.since(view.at).as_secs() > 10 {
         let _ = writeln!(text, "{}", style.paint(Tone::Warn, &format!("! seen {}", moment(now, view.at))));
     }
+    text.push_str(&super::members::membership(view, style));
     for warning in warnings(view, now) {
         let _ = writeln!(text, "{}", style.paint(Tone::Bad, &format!("! {}", clean(&warning))));
     }

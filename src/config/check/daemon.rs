@@ -6,7 +6,7 @@ use super::common::{at_least_one, not_empty, not_zero};
 use super::{Names, dangling, plain_value};
 use crate::config::path::Path;
 use crate::config::report::Report;
-use crate::config::shape::{File, Policy};
+use crate::config::shape::{File, Policy, StateAddress};
 use crate::model::{FlapDamping, HumanDuration, Retry};
 
 /// Tells what is wrong with the daemon's own tables.
@@ -40,25 +40,29 @@ fn daemon(file: &File, names: &Names, report: &mut Report<'_>) {
         plain_value(report, &base.key("failure_domain"), domain);
     }
     let state = base.key("state");
-    match file.daemon.state.split_once(':') {
-        Some(("sqlite", path)) if path.starts_with('/') => {}
-        Some(("sqlite", path)) if !path.is_empty() => report.warn(
+    match StateAddress::parse(&file.daemon.state) {
+        Some(StateAddress::Sqlite(path)) if path.is_absolute() => {}
+        Some(StateAddress::Sqlite(path)) => report.warn(
             "relative_path",
             &state,
-            format!("`{path}` depends on the folder that the daemon is started in"),
+            format!("`{}` depends on the folder that the daemon is started in", path.display()),
             "write an absolute path: `sqlite:/var/lib/failoverd/state.db`",
         ),
-        Some(("etcd", _)) => report.error(
-            "bad_state",
-            &state,
-            "a state in etcd is not there yet",
-            "write `sqlite:/var/lib/failoverd/state.db`",
-        ),
-        _ => report.error(
+        Some(StateAddress::Etcd { endpoints, .. }) => {
+            if endpoints.len() < 3 {
+                report.warn(
+                    "few_endpoints",
+                    &state,
+                    format!("an etcd cluster of {} outlives the loss of none of its members", endpoints.len()),
+                    "name three, in different failure domains",
+                );
+            }
+        }
+        None => report.error(
             "bad_state",
             &state,
             format!("`{}` names no state", file.daemon.state),
-            "write `sqlite:/var/lib/failoverd/state.db`",
+            "write `sqlite:/var/lib/failoverd/state.db`, or for several daemons `etcd://HOST:PORT,HOST:PORT,HOST:PORT`",
         ),
     }
     if !file.daemon.socket.is_absolute() {

@@ -10,6 +10,7 @@ pub mod drills;
 pub mod handed;
 pub mod health_switch;
 pub mod links;
+pub mod members;
 pub mod notify;
 pub mod objectives;
 pub mod people;
@@ -73,6 +74,7 @@ impl Names {
             witnesses: all(&["witnesses"], file.witnesses.keys().collect()),
         };
         all(&["notify"], file.notify.keys().collect());
+        all(&["members"], file.members.keys().collect());
         for name in names.probes.intersection(&names.groups) {
             report.error_at_key(
                 "ambiguous_name",
@@ -142,12 +144,16 @@ pub fn all(
     windows::fit(file, &names, &mut probes, report);
     probes.extend(anchors);
     let policy = &file.policy;
+    let own = file.members.get(&file.daemon.name).map(|member| &member.domain);
+    let domain = file.daemon.failure_domain.as_ref().or(own).unwrap_or(&file.daemon.name);
+    let mut vantages = witnesses::witnesses(file, report);
+    vantages.extend(members::members(file, report));
     let settings = Settings {
         name: file.daemon.name.as_str().into(),
-        domain: file.daemon.failure_domain.as_ref().unwrap_or(&file.daemon.name).as_str().into(),
+        domain: domain.as_str().into(),
         mode: file.daemon.mode,
         quorum: file.quorum.vantages,
-        witnesses: witnesses::witnesses(file, report),
+        witnesses: vantages,
         on_silent_witnesses: file.quorum.on_silent_witnesses,
         flap_damping: daemon::flap_damping(policy),
         startup_grace: policy.startup_grace.unwrap_or(HumanDuration::secs(30)),

@@ -27,15 +27,17 @@ pub fn witnesses(file: &File, report: &mut Report<'_>) -> Vec<WitnessSettings> {
                 "give the witness, or the daemon, another name",
             );
         }
-        check(report, &at, witness);
+        check_vantage(report, &at, witness);
         listed.push(WitnessSettings { name: name.as_str().into(), domain: witness.domain.as_str().into() });
     }
     let tls = Path::of(&["vantage_tls"]);
+    let base = if file.witnesses.is_empty() { Path::of(&["members"]) } else { base };
+    let is_asked = !file.witnesses.is_empty() || file.members.len() > 1;
     match &file.vantage_tls {
-        None if !file.witnesses.is_empty() && !report.touches_broken(&tls) => report.error(
+        None if is_asked && !report.touches_broken(&tls) => report.error(
             "missing_key",
             &base,
-            "witnesses are asked over mutual TLS, and there is no [vantage_tls]",
+            "other vantages are asked over mutual TLS, and there is no [vantage_tls]",
             "add [vantage_tls] with ca_file, certificate_file and key_file; `failoverd certs` makes them",
         ),
         None => {}
@@ -48,7 +50,8 @@ pub fn witnesses(file: &File, report: &mut Report<'_>) -> Vec<WitnessSettings> {
     listed
 }
 
-fn check(report: &mut Report<'_>, at: &Path, witness: &Witness) {
+/// A vantage that is asked: a witness or a member.
+pub fn check_vantage(report: &mut Report<'_>, at: &Path, witness: &Witness) {
     plain_value(report, &at.key("domain"), &witness.domain);
     let well = Url::parse(&witness.url).is_ok_and(|url| {
         url.scheme() == "https"

@@ -83,6 +83,7 @@ pub(super) fn samples(text: &str, value: &Value, epoch: u64) -> Vec<Entry> {
     let plan_hash = plan().hash();
     vec![
         Entry::DaemonStarted { version: by() },
+        Entry::LeaderChanged { member: text.into(), term: Term(epoch), epoch: None },
         Entry::ModeSet { mode: Some(Mode::AlertOnly), by: by() },
         Entry::ModeSet { mode: None, by: by() },
         Entry::Paused { by: by() },
@@ -251,7 +252,7 @@ pub(super) fn kinds_known(entry: &Entry) {
         Entry::StepIntent { .. } | Entry::StepApplied { .. } | Entry::StepParked { .. } => {}
         Entry::StepUnparked { .. } | Entry::StepEnded { .. } => {}
         Entry::CompensationIntent { .. } | Entry::CompensationEnded { .. } | Entry::Command { .. } => {}
-        Entry::LossMeasured { .. } | Entry::IncidentGraded { .. } => {}
+        Entry::LossMeasured { .. } | Entry::IncidentGraded { .. } | Entry::LeaderChanged { .. } => {}
     }
 }
 

@@ -1,0 +1,267 @@
+//! One of several daemons: what comes from the store that they share, and what becomes of leading.
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::looping::Loop;
+use super::voice::{Question, Voice};
+use crate::config::load::Loaded;
+use crate::config::shape::{File, StateAddress};
+use crate::core::ledger::Ledger;
+use crate::core::view::{MemberView, MembershipView};
+use crate::core::{Answer, Command, Event, Membership, Refusal, Resigned};
+use crate::model::{Term, VantageId, WallTime};
+use crate::ports::JournalError;
+use crate::state::etcd::{self, Asked, Cluster, EtcdSettings, EtcdTls, JOURNAL_SCHEMA, MemberCard, StoreEvent};
+use crate::vantage::wire;
+
+/// What is read from the cluster and waits for the loop.
+const EVENTS: usize = 64;
+
+/// The others, and the state that we share with them.
+pub(super) struct Members {
+    pub(super) cluster: Cluster,
+    voice: Option<Voice>,
+    there: Vec<MemberCard>,
+    trouble: Option<String>,
+    /// A hand-over that was asked for, once all that came before it is carried out.
+    pub(super) heir: Option<Option<VantageId>>,
+}
+
+/// What a member hears beside what every daemon hears.
+pub(super) struct MemberEars {
+    pub(super) store: mpsc::Receiver<StoreEvent>,
+    pub(super) questions: mpsc::Receiver<Question>,
+}
+
+impl MemberEars {
+    /// Of a daemon that is alone: it hears nothing there.
+    pub(super) fn deaf() -> Self {
+        Self { store: mpsc::channel(1).1, questions: mpsc::channel(1).1 }
+    }
+}
+
+/// How the cluster is reached; `None` where the daemon is alone.
+///
+/// # Errors
+/// A secret that cannot be read.
+pub(super) fn etcd_settings(file: &File) -> Result<Option<EtcdSettings>, String> {
+    let Some(StateAddress::Etcd { endpoints, prefix }) = StateAddress::parse(&file.daemon.state) else {
+        return Ok(None);
+    };
+    let table = file.etcd.clone().unwrap_or_default();
+    let user = match &table.user {
+        None => None,
+        Some(user) => {
+            let password = user.password.read().map_err(|error| format!("etcd.user.password: {error}"))?;
+            Some((user.name.clone(), password))
+        }
+    };
+    let tls = table.tls.map(|tls| EtcdTls { ca_file: tls.ca_file, identity: tls.certificate_file.zip(tls.key_file) });
+    Ok(Some(EtcdSettings { endpoints, prefix, ttl: table.ttl.get(), user, tls }))
+}
+
+/// How this member shows itself.
+pub(super) fn card(loaded: &Loaded, since: WallTime) -> MemberCard {
+    MemberCard {
+        name: loaded.settings.name.clone(),
+        domain: loaded.settings.domain.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        schema: JOURNAL_SCHEMA,
+        since,
+    }
+}
+
+impl Members {
+    /// Events wait here until the loop has its turn.
+    pub(super) fn channel() -> (mpsc::Sender<StoreEvent>, mpsc::Receiver<StoreEvent>) {
+        mpsc::channel(EVENTS)
+    }
+
+    pub(super) fn new(cluster: Cluster, voice: Option<Voice>) -> Self {
+        Self { cluster, voice, there: Vec::new(), trouble: None, heir: None }
+    }
+
+    /// See [`Voice::changes_nothing`].
+    pub(super) fn changes_nothing(&self, event: &Event) -> bool {
+        self.voice.as_ref().is_none_or(|voice| voice.changes_nothing(event))
+    }
+
+    /// See [`Voice::note`].
+    pub(super) fn note(&mut self, now: crate::model::Now, brain: &crate::core::Brain) {
+        if let Some(voice) = &mut self.voice {
+            voice.note(now, brain);
+        }
+    }
+
+    /// What people are shown.
+    pub(super) fn view(&self, own: &VantageId, membership: &Membership) -> MembershipView {
+        let (leader, term) = match membership {
+            Membership::Alone => (None, None),
+            Membership::Follows { leader } => (leader.clone(), None),
+            Membership::Leads { term } => (Some(own.clone()), Some(*term)),
+        };
+        let member = |card: &MemberCard| MemberView {
+            name: card.name.clone(),
+            domain: card.domain.clone(),
+            version: card.version.clone(),
+            schema: card.schema,
+            since: card.since,
+            leads: leader.as_ref() == Some(&card.name),
+            own: card.name == *own,
+        };
+        MembershipView { members: self.there.iter().map(member).collect(), leader, term, trouble: self.trouble.clone() }
+    }
+}
+
+impl Loop {
+    /// Does this daemon leave the deciding to another?
+    pub(super) fn follows(&self) -> bool {
+        matches!(self.brain.membership(), Membership::Follows { .. })
+    }
+
+    /// Takes what comes from the store.
+    pub(super) fn store(&mut self, event: StoreEvent) -> Result<(), JournalError> {
+        match event {
+            StoreEvent::Records(records) => {
+                self.journal.replicate(&records)?;
+                self.feed(Event::Replicated { records }).map(drop)
+            }
+            StoreEvent::Elected(term) => self.elected(term),
+            StoreEvent::Lost { term, why } => {
+                if *self.brain.membership() == (Membership::Leads { term }) {
+                    return self.step_down(&Resigned::Lost { why });
+                }
+                Ok(())
+            }
+            StoreEvent::Leader(leader) => {
+                tracing::info!(leader = leader.as_ref().map_or("nobody", VantageId::as_str), "who leads");
+                self.feed(Event::Follows { leader }).map(drop)
+            }
+            StoreEvent::Members(there) => {
+                if let Some(members) = &mut self.members {
+                    members.there = there;
+                }
+                Ok(())
+            }
+            StoreEvent::Reached(trouble) => {
+                match &trouble {
+                    Some(why) => tracing::error!("the state store: {why}"),
+                    None => tracing::info!("the state store is reached again"),
+                }
+                if let Some(members) = &mut self.members {
+                    members.trouble.clone_from(&trouble);
+                }
+                self.feed(Event::StoreReached { trouble }).map(drop)
+            }
+            StoreEvent::Asked(Asked { id, by, command }) => {
+                tracing::info!(%by, id, "another member hands a command on");
+                let reply = self.feed(Event::Command { by, command })?;
+                if let (Some(members), Some(reply)) = (&self.members, reply) {
+                    members.cluster.answer(id, reply);
+                }
+                self.hand_over()
+            }
+        }
+    }
+
+    fn elected(&mut self, term: Term) -> Result<(), JournalError> {
+        let Some(members) = &self.members else { return Ok(()) };
+        if members.cluster.acts_under() != Some(term) {
+            // It came late: the lease is over, or was given up meanwhile.
+            members.cluster.give_up(term);
+            return Ok(());
+        }
+        tracing::warn!(%term, "this member leads");
+        self.feed(Event::Leads { term }).map(drop)
+    }
+
+    /// Looks whether this member may still act, as often as the loop beats: it steps down in peace, and not when
+    /// something has to be written.
+    pub(super) fn watch_lease(&mut self) -> Result<(), JournalError> {
+        let Membership::Leads { .. } = self.brain.membership() else { return Ok(()) };
+        match self.members.as_ref().and_then(|members| members.cluster.may_not_act()) {
+            Some(why) => self.step_down(&Resigned::Lost { why }),
+            None => Ok(()),
+        }
+    }
+
+    /// The journal could not be written. A member that cannot reach the cluster steps down and goes on; whoever
+    /// cannot write to a disk of its own ends.
+    pub(super) fn outlive(&mut self, error: JournalError) -> Result<(), JournalError> {
+        if self.members.is_none() || self.follows() || self.journal.sound().is_err() {
+            return Err(error);
+        }
+        tracing::error!("{error}");
+        self.step_down(&Resigned::Lost { why: error.to_string() })
+    }
+
+    /// Carries out a hand-over, where one was asked for.
+    pub(super) fn hand_over(&mut self) -> Result<(), JournalError> {
+        match self.members.as_mut().and_then(|members| members.heir.take()) {
+            Some(heir) => {
+                if let (Membership::Leads { term }, Some(members)) = (self.brain.membership(), &self.members) {
+                    members.cluster.hand_over(*term, heir);
+                }
+                self.step_down(&Resigned::ByHand)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Leads no more: what is not durable was not decided.
+    fn step_down(&mut self, why: &Resigned) -> Result<(), JournalError> {
+        if let (Membership::Leads { term }, Some(members), Resigned::Lost { .. }) =
+            (self.brain.membership(), &self.members, why)
+        {
+            members.cluster.give_up(*term);
+        }
+        tracing::warn!("this member leads no more: {why}");
+        let records = self.journal.replay()?;
+        let ledger = Ledger::replay(&records).map_err(|error| JournalError::Corrupt {
+            path: "this member's copy of the journal".to_owned(),
+            seq: error.seq,
+            reason: error.to_string(),
+        })?;
+        let now = self.clock.now();
+        let effects = self.brain.step_down(now, ledger, why);
+        self.recording.cut(now, &self.brain);
+        self.carry_out(effects).map(drop)
+    }
+
+    /// Hands a command on to the leader, where this member does not lead and another one does.
+    pub(super) fn forward(
+        &mut self,
+        by: String,
+        command: Command,
+        reply: oneshot::Sender<Result<Answer, Refusal>>,
+    ) -> Option<(String, Command, oneshot::Sender<Result<Answer, Refusal>>)> {
+        let Membership::Follows { leader: Some(leader) } = self.brain.membership() else {
+            return Some((by, command, reply));
+        };
+        let own = &self.brain.settings().name;
+        let (Some(members), true, Some(id)) = (&self.members, leader != own, wire::random()) else {
+            return Some((by, command, reply));
+        };
+        tracing::info!(%by, %leader, "a command is handed on");
+        let forwarded = members.cluster.forward(Asked { id, by, command });
+        tokio::spawn(async move {
+            // Whoever asked may have gone away; the leader has written down what became of it.
+            drop(reply.send(forwarded.await));
+        });
+        None
+    }
+}
+
+/// Joins the others.
+///
+/// # Errors
+/// Where the cluster's thread cannot be started.
+pub(super) fn join(
+    settings: &EtcdSettings,
+    card: MemberCard,
+    local: (crate::state::SqliteJournal, crate::state::SqliteAuthority),
+) -> std::io::Result<(etcd::EtcdJournal, etcd::EtcdAuthority, Cluster, mpsc::Receiver<StoreEvent>)> {
+    let (events, store) = Members::channel();
+    let (journal, authority, cluster) = etcd::start(settings, card, local, events)?;
+    Ok((journal, authority, cluster, store))
+}

@@ -1,0 +1,118 @@
+//! What this vantage says to others: its votes, and when they have changed.
+
+use async_trait::async_trait;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::start::StartError;
+use crate::config::shape::{File, Witness};
+use crate::control::serve::serve;
+use crate::core::{Brain, Event};
+use crate::model::{BallotVote, BootId, Health, Now, Settings, VantageId};
+use crate::vantage::identity::Identity;
+use crate::vantage::serve::{BOUNDS, TlsSource, Votes, router};
+use crate::vantage::wire;
+
+/// Questions that wait for the loop.
+const QUESTIONS: usize = 64;
+
+/// A question for the votes of now.
+pub(super) type Question = oneshot::Sender<Vec<BallotVote>>;
+
+/// The loop, seen from the server.
+struct Answers {
+    questions: mpsc::Sender<Question>,
+    changes: watch::Receiver<u64>,
+}
+
+#[async_trait]
+impl Votes for Answers {
+    async fn votes(&self) -> Option<Vec<BallotVote>> {
+        let (question, answer) = oneshot::channel();
+        self.questions.send(question).await.ok()?;
+        answer.await.ok()
+    }
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.clone()
+    }
+}
+
+/// Notes when our own votes change.
+pub(super) struct Voice {
+    changes: watch::Sender<u64>,
+    /// What the votes were at the last change.
+    said: Vec<BallotVote>,
+    /// Every probe has a vote, all say that it is up and well, and a good look can change none.
+    all_well: bool,
+}
+
+/// Listens for the questions of other vantages, where `table` says.
+///
+/// # Errors
+/// [`StartError`], which says what to do.
+pub(super) async fn listen(
+    file: &File,
+    name: &VantageId,
+    (table, setting): (&Witness, &'static str),
+    stop: &CancellationToken,
+) -> Result<(Voice, mpsc::Receiver<Question>), StartError> {
+    let wrong = |error: &dyn std::fmt::Display| StartError::Configuration(error.to_string());
+    let tls = file.vantage_tls.as_ref().ok_or_else(|| wrong(&"there is no [vantage_tls]"))?;
+    let identity = Identity::load(tls).map_err(|error| wrong(&error))?;
+    identity.is_of(name, &table.domain.as_str().into()).map_err(|error| wrong(&error))?;
+    let port = url::Url::parse(&table.url).ok().and_then(|url| url.port_or_known_default()).unwrap_or(443);
+    let address = table.listen.clone().unwrap_or_else(|| format!("[::]:{port}"));
+    let listener = TcpListener::bind(&address).await.map_err(|source| StartError::Listen {
+        address,
+        what: "the questions of other vantages",
+        setting,
+        source,
+    })?;
+    let config = identity.server().map_err(|error| wrong(&error))?;
+    let boot = wire::random().map(BootId::new).ok_or_else(|| wrong(&"the system gives no randomness"))?;
+    let (questions_in, questions) = mpsc::channel(QUESTIONS);
+    let (voice, changes) = Voice::new();
+    let routes =
+        router(std::sync::Arc::new(identity), std::sync::Arc::new(Answers { questions: questions_in, changes }), boot);
+    tokio::spawn(serve(TlsSource { listener, config }, routes, BOUNDS, stop.clone()));
+    Ok((voice, questions))
+}
+
+impl Voice {
+    /// Has said nothing yet.
+    pub(super) fn new() -> (Self, watch::Receiver<u64>) {
+        let (changes, seen) = watch::channel(0);
+        (Self { changes, said: Vec::new(), all_well: false }, seen)
+    }
+
+    /// Can this event change no vote? Asked before the brain is told.
+    pub(super) fn changes_nothing(&self, event: &Event) -> bool {
+        self.all_well && is_good_look(event)
+    }
+
+    /// The brain was told. To look through ten thousand votes at each of two thousand looks a second would
+    /// be all that it does: not to be called where [`Self::changes_nothing`].
+    pub(super) fn note(&mut self, now: Now, brain: &Brain) {
+        let votes = brain.own_votes(now);
+        self.all_well = is_all_well(&votes, brain.settings());
+        let says = |vote: &BallotVote| (vote.probe.clone(), vote.health, vote.degraded);
+        if !votes.iter().map(says).eq(self.said.iter().map(says)) {
+            self.said = votes;
+            self.changes.send_modify(|change| *change += 1);
+        }
+    }
+}
+
+fn is_good_look(event: &Event) -> bool {
+    let Event::Observed { observation, .. } = event else { return false };
+    observation.health() == Health::Up && observation.cause().is_none()
+}
+
+/// A window is made of good looks too: where there is one, none is without a consequence.
+fn is_all_well(votes: &[BallotVote], settings: &Settings) -> bool {
+    let expected = settings.probes.len() - settings.anchors.len();
+    votes.len() == expected
+        && votes.iter().all(|vote| vote.health == Health::Up && !vote.degraded)
+        && settings.probes.iter().all(|probe| probe.window.is_none())
+}
