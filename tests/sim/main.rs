@@ -4,14 +4,20 @@
 //! `SIM_SEEDS=20000 cargo test --test sim` tries more, `SIM_SEED=17 cargo test --test sim seeds`
 //! tries one, with the newest lines of what happened.
 
+mod body;
+#[cfg(feature = "sabotage")]
+mod broken;
 mod calls;
 mod check;
+mod member;
 mod mutation;
+mod node;
 mod peers;
 mod people;
 mod rng;
 mod setup;
 mod sim;
+mod store;
 mod trace;
 mod votes;
 mod world;
@@ -33,6 +39,7 @@ fn number(variable: &str) -> Option<u64> {
 
 fn run(seed: u64, mutation: Mutation, verbose: bool) -> (Sim, Result<(), Violation>) {
     let mut sim = Sim::new(setup::case(seed), mutation, verbose);
+    sim.trace.kept = number("SIM_LINES").map_or(trace::KEPT, |lines| lines as usize);
     let result = sim.run();
     (sim, result)
 }
@@ -41,23 +48,34 @@ fn run(seed: u64, mutation: Mutation, verbose: bool) -> (Sim, Result<(), Violati
 fn explain(seed: u64) -> String {
     let (sim, result) = run(seed, Mutation::None, true);
     let what = result.err().map_or("(it did not fail again!)".into(), |v| format!("{} broken: {}", v.promise, v.what));
+    let case = &sim.case;
     format!(
-        "seed {seed}: {what}\n\n{}\n\nsettings: {:?}\nfaults {:?}, weather {:?}, cut off {:?}, witness {:?}, stuck {:?}\n\n\
-         run it again: SIM_SEED={seed} cargo test --test sim seeds -- --nocapture\n",
+        "seed {seed}: {what}\n\n{}\n\nsettings: {:?}\nfaults {:?}, weather {:?}, cut off {:?}, witness {:?}, stuck {:?}\n\
+         daemons: {}, rates {:?}, store without a quorum {:?}, links {:?}\n\nrun it again: make sim SEED={seed}\n",
         sim.trace.text(),
-        sim.case.settings,
-        sim.case.faults,
-        sim.case.weather,
-        sim.case.cut_off,
-        sim.case.peer_cut_off,
-        sim.case.stuck,
+        case.settings,
+        case.faults,
+        case.weather,
+        case.cut_off,
+        case.peer_cut_off,
+        case.stuck,
+        case.members,
+        case.rates,
+        case.quorum_lost,
+        case.links,
     )
 }
 
 /// Everything that has to have happened at least once over all seeds.
-const MUST_HAPPEN: [&str; 70] = [
+const MUST_HAPPEN: [&str; 101] = [
+    "a witness lied",
     "a witness that fell with its region",
+    "a write failed",
+    "a write that failed took place",
     "answer after a crash",
+    "answer of the store lost",
+    "append of unknown outcome",
+    "append sent again",
     "change after a crash",
     "change fenced off",
     "change happened",
@@ -77,27 +95,38 @@ const MUST_HAPPEN: [&str; 70] = [
     "command: approve",
     "command: deny",
     "command: failover",
+    "command: hand over",
     "command: mode",
+    "command: not leading",
     "command: pause",
     "command: resume",
     "command: retry",
     "command: skip",
     "command: step approve",
     "commits wait",
+    "crash after an append",
     "crash between effects",
     "crash between events",
+    "disk full",
     "doubt",
     "ended",
     "ending",
     "extent grew",
+    "frozen",
+    "frozen between permit and call",
+    "handed over",
+    "held for flapping",
+    "held for want of a quorum",
     "held: correlating",
     "held: explained",
     "held: lower layers",
-    "held for flapping",
-    "held for want of a quorum",
     "last look in vain",
+    "lease taken",
+    "link from the store cut",
+    "link to the store cut",
     "look: impossible",
     "look: lost",
+    "look: stale",
     "look: too late",
     "look: unknown",
     "observation dropped",
@@ -106,12 +135,20 @@ const MUST_HAPPEN: [&str; 70] = [
     "observation unknown",
     "observation wrong",
     "outcome twice",
+    "overtaken change at a target that holds no epoch",
     "partition of a witness",
+    "permit refused",
+    "permit refused: overtaken",
     "quiet outage acted upon",
     "reload",
     "replication seen anew",
+    "request late",
+    "request lost",
+    "request twice",
+    "resigned",
     "run aborted",
     "run done",
+    "run taken over by another leader",
     "run: approved",
     "run: approved without a quorum",
     "run: automatic",
@@ -122,10 +159,16 @@ const MUST_HAPPEN: [&str; 70] = [
     "stall",
     "step parked",
     "step undone",
+    "stepped down",
+    "store out of reach",
+    "store without a quorum",
+    "the leader died",
+    "took over",
     "two operators at once",
     "verify: failed",
     "verify: lost",
     "verify: not in time",
+    "woke up after its lease",
 ];
 
 #[test]
