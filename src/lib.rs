@@ -19,7 +19,8 @@
 //! | [`ports`] | `model` |
 //! | [`config`] | `model`, `core` (the arithmetic of plans) |
 //! | [`clients`] | `model`, `config` |
-//! | `probes`, [`actions`], [`notify`], `state` | `model`, `ports`, `config`, `clients` |
+//! | `probes`, [`actions`], [`notify`] | `model`, `ports`, `config`, `clients` |
+//! | `state` | `model`, `ports`, `config`, `clients`, `core` (the lease, what is handed on between members) |
 //! | [`readiness`] | `model`, `core` (what findings come to), `config`, `clients`, `ports`, `actions` |
 //! | [`backtest`] | `model`, `core`, `config`, `clients` |
 //! | `control` | `model`, `core` (views and commands) |

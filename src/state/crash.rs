@@ -2,11 +2,12 @@
 //!
 //! With the cargo feature `crash-points` and `FAILOVERD_CRASH_AT="NAME:N"` in the environment the
 //! process kills itself at the `N`-th time that it comes to the point `NAME` (`N` may be left out:
-//! the first time). Without the feature a point is nothing at all: it is not even formatted.
+//! the first time). `stop@NAME:N` freezes it there, as by `kill -STOP`. Without the feature a point is nothing at all: it is not even formatted.
 //!
 //! The journal's points: `before:KIND` and `after:KIND` of every record (`KIND` as in the record's
 //! JSON, for example `before:step_intent:2`), and `append:I:before`, `append:I:after` of the
-//! process's `I`-th append (`append:7:after`).
+//! process's `I`-th append (`append:7:after`). Of several daemons, `cluster:before` and `cluster:after` each write
+//! to the cluster, and `permitted` between each permit and its call.
 
 /// The variable that names where to die.
 pub const VARIABLE: &str = "FAILOVERD_CRASH_AT";
@@ -30,6 +31,7 @@ mod armed {
     struct Armed {
         name: String,
         hits_left: AtomicU64,
+        freezes: bool,
     }
 
     static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
@@ -39,11 +41,13 @@ mod armed {
         let Some(armed) = armed else { return };
         if armed.name == name && armed.hits_left.fetch_sub(1, Ordering::SeqCst) == 1 {
             // Not `abort`: nothing may run on the way out, no handler and no destructor.
-            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+            let signal = if armed.freezes { rustix::process::Signal::STOP } else { rustix::process::Signal::KILL };
+            let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
         }
     }
 
     fn parse(text: &str) -> Armed {
+        let (freezes, text) = text.strip_prefix("stop@").map_or((false, text), |rest| (true, rest));
         let (name, hits) = match text.rsplit_once(':') {
             Some((name, last)) => match last.parse::<u64>() {
                 Ok(hits) => (name, hits.max(1)),
@@ -51,7 +55,7 @@ mod armed {
             },
             None => (text, 1),
         };
-        Armed { name: name.to_owned(), hits_left: AtomicU64::new(hits) }
+        Armed { name: name.to_owned(), hits_left: AtomicU64::new(hits), freezes }
     }
 
     #[cfg(test)]

@@ -140,6 +140,9 @@ fn the_lead_is_handed_over_between_two_changes_and_not_during_one() {
     assert!(!desk.effects.iter().any(|effect| matches!(effect, Effect::HandOver { .. })));
     desk.command(hand_over(Some("other"))).unwrap();
     assert!(desk.effects.iter().any(|effect| matches!(effect, Effect::HandOver { to: Some(_) })));
+    let mut desk = Desk::following(settings());
+    desk.event(leads(1));
+    desk.run_for(20);
     desk.answer_always("promote", Phase::Apply, &Reply::Silence);
     desk.outage();
     desk.run_for(20);

@@ -17,6 +17,7 @@ pub mod aws;
 pub mod aws_cbor;
 pub mod child;
 pub mod dns;
+pub mod etcd;
 pub mod http_app;
 pub mod kube;
 pub mod kube_real;
@@ -29,6 +30,7 @@ pub mod process;
 pub mod prometheus;
 pub mod proxy;
 pub mod redis;
+pub mod team;
 pub mod world;
 
 use std::fs::{File, OpenOptions};

@@ -11,6 +11,7 @@ mod deploy;
 mod durability;
 mod email;
 mod failback;
+#[path = "../faults/mod.rs"]
 mod faults;
 mod fleet_selftest;
 mod gray;

@@ -6,6 +6,7 @@ mod correlation;
 mod damping;
 mod drills;
 mod language;
+mod members;
 mod people;
 mod probes;
 mod services;

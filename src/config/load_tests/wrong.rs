@@ -210,7 +210,8 @@ fn daemon_and_policy() {
     for (text, expected) in [
         ("[daemon]\nname = \"\"", vec!["2:8 bad_name"]),
         ("[daemon]\nstate = \"sqlite:x.db\"", vec!["2:9 relative_path"]),
-        ("[daemon]\nstate = \"etcd://n1:2379\"", vec!["2:9 bad_state"]),
+        ("[daemon]\nstate = \"etcd://n1\"", vec!["2:9 bad_state"]),
+        ("[daemon]\nname = \"n\"\nstate = \"etcd://n1:1\"", vec!["2:8 not_a_member", "3:9 few_endpoints"]),
         ("[daemon]\nmanual_scenario = \"x\"", vec!["2:19 unknown_name"]),
         ("[quorum]\nvantages = 2", vec!["2:12 impossible_quorum"]),
         ("[quorum]\nvantages = 0", vec!["2:12 zero"]),

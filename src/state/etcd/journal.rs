@@ -62,9 +62,9 @@ impl Journal for EtcdJournal {
                 rows.push(row);
                 tail = next;
             }
-            crash::point(format_args!("cluster:{}:before", tail.seq));
+            crash::point(format_args!("cluster:before"));
             self.write(rows, tail.clone())?;
-            crash::point(format_args!("cluster:{}:after", tail.seq));
+            crash::point(format_args!("cluster:after"));
             self.local.append(records)?;
         }
         Ok(())
@@ -150,9 +150,11 @@ impl Authority for EtcdAuthority {
     fn permit(&self, epoch: Epoch) -> Result<(), Denied> {
         self.local.permit(epoch)?;
         // Last: nothing that takes time comes between this and the call.
-        self.shared.may_act().map(drop).map_err(|why| match why {
+        self.shared.may_act().map_err(|why| match why {
             MayNot::NotLeading | MayNot::Waning { .. } | MayNot::Over { .. } => Denied::LeaseOver,
-        })
+        })?;
+        crash::point(format_args!("permitted"));
+        Ok(())
     }
 }
 

@@ -1,0 +1,121 @@
+//! What people do with several daemons: they may ask any of them.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use failoverd::core::Command;
+use failoverd::model::Entry;
+use rustix::process::Signal;
+
+use super::{is_done_once, leaders, team};
+use crate::fleet::team::{NAMES, Team};
+
+async fn say(team: &Team, place: usize, verb: &[&str]) -> Result<(bool, String)> {
+    let done = team.verb(place, verb).run(Duration::from_secs(30)).await?;
+    Ok((done.status.success(), format!("{}{}", done.stdout, done.stderr)))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_to_any_member_is_carried_out_by_the_leader_and_audited() -> Result<()> {
+    let mut team = team(&[("mode = \"auto\"", "mode = \"approve\"")]).await?;
+    let leader = team.leader().await?;
+    let (one, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    let (done, text) = say(&team, one, &["pause"]).await?;
+    ensure!(done && text.contains("paused"), "{text}");
+    let (done, text) = say(&team, other, &["resume"]).await?;
+    ensure!(done && text.contains("resumed"), "{text}");
+    team.world.kill_primary();
+    let status = team
+        .status(leader, "the question", |status| {
+            ensure!(format!("{:?}", status.scenarios[0].decision).contains("AskApproval"), "{:?}", status.scenarios[0]);
+            Ok(())
+        })
+        .await?;
+    let incident = status.scenarios[0].incident.clone().context("an incident")?;
+    team.status(one, "the incident in the copy", |status| {
+        ensure!(status.scenarios[0].incident.as_ref() == Some(&incident));
+        Ok(())
+    })
+    .await?;
+    let (done, text) = say(&team, one, &["approve", incident.as_str(), "--yes"]).await?;
+    ensure!(done && text.contains("run"), "{text}");
+    is_done_once(&mut team, leader).await?;
+    let journal = team.one_journal().await?;
+    let commands = journal.iter().filter(|record| matches!(record.entry, Entry::Command { .. })).count();
+    ensure!(commands == 3, "{commands} commands are in the journal");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lead_is_handed_over_to_the_member_that_is_named() -> Result<()> {
+    let mut team = team(&[]).await?;
+    let old = team.leader().await?;
+    let new = (old + 2) % 3;
+    // Asked of one that follows.
+    let (done, text) = say(&team, (old + 1) % 3, &["hand-over", NAMES[new]]).await?;
+    ensure!(done && text.contains(NAMES[new]), "{text}");
+    ensure!(team.leader().await? == new);
+    let (done, text) = say(&team, old, &["members"]).await?;
+    ensure!(done && text.matches("follows").count() == 2 && text.matches("leads").count() == 1, "{text}");
+    let (done, text) = say(&team, old, &["hand-over", "nobody"]).await?;
+    ensure!(!done && text.contains("there is no member nobody"), "{text}");
+    team.world.kill_primary();
+    is_done_once(&mut team, new).await?;
+    ensure!(leaders(&team.one_journal().await?) == [NAMES[old], NAMES[new]]);
+    Ok(())
+}
+
+/// One after the other, as on an upgrade: the lead is handed over, the member ends and comes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_in_an_outage_loses_nothing() -> Result<()> {
+    let mut team = team(&[]).await?;
+    team.world.kill_primary();
+    for place in 0..3 {
+        let status = team.member(place).running.terminate(Duration::from_secs(40)).await?;
+        ensure!(status.success(), "{status}");
+        team.life(place, None)?;
+        team.leader().await?;
+    }
+    let leader = team.leader().await?;
+    is_done_once(&mut team, leader).await?;
+    team.one_journal().await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_operators_at_two_members_start_one_run() -> Result<()> {
+    let mut team = team(&[]).await?;
+    let leader = team.leader().await?;
+    let failover = Command::Failover { scenario: "regional-outage".into(), allow_data_loss: None };
+    team.world.kill_primary();
+    team.status(leader, "the outage to be seen", |status| {
+        ensure!(status.scenarios[0].truth == failoverd::model::Truth::True);
+        Ok(())
+    })
+    .await?;
+    let (one, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    let clients = [one, other].map(|place| team.members[place].as_ref().map(|member| member.client.clone()));
+    let [Some(first), Some(second)] = clients else { anyhow::bail!("both run") };
+    let (first, second) = tokio::join!(first.command(&failover), second.command(&failover));
+    ensure!(first.is_err() || second.is_err(), "{first:?} {second:?}");
+    is_done_once(&mut team, leader).await?;
+    let journal = team.one_journal().await?;
+    let started = journal.iter().filter(|record| matches!(record.entry, Entry::RunStarted { .. })).count();
+    ensure!(started == 1, "{started} runs");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_to_a_member_that_follows_is_handed_on() -> Result<()> {
+    let mut team = team(&[]).await?;
+    let leader = team.leader().await?;
+    let follower = (leader + 1) % 3;
+    team.member(follower).running.signal(Signal::USR2)?;
+    for place in 0..3 {
+        team.status(place, "the pause", |status| {
+            ensure!(status.paused_by.as_deref() == Some("signal SIGUSR2"), "{:?}", status.paused_by);
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
