@@ -280,7 +280,11 @@ impl Model for Design {
                 });
                 let terms = world.journal.is_sorted_by_key(|(term, _)| *term);
                 let began = |(term, _): &(u8, Entry)| {
-                    world.journal.iter().find(|(other, _)| other == term).is_some_and(|(_, first)| *first == Entry::Leads)
+                    world
+                        .journal
+                        .iter()
+                        .find(|(other, _)| other == term)
+                        .is_some_and(|(_, first)| *first == Entry::Leads)
                 };
                 terms && follow.into_iter().all(|follows| follows) && world.journal.iter().all(began)
             }),
@@ -313,7 +317,8 @@ fn each_broken_design_has_a_counterexample() {
         (Broken::SameEpoch, "one effect for each step and epoch"),
         (Broken::NoCompare, "the journal is linear"),
     ] {
-        let found = Design(broken).checker().threads(2).finish_when(stateright::HasDiscoveries::AnyFailures).spawn_bfs().join();
+        let found =
+            Design(broken).checker().threads(2).finish_when(stateright::HasDiscoveries::AnyFailures).spawn_bfs().join();
         assert!(found.discovery(property).is_some(), "{broken:?} breaks nothing");
     }
 }

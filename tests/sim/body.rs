@@ -53,7 +53,8 @@ impl Sim {
                 if records.iter().any(|record| matches!(record.entry, Entry::Command { .. })))
         };
         let before = &effects[..reply.unwrap_or(effects.len())];
-        let refused = matches!(reply.map(|at| &effects[at]), Some(Effect::Reply(Err(why))) if why.code == "not_leading");
+        let refused =
+            matches!(reply.map(|at| &effects[at]), Some(Effect::Reply(Err(why))) if why.code == "not_leading");
         if refused {
             self.trace.count("command: not leading");
         }

@@ -253,7 +253,9 @@ impl Sim {
                     shell.lease.renewed(term, sent);
                 }
             }
-            Said::NoSuchLease if shell.grant.is_some() && kind == Kind::Renew => return self.step_down("no such lease"),
+            Said::NoSuchLease if shell.grant.is_some() && kind == Kind::Renew => {
+                return self.step_down("no such lease");
+            }
             Said::NoSuchLease => {}
             Said::Appended => {
                 // An answer to what was sent twice may come when the next append is out already.

@@ -144,7 +144,17 @@ impl Case {
     pub fn must_fail_over(&self) -> bool {
         let f = &self.faults;
         matches!(self.weather, Weather::Outage(..))
-            && f.observation + f.call + f.crash + f.operator + f.clock + f.reload + f.disk + f.store + f.freeze + f.executor == 0
+            && f.observation
+                + f.call
+                + f.crash
+                + f.operator
+                + f.clock
+                + f.reload
+                + f.disk
+                + f.store
+                + f.freeze
+                + f.executor
+                == 0
             && self.settings.mode == Mode::Auto
             && !self.witness_falls
             && self.cut_off.or(self.peer_cut_off).or(self.stuck).or(self.silence).is_none()

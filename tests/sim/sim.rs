@@ -424,10 +424,14 @@ impl Sim {
         let mut latest = from + (needs.detection + waits + Duration::from_millis(2_500)).as_millis() as u64;
         if let Some(died) = self.case.leader_dies {
             // The lease runs out, and what the next one has seen meanwhile counts.
-            latest = latest.max(died + crate::store::TTL + 5_000 + self.case.settings.startup_grace.get().as_millis() as u64);
+            latest = latest
+                .max(died + crate::store::TTL + 5_000 + self.case.settings.startup_grace.get().as_millis() as u64);
         }
         ensure(self.first_intent.is_some_and(|at| at <= latest), "L1", || {
-            format!("the outage began at {from}, the first change came at {:?}, expected by {latest}", self.first_intent)
+            format!(
+                "the outage began at {from}, the first change came at {:?}, expected by {latest}",
+                self.first_intent
+            )
         })
     }
 }

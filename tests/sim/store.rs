@@ -46,14 +46,22 @@ pub struct Request {
 /// What it says.
 #[derive(Clone, Debug)]
 pub enum Said {
-    Taken { term: Term, lease: u64 },
-    Held { by: &'static str },
+    Taken {
+        term: Term,
+        lease: u64,
+    },
+    Held {
+        by: &'static str,
+    },
     Renewed,
     NoSuchLease,
     Appended,
     /// The comparison failed, and the records are not there.
     Overtaken,
-    Records { records: Vec<Record>, leader: Option<&'static str> },
+    Records {
+        records: Vec<Record>,
+        leader: Option<&'static str>,
+    },
     Resigned,
 }
 

@@ -35,7 +35,14 @@ pub struct Trace {
 
 impl Trace {
     pub fn new(verbose: bool) -> Self {
-        Self { hash: 0xcbf2_9ce4_8422_2325, events: 0, counts: BTreeMap::new(), verbose, kept: KEPT, lines: VecDeque::new() }
+        Self {
+            hash: 0xcbf2_9ce4_8422_2325,
+            events: 0,
+            counts: BTreeMap::new(),
+            verbose,
+            kept: KEPT,
+            lines: VecDeque::new(),
+        }
     }
 
     /// Something of a kind happened at a time.
