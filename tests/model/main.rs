@@ -33,14 +33,14 @@ struct Append {
     entry: Entry,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Answer {
     term: u8,
     /// How long ago its request was sent, by the daemon's clock.
     age: u8,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Leading {
     /// How far it knows the journal.
     seen: usize,
@@ -49,19 +49,18 @@ struct Leading {
     called: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Daemon {
     /// Its term, and how long ago the newest renewal was sent that was answered.
     lease: Option<Answer>,
-    answer: Option<Answer>,
     leading: Option<Leading>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
     daemons: [Daemon; DAEMONS],
-    /// Who holds the key, its term, and how many ticks are left.
-    key: Option<(usize, u8, u8)>,
+    /// The term of whoever holds the key, and how many ticks are left.
+    key: Option<(u8, u8)>,
     terms: u8,
     journal: Vec<(u8, Entry)>,
     /// Appends that may arrive, also again.
@@ -77,8 +76,6 @@ struct World {
 enum Action {
     Campaign(usize),
     Renew(usize),
-    Hear(usize),
-    LoseAnswer(usize),
     TakeOver(usize),
     GoOn(usize),
     Learn(usize),
@@ -152,11 +149,11 @@ impl Model for Design {
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
         for (index, daemon) in world.daemons.iter().enumerate() {
-            match (daemon.lease, daemon.answer) {
-                (None, None) if world.key.is_none() && world.terms < TERMS => actions.push(Action::Campaign(index)),
-                (Some(_), None) => actions.push(Action::Renew(index)),
-                (_, Some(_)) => actions.extend([Action::Hear(index), Action::LoseAnswer(index)]),
-                _ => {}
+            // An answer that comes late only makes the lease seem older than it is; one that is lost is none.
+            match daemon.lease {
+                None if world.key.is_none() && world.terms < TERMS => actions.push(Action::Campaign(index)),
+                Some(_) => actions.push(Action::Renew(index)),
+                None => {}
             }
             match &daemon.leading {
                 None if self.may_act(daemon) => actions.push(Action::TakeOver(index)),
@@ -165,7 +162,7 @@ impl Model for Design {
                 _ => {}
             }
             // It has to where it may not act, and dies whenever it likes.
-            if daemon.lease.is_some() || daemon.answer.is_some() {
+            if daemon.lease.is_some() {
                 actions.push(Action::StepDown(index));
             }
         }
@@ -186,22 +183,15 @@ impl Model for Design {
         match action {
             Action::Campaign(index) => {
                 world.terms += 1;
-                world.key = Some((index, world.terms, TTL));
-                world.daemons[index].answer = Some(Answer { term: world.terms, age: 0 });
+                world.key = Some((world.terms, TTL));
+                world.daemons[index].lease = Some(Answer { term: world.terms, age: 0 });
             }
             Action::Renew(index) => {
                 let term = last.daemons[index].lease?.term;
-                let (_, held, _) = last.key.filter(|(_, held, _)| *held == term)?;
-                world.key = Some((index, held, TTL));
-                world.daemons[index].answer = Some(Answer { term, age: 0 });
+                last.key.filter(|(held, _)| *held == term)?;
+                world.key = Some((term, TTL));
+                world.daemons[index].lease = Some(Answer { term, age: 0 });
             }
-            Action::Hear(index) => {
-                let daemon = &mut world.daemons[index];
-                let answer = daemon.answer.take()?;
-                let newest = daemon.lease.filter(|lease| lease.term == answer.term && lease.age <= answer.age);
-                daemon.lease = newest.or(Some(answer));
-            }
-            Action::LoseAnswer(index) => world.daemons[index].answer = None,
             Action::TakeOver(index) => {
                 let term = last.daemons[index].lease?.term;
                 // A linearizable read, once the lease is known to be held.
@@ -233,9 +223,11 @@ impl Model for Design {
                 leading.called &= !matches!(append.entry, Entry::Intent(_));
             }
             Action::Arrive(append) => {
-                let holds = last.key.is_some_and(|(_, term, _)| term == append.term) || self.0 == Broken::NoCompare;
+                let holds = last.key.is_some_and(|(term, _)| term == append.term) || self.0 == Broken::NoCompare;
                 (holds && last.journal.len() == append.after).then_some(())?;
                 world.journal.push((append.term, append.entry));
+                // The others can never be taken any more.
+                world.appends.retain(|append| append.after >= world.journal.len());
             }
             Action::Deliver(step, epoch) => {
                 world.calls.remove(&(step, epoch));
@@ -247,16 +239,17 @@ impl Model for Design {
             }
             Action::StepDown(index) => world.daemons[index] = Daemon::default(),
             Action::Tick(slow) => {
-                world.key = last.key.and_then(|(index, term, left)| Some((index, term, left.checked_sub(1)?)));
-                world.key = world.key.filter(|(_, _, left)| *left > 0);
+                world.key = last.key.map(|(term, left)| (term, left - 1)).filter(|(_, left)| *left > 0);
                 for (index, daemon) in world.daemons.iter_mut().enumerate() {
                     let by = if slow >> index & 1 == 1 { 1 } else { 2 };
-                    for answer in [&mut daemon.lease, &mut daemon.answer].into_iter().flatten() {
-                        answer.age = (answer.age + by).min(TTL * 4);
+                    if let Some(lease) = &mut daemon.lease {
+                        lease.age = (lease.age + by).min(TTL * 2);
                     }
                 }
             }
         }
+        // One daemon is like another.
+        world.daemons.sort_unstable();
         Some(world)
     }
 

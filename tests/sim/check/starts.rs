@@ -1,7 +1,5 @@
 //! What has to hold at the instant at which a run starts.
 
-use std::time::Duration;
-
 use failoverd::model::*;
 
 use super::{ANSWER_VALID_FOR, Checker, Truth};
