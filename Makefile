@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help build test lint demo bench bench-detect clean
+.PHONY: help build test lint sim mutants demo bench bench-detect clean
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 # One feature set for clippy and tests, so that dependencies are built once.
@@ -27,6 +27,7 @@ test: ## Everything that CI runs: install counterparts, format, lint, all tests
 	$(call phase,clippy,cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings)
 	$(call phase,compile tests,cargo test $(CARGO_FLAGS) --no-run)
 	$(call phase,tests,$(RUN_TESTS))
+	$(call phase,simulator and model,$(KERNEL) test --locked --test sim --test model --quiet)
 	$(call phase,documentation,RUSTDOCFLAGS='-D warnings' cargo doc $(CARGO_FLAGS) --no-deps --quiet)
 	$(call phase,documentation examples,cargo test $(CARGO_FLAGS) --doc --quiet)
 
@@ -34,6 +35,16 @@ test: ## Everything that CI runs: install counterparts, format, lint, all tests
 RUN_TESTS = if cargo nextest --version >/dev/null 2>&1; \
 	then cargo nextest run $(CARGO_FLAGS) --no-fail-fast; \
 	else timeout --foreground 40m cargo test $(CARGO_FLAGS) --lib --bins --tests --no-fail-fast; fi
+
+# The brain alone, optimised: what plays thousands of seeds is built without the rest of the daemon.
+KERNEL = cd tests/kernel && CARGO_TARGET_DIR=$(abspath $(or $(CARGO_TARGET_DIR),target))/kernel cargo
+
+SEEDS ?= 10000
+sim: ## Seeds of faults against real brains in virtual time: SEEDS=10000, or one with its trace: SEED=17
+	@$(if $(SEED),SIM_SEED=$(SEED) SIM_LINES=$(or $(LINES),400),SIM_SEEDS=$(SEEDS)) bash -c '$(KERNEL) test --locked --test sim -- --nocapture $(if $(SEED),seeds_hold)'
+
+mutants: ## Breaks what decides, one expression at a time: does a test notice? FILES="src/core/quorum.rs"
+	@tests/mutants/run.sh $(FILES)
 
 lint: ## Format check and clippy
 	@cargo fmt --check

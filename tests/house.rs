@@ -196,3 +196,9 @@ fn every_room_of_the_table_is_a_module_and_says_what_it_is() {
         assert!(text.starts_with("//! "), "{} has no head that says what lives there", path.display());
     }
 }
+
+/// What the detection budget counts with is what the runner of the probes does.
+#[test]
+fn as_many_attempts_run_at_a_time_as_the_budget_counts_with() {
+    assert_eq!(failoverd::core::plan::MOST_IN_FLIGHT, failoverd::probes::runner::MOST_IN_FLIGHT);
+}

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use crate::model::sabotage::{Sabotage, is_broken};
 use crate::model::{MonoTime, Term};
 
 /// Why a member may not act.
@@ -71,7 +72,7 @@ impl Lease {
         let passed = now.since(sent);
         if passed >= self.ttl {
             Err(MayNot::Over { term })
-        } else if passed >= self.ttl / 2 {
+        } else if passed >= self.ttl / 2 && !is_broken(Sabotage::LeaseMargin) {
             Err(MayNot::Waning { term })
         } else {
             Ok(term)

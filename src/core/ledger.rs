@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::incident::Incident;
 use super::run_ledger::RunLedger;
+use crate::model::sabotage::{Sabotage, is_broken};
 use crate::model::{
     ActionKind, DrillTarget, Entry, Epoch, IncidentId, Mode, PlanName, Record, RunId, ScenarioName, StepEnd, StepName,
     Term, VantageId, WallTime,
@@ -209,6 +210,7 @@ impl Ledger {
         let active = self.active_run().map(|run| run.id.clone());
         match (active, epoch) {
             (None, None) => {}
+            (Some(_), None) if is_broken(Sabotage::OldEpochAtTakeOver) => {}
             (Some(run), Some(epoch)) if epoch == self.epoch.next() => {
                 if let Some(run) = self.runs.get_mut(&run) {
                     run.epoch = epoch;

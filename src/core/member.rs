@@ -14,6 +14,7 @@ use super::event::{Answer, Effect, Refusal};
 use super::ledger::Ledger;
 use super::marks::Marks;
 use super::run::{Activity, Doing};
+use crate::model::sabotage::{Sabotage, is_broken};
 use crate::model::{Entry, Importance, NoticeKind, Now, Phase, Record, Term, VantageId};
 
 /// What a brain is among several.
@@ -86,7 +87,8 @@ impl Brain {
         }
         self.membership = Membership::Leads { term };
         let active = self.ledger.active_run().map(|run| run.id.clone());
-        let epoch = active.is_some().then(|| self.ledger.epoch.next());
+        let keeps = is_broken(Sabotage::OldEpochAtTakeOver);
+        let epoch = active.is_some().then(|| self.ledger.epoch.next()).filter(|_| !keeps);
         let former = self.ledger.leader.as_ref().map(|(name, _)| name.clone());
         let member = self.settings.name.clone();
         if !self.commit(now, Entry::LeaderChanged { member: member.clone(), term, epoch }) {

@@ -7,6 +7,7 @@
 pub mod anchor;
 pub mod ballot;
 mod brain;
+pub mod campaign;
 mod checkpoint;
 mod commands;
 mod consent;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::brain::Brain;
 use super::incident::Incident;
 use super::plan::critical_path;
+use crate::model::sabotage::{Sabotage, is_broken};
 use crate::model::{
     Condition, Decision, Health, HoldReason, HumanDuration, Is, LossShown, Mode, MonoTime, Now, OnNoAnswer, Plan,
     ProbeName, ReplicationPair, ScenarioSettings, Truth, WallTime,
@@ -268,7 +269,7 @@ impl Brain {
         now: MonoTime,
         allowed: Option<(HumanDuration, LossShown)>,
     ) -> Option<HoldReason> {
-        let rpo = scenario.rpo?;
+        let rpo = scenario.rpo.filter(|_| !is_broken(Sabotage::RpoGuard))?;
         let most = allowed.map_or(rpo, |(loss, _)| rpo.max(loss));
         match self.predicted_loss(scenario, now) {
             Ok(Some((predicted, probe))) if predicted > most => Some(HoldReason::LagAboveRpo { probe, predicted, rpo }),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::detect::Detector;
+use crate::model::sabotage::{Sabotage, is_broken};
 use crate::model::{Cause, FailureDomain, Health, HumanDuration, Inconclusive, MonoTime, VantageId, Verdict};
 
 /// Another vantage's newest vote of one probe.
@@ -93,7 +94,7 @@ pub(super) fn is_degraded(question: &Question<'_>, own: &Detector, peers: &[Peer
 fn count<'a>(question: &Question<'_>, own: &Detector, voices: impl Iterator<Item = &'a Voice> + Clone) -> Verdict {
     let tally = |health| voices.clone().filter(|voice| voice.health == health).count();
     let (up, down, unknown) = (tally(Health::Up), tally(Health::Down), tally(Health::Unknown));
-    let need = question.need as usize;
+    let need = if is_broken(Sabotage::QuorumCount) { 1 } else { question.need as usize };
     if down >= need && up < need {
         let outage_start = voices.filter(|v| v.health == Health::Down).filter_map(|v| v.first_bad).min();
         // A Down without a first bad observation is a vote that nobody could have given.

@@ -108,7 +108,9 @@ impl Brain {
             }
         };
         for index in primaries.iter().filter_map(|primary| self.index.get(primary)) {
-            if let Some(at) = known.primary_up {
+            // What this life has seen itself is not by another machine's clock: one that runs ahead would
+            // have a standby believed on what it says after the primary fell.
+            if let Some(at) = known.primary_up.filter(|_| self.detectors[*index].last_up.is_none()) {
                 self.detectors[*index].recall_up(now.mono_of(at).min(now.mono));
             }
             if known.synchronous && known.down_since.is_some() {

@@ -14,6 +14,7 @@ use super::gate::Gate;
 use super::incident::Incident;
 use super::run_ledger::{RunLedger, StepState};
 use super::run_undo::Undo;
+use crate::model::sabotage::{Sabotage, is_broken};
 use crate::model::{
     CallId, Entry, Given, Importance, MonoTime, NoticeKind, Now, Phase, Plan, RunId, RunKind, RunResult,
     ScenarioSettings, Step, StepCall, StepEnd, Trigger,
@@ -334,6 +335,10 @@ impl Brain {
             promotes: step.work.action().and_then(|spec| spec.service.clone()),
             before,
         };
+        if is_broken(Sabotage::IntentOrder) {
+            self.call(now, driver, index, Phase::Apply);
+            return self.commit(now, entry);
+        }
         if !self.commit(now, entry) {
             return false;
         }

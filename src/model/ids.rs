@@ -6,6 +6,8 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::sabotage::{Sabotage, is_broken};
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -146,6 +148,11 @@ impl Epoch {
     /// The next epoch.
     pub fn next(self) -> Self {
         Self(self.0 + 1)
+    }
+
+    /// Was a higher one granted, so that no call may be made under this one any more (S3)?
+    pub fn is_overtaken_by(self, highest: Self) -> bool {
+        self < highest && !is_broken(Sabotage::EpochCheck)
     }
 }
 

@@ -20,6 +20,7 @@ pub mod policy;
 pub mod readiness;
 pub mod record;
 pub mod reference;
+pub mod sabotage;
 pub mod schedule;
 pub mod settings;
 pub mod severity;

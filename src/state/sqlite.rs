@@ -296,7 +296,7 @@ impl Authority for SqliteAuthority {
             return Err(Denied::StoreInDoubt(why));
         }
         let highest = self.highest();
-        if epoch < highest {
+        if epoch.is_overtaken_by(highest) {
             return Err(Denied::Overtaken { ours: epoch, highest });
         }
         if epoch > highest || epoch == Epoch(0) {

@@ -116,12 +116,6 @@ fn a_later_run_by_hand_that_touched_nothing_does_not_hide_the_one_before() {
     assert_eq!((desk.decision().as_str(), desk.runs().len()), ("hold:already_run", 2));
 }
 
-/// What the detection budget counts with is what the runner of the probes does.
-#[test]
-fn as_many_attempts_run_at_a_time_as_the_budget_counts_with() {
-    assert_eq!(failoverd::core::plan::MOST_IN_FLIGHT, failoverd::probes::runner::MOST_IN_FLIGHT);
-}
-
 const JUMPS: [i64; 2] = [-7_200_000, 7_200_000];
 
 #[test]

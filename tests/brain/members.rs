@@ -188,3 +188,28 @@ fn what_a_run_was_granted_by_its_leader_counts_for_the_next_run_too() {
     assert_eq!(desk.brain.ledger().epoch, Epoch(2));
     assert_eq!(desk.result(), Some(RunResult::Done));
 }
+
+/// The loss that one saw coming by its own clock is not made smaller by what another one wrote down by
+/// a clock that runs ahead: a standby that is cut off says that it has everything.
+#[test]
+fn what_a_member_saw_itself_is_not_overruled_by_the_clock_of_another() {
+    let lies = |desk: &mut Desk| {
+        desk.see("standby", lagging(Duration::from_secs(20)));
+        desk.run_for(20);
+        desk.outage();
+        desk.run_for(2);
+        desk.see("standby", lagging(Duration::ZERO));
+        desk.run_for(28);
+    };
+    let mut former = Desk::following(settings());
+    former.clock_set = 25_000;
+    former.event(leads(1));
+    lies(&mut former);
+    assert_eq!(former.decision(), "hold:lag_above_rpo");
+    let mut desk = Desk::following(with(|s| s.name = "other".into()));
+    lies(&mut desk);
+    desk.replicate(&former.durable);
+    desk.event(leads(2));
+    desk.run_for(5);
+    assert_eq!((desk.decision().as_str(), desk.runs().len()), ("hold:lag_above_rpo", 0));
+}

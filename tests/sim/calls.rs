@@ -5,7 +5,7 @@ use failoverd::model::*;
 
 use crate::sim::{Sim, What};
 use crate::trace::Violation;
-use crate::world::Fate;
+use crate::world::{Fate, Taken};
 
 impl Sim {
     pub fn call(&mut self, call: Box<StepCall>) {
@@ -13,26 +13,36 @@ impl Sim {
             Phase::Observe => self.look_at(&call),
             Phase::Verify => {
                 let until = self.now + call.timeout.as_millis() as u64;
-                self.after(100, What::Poll(self.life, call, until));
+                let life = self.nodes[self.me].life;
+                self.after(100, What::Poll(life, call, until));
             }
-            Phase::Apply | Phase::Compensate => self.change(call),
+            Phase::Apply | Phase::Compensate => {
+                let life = self.nodes[self.me].life;
+                let often = (self.faults.call / 4).max(self.faults.executor);
+                let waits = self.rng.chance(often);
+                // A rate limit, or a connection that is slow to come: at most as long as the call has time.
+                let wait = if waits { self.rng.below(call.timeout.as_millis() as u64) } else { self.rng.below(20) };
+                self.after(wait, What::Leave(life, call));
+            }
         }
     }
 
     fn answer(&mut self, wait: u64, call: CallId, outcome: CallOutcome) {
         let event = Event::Outcome { call, outcome };
+        let life = self.nodes[self.me].life;
         if self.rng.chance(self.faults.call / 4) {
             self.trace.count("outcome twice");
-            self.after(wait + 40, What::Deliver(self.life, Box::new(event.clone())));
+            let again = wait + if self.rng.chance(300) { 15_000 } else { 40 };
+            self.after(again, What::Deliver(life, Box::new(event.clone())));
         }
-        self.after(wait, What::Deliver(self.life, Box::new(event)));
+        self.after(wait, What::Deliver(life, Box::new(event)));
     }
 
     fn look_at(&mut self, call: &StepCall) {
         let mut seen = self.world.observe(&call.spec, &call.step);
         let mut wait = self.rng.between(10, 300);
         if self.rng.chance(self.faults.call / 3) {
-            match self.rng.below(4) {
+            match self.rng.below(5) {
                 0 => {
                     self.trace.count("look: lost");
                     return;
@@ -42,6 +52,12 @@ impl Sim {
                     seen = Observed::Impossible { reason: "no such thing".into() };
                 }
                 2 => {
+                    if let Some(stale) = self.world.observe_stale(&call.spec, &call.step, self.now) {
+                        self.trace.count("look: stale");
+                        seen = stale;
+                    }
+                }
+                3 => {
                     self.trace.count("look: too late");
                     wait += call.timeout.as_millis() as u64 + 6_000;
                 }
@@ -56,9 +72,6 @@ impl Sim {
 
     /// Asks again and again until the change is seen or the time is over.
     pub fn poll(&mut self, life: u64, call: Box<StepCall>, until: u64) {
-        if life != self.life {
-            return;
-        }
         let verified = if self.rng.chance(self.faults.call / 6) {
             if self.rng.chance(500) {
                 self.trace.count("verify: lost");
@@ -77,7 +90,32 @@ impl Sim {
         self.answer(20, call.call, CallOutcome::Verified(verified));
     }
 
-    fn change(&mut self, call: Box<StepCall>) {
+    /// A change is about to leave: the permit is asked for now, and not when it was decided (S3).
+    pub fn leave(&mut self, call: Box<StepCall>) -> Result<(), Violation> {
+        let known = self.nodes[self.me].brain.as_ref().map(|brain| brain.ledger().epoch).unwrap_or_default();
+        let lease = self.lease_holds();
+        let term = lease.as_ref().and_then(|lease| lease.as_ref().ok()).copied().unwrap_or_default();
+        let refused = match lease {
+            Some(Err(why)) => Some(why),
+            _ if call.epoch.is_overtaken_by(known) => {
+                self.trace.count("permit refused: overtaken");
+                Some(format!("{} was overtaken by {known}", call.epoch))
+            }
+            _ => None,
+        };
+        if let Some(reason) = refused {
+            self.trace.note(self.now, "no permit", || format!("{} under {}: {reason}", call.step, call.epoch));
+            self.trace.count("permit refused");
+            self.answer(5, call.call, CallOutcome::NotPermitted { reason });
+            return Ok(());
+        }
+        self.nodes[self.me].check.leaves(&call)?;
+        self.check_leaders()?;
+        self.change(call, term);
+        Ok(())
+    }
+
+    fn change(&mut self, call: Box<StepCall>, term: Term) {
         let fate = Fate::draw(&mut self.rng, self.faults.call);
         self.trace.count(match fate {
             Fate::Fine => "change: fine",
@@ -105,23 +143,31 @@ impl Sim {
             self.world.arrives(&call);
             self.rng.between(10, 1_500)
         };
-        self.on_their_way.insert((self.life, call.call), call.step.clone());
-        self.after(wait, What::Happens(self.life, call));
+        let life = self.nodes[self.me].life;
+        // The daemon stops dead between the permit and the call, and goes on when its lease is long over.
+        let stops = if self.rng.chance(self.faults.freeze) { self.freeze("frozen between permit and call") } else { 0 };
+        self.on_their_way.insert((life, call.call), call.step.clone());
+        self.after(stops + wait, What::Happens(life, call, term));
     }
 
     /// A target does what it was told, unless the request never left.
-    pub fn happens(&mut self, life: u64, call: &StepCall) -> Result<(), Violation> {
+    pub fn happens(&mut self, life: u64, call: &StepCall, term: Term) -> Result<(), Violation> {
         let key = (life, call.call);
         self.on_their_way.remove(&key);
         if self.cancelled.remove(&key) {
             self.world.never_left(&call.step);
             return Ok(());
         }
-        let taken = self.world.happens(call, self.check.was_retried(&call.step))?;
+        let retried = self.nodes.iter().any(|node| node.check.was_retried(&call.step));
+        let taken = self.world.happens(self.now, call, term, retried)?;
         self.trace
-            .note(self.now, "happens", || format!("{:?} of {} under {}: {taken}", call.phase, call.step, call.epoch));
-        self.trace.count(if taken { "change happened" } else { "change fenced off" });
-        if life != self.life {
+            .note(self.now, "happens", || format!("{:?} of {} under {}: {taken:?}", call.phase, call.step, call.epoch));
+        self.trace.count(match taken {
+            Taken::Yes => "change happened",
+            Taken::FencedOff => "change fenced off",
+            Taken::ByOneThatForgets => "overtaken change at a target that holds no epoch",
+        });
+        if !self.nodes.iter().any(|node| node.life == life) {
             self.trace.count("change after a crash");
         }
         Ok(())

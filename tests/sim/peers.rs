@@ -7,12 +7,12 @@ use failoverd::core::Event;
 use failoverd::model::*;
 
 use crate::setup::{ANCHOR, INTERVAL, PRIMARY, Peer, STANDBY};
-use crate::sim::{Sim, What, mono};
+use crate::sim::{Sim, What};
 
 /// A witness with a hysteresis of two.
 pub struct PeerState {
     peer: Peer,
-    seen: BTreeMap<&'static str, (u32, Option<MonoTime>)>,
+    seen: BTreeMap<&'static str, (u32, Option<u64>)>,
 }
 
 impl PeerState {
@@ -46,7 +46,7 @@ impl Sim {
     }
 
     fn sees(&self, probe: &str) -> Observation {
-        let cut_off = self.case.cut_off.is_some_and(|(from, to)| (from..to).contains(&self.now));
+        let cut_off = self.me == 0 && self.case.cut_off.is_some_and(|(from, to)| (from..to).contains(&self.now));
         let up = match probe {
             ANCHOR | STANDBY => true,
             _ => self.case.is_up(probe, self.now),
@@ -74,17 +74,18 @@ impl Sim {
 
     pub fn attempt_on_schedule(&mut self, probe: &ProbeName) {
         let wait = INTERVAL - 100 + self.rng.below(101);
-        self.after(wait, What::Attempt(probe.clone()));
+        self.after(wait, What::Attempt(self.me, probe.clone()));
         self.attempt(probe);
     }
 
     fn is_silent(&self) -> bool {
-        self.case.silence.is_some_and(|(from, to)| (from..to).contains(&self.now))
+        self.me == 0 && self.case.silence.is_some_and(|(from, to)| (from..to).contains(&self.now))
     }
 
     /// One attempt, which begins now.
     pub fn attempt(&mut self, probe: &ProbeName) {
-        if self.brain.is_none() {
+        let node = &self.nodes[self.me];
+        if node.brain.is_none() || node.frozen_until.is_some() {
             return;
         }
         if self.is_silent() {
@@ -118,10 +119,10 @@ impl Sim {
                 }
             }
         }
+        let (life, started) = (self.nodes[self.me].life, self.time().mono);
         for copy in 0..copies {
-            let event =
-                Event::Observed { probe: probe.clone(), started: mono(self.now), observation: observation.clone() };
-            self.after(wait + copy * 700, What::Deliver(self.life, Box::new(event)));
+            let event = Event::Observed { probe: probe.clone(), started, observation: observation.clone() };
+            self.after(wait + copy * 700, What::Deliver(life, Box::new(event)));
         }
     }
 
@@ -138,7 +139,7 @@ impl Sim {
         }
         for probe in PRIMARY.into_iter().chain([STANDBY]) {
             let up = probe == STANDBY || (self.case.is_up(probe, self.now) && !partition);
-            let now = mono(self.now);
+            let now = self.now;
             let state = &mut self.peers[index];
             let (bad, first_bad) = state.seen.entry(probe).or_default();
             (*bad, *first_bad) = if up { (0, None) } else { (*bad + 1, first_bad.or(Some(now))) };
@@ -146,22 +147,31 @@ impl Sim {
                 continue;
             }
             let (health, first_bad) = if up { (Health::Up, None) } else { (Health::Down, *first_bad) };
-            let (vantage, domain) = (state.peer.name.into(), state.peer.domain.into());
-            let vote = Event::PeerVote {
-                vantage,
-                domain,
-                probe: probe.into(),
-                health,
-                seen: now,
-                first_bad,
-                degraded: false,
-                cause: None,
-            };
-            self.send_vote(vote);
+            let (vantage, domain) = (state.peer.name, state.peer.domain);
+            let is_lie = self.case.witness_lies && index == 0 && probe != STANDBY && self.rng.chance(200);
+            let (health, first_bad) = if is_lie { (Health::Down, Some(now)) } else { (health, first_bad) };
+            if is_lie {
+                self.trace.count("a witness lied");
+            }
+            for node in 0..self.nodes.len() {
+                self.me = node;
+                let clock = self.nodes[node].clock;
+                self.send_vote(Event::PeerVote {
+                    vantage: vantage.into(),
+                    domain: domain.into(),
+                    probe: probe.into(),
+                    health,
+                    seen: clock.mono(now),
+                    first_bad: first_bad.map(|at| clock.mono(at)),
+                    degraded: false,
+                    cause: None,
+                });
+            }
         }
     }
 
     fn send_vote(&mut self, vote: Event) {
+        let life = self.nodes[self.me].life;
         let mut wait = self.rng.between(5, 200);
         if self.is_silent() {
             return;
@@ -178,10 +188,10 @@ impl Sim {
                 }
                 _ => {
                     self.trace.count("vote twice");
-                    self.after(wait + 900, What::Deliver(self.life, Box::new(vote.clone())));
+                    self.after(wait + 900, What::Deliver(life, Box::new(vote.clone())));
                 }
             }
         }
-        self.after(wait, What::Deliver(self.life, Box::new(vote)));
+        self.after(wait, What::Deliver(life, Box::new(vote)));
     }
 }

@@ -61,6 +61,12 @@ pub struct Faults {
     pub operator: u64,
     pub clock: u64,
     pub reload: u64,
+    pub disk: u64,
+    /// The network before the store of several daemons.
+    pub store: u64,
+    pub freeze: u64,
+    /// A call waits in the executor.
+    pub executor: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -92,6 +98,34 @@ pub struct Case {
     pub ending: Option<u64>,
     /// The journal, the lease or the clock falls into doubt then.
     pub doubt: Option<u64>,
+    /// One daemon, or three with one store.
+    pub members: usize,
+    /// How fast the clocks of each daemon run, in thousandths.
+    pub rates: [u64; 3],
+    /// The store has no quorum in between.
+    pub quorum_lost: Vec<(u64, u64)>,
+    /// What is cut between each daemon and the store, one way each.
+    pub links: [Vec<Link>; 3],
+    /// Whoever leads dies then.
+    pub leader_dies: Option<u64>,
+    /// A witness that says that the primary is down whenever it likes.
+    pub witness_lies: bool,
+    /// Targets that cannot hold an epoch.
+    pub forgetful: Vec<&'static str>,
+}
+
+/// One way between a daemon and the store, cut in between.
+#[derive(Clone, Debug)]
+pub struct Link {
+    pub to_store: bool,
+    from: u64,
+    to: u64,
+}
+
+impl Link {
+    pub fn is_cut(&self, at: u64) -> bool {
+        (self.from..self.to).contains(&at)
+    }
 }
 
 impl Case {
@@ -110,7 +144,17 @@ impl Case {
     pub fn must_fail_over(&self) -> bool {
         let f = &self.faults;
         matches!(self.weather, Weather::Outage(..))
-            && f.observation + f.call + f.crash + f.operator + f.clock + f.reload == 0
+            && f.observation
+                + f.call
+                + f.crash
+                + f.operator
+                + f.clock
+                + f.reload
+                + f.disk
+                + f.store
+                + f.freeze
+                + f.executor
+                == 0
             && self.settings.mode == Mode::Auto
             && !self.witness_falls
             && self.cut_off.or(self.peer_cut_off).or(self.stuck).or(self.silence).is_none()
@@ -175,6 +219,13 @@ pub fn case(seed: u64) -> Case {
         },
         ending: (rng.chance(120) && !quiet).then(|| rng.between(5_000, 110_000)),
         witness_falls: false,
+        members: 1,
+        rates: [1_000; 3],
+        quorum_lost: Vec::new(),
+        links: Default::default(),
+        leader_dies: None,
+        witness_lies: false,
+        forgetful: Vec::new(),
     };
     if rng.chance(250) && !case.settings.anchors.is_empty() {
         two_regions(&mut case);
@@ -202,7 +253,57 @@ pub fn case(seed: u64) -> Case {
             settings.scenarios.insert(place, narrow);
         }
     }
+    several(&mut rng, &mut case, quiet);
     case
+}
+
+/// Three daemons in every other case; and what else can go wrong then.
+fn several(rng: &mut Rng, case: &mut Case, quiet: bool) {
+    if rng.chance(500) {
+        case.forgetful = vec!["scale", "hook"];
+    }
+    case.witness_lies = !quiet && case.settings.quorum > 1 && !case.witness_falls && rng.chance(200);
+    if !quiet && rng.chance(400) {
+        case.faults.disk = rng.below(12);
+    }
+    if rng.chance(500) {
+        return;
+    }
+    case.members = 3;
+    case.rates = [rng.between(900, 1_100), rng.between(900, 1_100), rng.between(900, 1_100)];
+    if let (Weather::Outage(from, _), true) = (&case.weather, quiet && rng.chance(500)) {
+        case.leader_dies = Some(from + rng.between(0, 30_000));
+    }
+    if quiet {
+        case.rates = [1_000; 3];
+        return;
+    }
+    case.faults.disk = 0;
+    if rng.chance(700) {
+        case.faults.store = rng.below(150);
+    }
+    if rng.chance(500) {
+        case.faults.freeze = rng.below(100);
+    }
+    if rng.chance(600) {
+        case.faults.executor = rng.below(500);
+    }
+    for _ in 0..rng.below(3) {
+        let from = rng.between(5_000, 100_000);
+        case.quorum_lost.push((from, from + rng.between(1_000, 25_000)));
+    }
+    for node in 0..3 {
+        for _ in 0..rng.below(4) {
+            let from = rng.between(2_000, 110_000);
+            let to = CHAOS.min(from + rng.between(3_000, 40_000));
+            // A link falls one way, or both.
+            for to_store in [true, false] {
+                if rng.chance(650) {
+                    case.links[node].push(Link { to_store, from, to });
+                }
+            }
+        }
+    }
 }
 
 /// A daemon in the backup region and one witness in the primary's, of which both have to agree.
@@ -246,6 +347,10 @@ fn faults(rng: &mut Rng) -> Faults {
         operator: often(300),
         clock: often(60),
         reload: often(60),
+        disk: 0,
+        store: 0,
+        freeze: 0,
+        executor: 0,
     }
 }
 

@@ -1,48 +1,62 @@
-//! The simulator: virtual time, one queue, and the real brain in the middle.
+//! The simulator: virtual time, one queue, and the real brains in the middle.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
-use failoverd::core::{Brain, Command, Effect, Event};
+use failoverd::core::ledger::Ledger;
+use failoverd::core::{Command, Event};
 use failoverd::model::*;
 
-use crate::check::{Checker, Truth};
 use crate::mutation::Mutation;
+use crate::node::{Clock, Node};
 use crate::peers::PeerState;
 use crate::rng::Rng;
-use crate::setup::{CHAOS, Case, Faults, INTERVAL, NARROW, PRIMARY};
+use crate::setup::{CHAOS, Case, Faults, INTERVAL};
+use crate::store::{Request, Said, Store};
 use crate::trace::{Trace, Violation, ensure};
 use crate::world::World;
 
-/// 2026-01-05T00:00:00Z
-const START: i64 = 1_767_571_200_000;
 /// At the latest so long after the faults stopped everything has come to its end.
 const CALM: u64 = 600_000;
+/// And so soon somebody leads.
+const LED: u64 = 30_000;
 
-/// What is to happen at a time.
+/// What is to happen at a time. What is of a life happens to nobody where that life is over.
 #[derive(Debug)]
 pub enum What {
-    /// One of our own probes begins an attempt.
-    Attempt(ProbeName),
+    /// A probe of that daemon begins an attempt.
+    Attempt(usize, ProbeName),
     /// A peer looks at everything.
     PeerLooks(usize),
     /// Something is handed to the daemon of that life.
     Deliver(u64, Box<Event>),
-    /// A target does what it was told in that life.
-    Happens(u64, Box<StepCall>),
+    /// A change is about to leave the daemon of that life.
+    Leave(u64, Box<StepCall>),
+    /// A target does what it was told in that life, and in that term.
+    Happens(u64, Box<StepCall>, Term),
     /// The executor looks whether the change is seen, until then.
     Poll(u64, Box<StepCall>, u64),
+    /// One of several looks after its lease.
+    Beat(u64),
+    /// Something arrives at the store.
+    Request(Box<Request>),
+    /// And the answer to it at the daemon of that life.
+    Response(u64, u64, Box<Said>),
     Operator,
     Stall,
     ClockJump,
+    Freeze,
+    /// A daemon that stood still goes on; for so long it stood.
+    Thaw(usize, u64),
     Reload,
     Doubt,
     Crash,
+    LeaderDies,
     Ending,
     /// The daemon of that life has ended.
     Gone(u64),
-    Restart,
+    Restart(usize),
     Reset,
 }
 
@@ -74,52 +88,59 @@ pub struct Sim {
     pub case: Case,
     pub rng: Rng,
     pub trace: Trace,
-    pub check: Checker,
     pub world: World,
     pub faults: Faults,
     pub mutation: Mutation,
     /// In milliseconds.
     pub now: u64,
-    pub life: u64,
+    /// One daemon, or those that share a store.
+    pub nodes: Vec<Node>,
+    /// The one that something happens to now.
+    pub me: usize,
+    pub lives: u64,
     pub peers: Vec<PeerState>,
+    pub store: Store,
+    pub requests: u64,
+    /// The journal.
     pub durable: Vec<Record>,
+    /// What it comes to.
+    pub ledger: Ledger,
     /// Changes that are on their way, by the life and the call that asked for them.
     pub on_their_way: BTreeMap<(u64, CallId), StepName>,
     pub cancelled: BTreeSet<(u64, CallId)>,
-    pub brain: Option<Brain>,
-    settings: Settings,
-    said: BTreeMap<String, Health>,
     queue: BinaryHeap<Reverse<Item>>,
     number: u64,
-    wall_shift: i64,
-    first_intent: Option<u64>,
+    pub first_intent: Option<u64>,
     /// The faults have stopped.
-    calm: bool,
+    pub calm: bool,
     /// After so many events the brain is written down, and another one made of it.
     pub revived_each: Option<u64>,
 }
 
 impl Sim {
     pub fn new(case: Case, mutation: Mutation, verbose: bool) -> Self {
+        let names = ["here", "there", "yonder"];
+        let clock = |index: usize| Clock { rate: case.rates[index], ahead: index as u64 * 12_345, set: 0 };
+        let nodes = (0..case.members).map(|i| Node::new(names[i], clock(i), &case.settings, &case.other)).collect();
         let mut sim = Self {
             rng: Rng::new(case.seed ^ 0xabcd),
             trace: Trace::new(verbose),
-            check: Checker::new(case.settings.clone()),
-            world: World::new(mutation == Mutation::WorldIgnoresEpochs),
+            world: World::new(mutation == Mutation::WorldIgnoresEpochs, case.forgetful.clone()),
             faults: case.faults,
             mutation,
             now: 1_000,
-            life: 0,
+            nodes,
+            me: 0,
+            lives: 0,
             peers: case.peers.iter().map(|peer| PeerState::new(peer.clone())).collect(),
+            store: Store::default(),
+            requests: 0,
             durable: Vec::new(),
+            ledger: Ledger::default(),
             on_their_way: BTreeMap::new(),
             cancelled: BTreeSet::new(),
-            brain: None,
-            settings: case.settings.clone(),
-            said: BTreeMap::new(),
             queue: BinaryHeap::new(),
             number: 0,
-            wall_shift: 0,
             first_intent: None,
             calm: false,
             revived_each: None,
@@ -131,22 +152,25 @@ impl Sim {
 
     /// What will happen whatever the brain does.
     fn plan_ahead(&mut self) {
-        self.at(1_000, What::Restart);
-        for probe in self.case.settings.probes.clone() {
-            let at = 1_001 + self.rng.below(INTERVAL);
-            self.at(at, What::Attempt(probe.name));
+        for node in 0..self.nodes.len() {
+            self.at(1_000 + 50 * node as u64, What::Restart(node));
+            for probe in self.case.settings.probes.clone() {
+                let at = 1_001 + self.rng.below(INTERVAL);
+                self.at(at, What::Attempt(node, probe.name));
+            }
         }
         for peer in 0..self.peers.len() {
             let at = 1_001 + self.rng.below(INTERVAL);
             self.at(at, What::PeerLooks(peer));
         }
         let faults = self.faults;
-        let kinds: [(u64, fn() -> What); 5] = [
+        let kinds: [(u64, fn() -> What); 6] = [
             (faults.operator, || What::Operator),
             (faults.clock, || What::Stall),
             (faults.clock, || What::ClockJump),
             (faults.reload, || What::Reload),
             (faults.crash, || What::Crash),
+            (faults.freeze, || What::Freeze),
         ];
         for (per_mille, what) in kinds.into_iter().filter(|(per_mille, _)| *per_mille > 0) {
             let mean = 3_000 + 300_000 / per_mille;
@@ -162,6 +186,9 @@ impl Sim {
         if let Some(at) = self.case.ending {
             self.at(at, What::Ending);
         }
+        if let Some(at) = self.case.leader_dies {
+            self.at(at, What::LeaderDies);
+        }
         if let crate::setup::Weather::Outage(_, to) = self.case.weather {
             self.at(to.min(CHAOS + CALM * 2).saturating_add(3_000), What::Reset);
         }
@@ -176,29 +203,42 @@ impl Sim {
         self.at(self.now + wait, what);
     }
 
+    /// The time on the clocks of the daemon that something happens to.
     pub fn time(&self) -> Now {
-        let wall = WallTime(START + self.now as i64 + self.wall_shift);
-        Now { mono: mono(self.now), wall }
+        self.nodes[self.me].clock.now(self.now)
     }
 
     /// From the beginning to the end.
     pub fn run(&mut self) -> Result<(), Violation> {
-        while self.step()? {}
-        self.check.at_the_end(&self.durable)?;
-        self.at_the_end()
+        while self.step()? {
+            self.check_leaders()?;
+        }
+        self.replays_to_one_state()?;
+        self.has_come_to_an_end()?;
+        self.acted_in_time()
+    }
+
+    /// Who wants to be woken first, and when.
+    fn first_wake(&self) -> Option<(u64, usize)> {
+        let wake = |(index, node): (usize, &Node)| {
+            let at = node.clock.world(node.brain.as_ref()?.next_wake()?);
+            Some((at.max(self.now).max(node.frozen_until.unwrap_or(0)), index))
+        };
+        self.nodes.iter().enumerate().filter_map(wake).min()
     }
 
     fn step(&mut self) -> Result<bool, Violation> {
-        let wake = self.brain.as_ref().and_then(Brain::next_wake).map(|at| at.0.div_ceil(1_000_000).max(self.now));
+        let wake = self.first_wake();
         let next = self.queue.peek().map_or(u64::MAX, |item| item.0.at);
-        self.now = next.min(wake.unwrap_or(u64::MAX)).max(self.now);
+        self.now = next.min(wake.map_or(u64::MAX, |(at, _)| at)).max(self.now);
         if !self.calm && self.now >= CHAOS {
             self.calm_down()?;
         }
         if self.calm && self.is_over() {
             return Ok(false);
         }
-        if wake.is_some_and(|wake| wake < next) {
+        if let Some((_, node)) = wake.filter(|(wake, _)| *wake < next) {
+            self.me = node;
             self.feed(Event::Tick)?;
         } else if let Some(Reverse(item)) = self.queue.pop() {
             self.happen(item.what)?;
@@ -206,204 +246,114 @@ impl Sim {
         Ok(true)
     }
 
+    /// The daemon of that life is the one that something happens to now; `false` where it is no more.
+    fn turns_to(&mut self, life: u64) -> bool {
+        let node = self.nodes.iter().position(|node| node.life == life);
+        node.inspect(|node| self.me = *node).is_some()
+    }
+
     fn happen(&mut self, what: What) -> Result<(), Violation> {
         match what {
-            What::Attempt(probe) => self.attempt_on_schedule(&probe),
-            What::PeerLooks(peer) => self.peer_looks(peer),
-            What::Deliver(life, event) => {
-                if life == self.life {
-                    return self.feed(*event);
+            What::Deliver(life, _)
+            | What::Leave(life, _)
+            | What::Poll(life, ..)
+            | What::Beat(life)
+            | What::Response(life, ..)
+            | What::Gone(life) => {
+                if !self.turns_to(life) {
+                    if matches!(what, What::Deliver(..)) {
+                        self.trace.count("answer after a crash");
+                    }
+                    return Ok(());
                 }
-                self.trace.count("answer after a crash");
+                match self.nodes[self.me].frozen_until {
+                    Some(until) => self.at(until, what),
+                    None => return self.happens_to_one(what),
+                }
             }
-            What::Happens(life, call) => return self.happens(life, &call),
-            What::Poll(life, call, until) => self.poll(life, call, until),
+            What::Attempt(node, probe) => {
+                self.me = node;
+                self.attempt_on_schedule(&probe);
+            }
+            What::PeerLooks(peer) => self.peer_looks(peer),
+            What::Happens(life, call, term) => return self.happens(life, &call, term),
+            What::Request(request) => return self.arrives(&request),
+            What::Thaw(node, stood) => return self.thaw(node, stood),
+            What::Restart(node) => {
+                self.me = node;
+                return self.restart();
+            }
+            What::Reset if self.ledger.active_run().is_none() => self.world.is_reset(),
+            What::Reset => {}
             // A stall may have carried what was still to come beyond the end of the faults.
-            What::Operator | What::Stall | What::ClockJump | What::Reload | What::Doubt | What::Crash if self.calm => {}
+            _ if self.calm => {}
+            fault => return self.fault(fault),
+        }
+        Ok(())
+    }
+
+    fn happens_to_one(&mut self, what: What) -> Result<(), Violation> {
+        match what {
+            What::Deliver(_, event) => self.feed(*event),
+            What::Leave(_, call) => self.leave(call),
+            What::Poll(life, call, until) => {
+                self.poll(life, call, until);
+                Ok(())
+            }
+            What::Beat(life) => self.beat(life),
+            What::Response(_, number, said) => self.hears(number, *said),
+            _ => {
+                self.resign();
+                self.crash("ended");
+                Ok(())
+            }
+        }
+    }
+
+    /// Something goes wrong, with one of them.
+    fn fault(&mut self, what: What) -> Result<(), Violation> {
+        let any = self.rng.below(self.nodes.len() as u64) as usize;
+        let leader = self.nodes.iter().position(Node::decides);
+        // It is worst for whoever decides.
+        self.me = leader.filter(|_| self.rng.chance(600)).unwrap_or(any);
+        match what {
             What::Operator => return self.operator(),
-            What::Stall => {
+            What::LeaderDies if leader.is_some() => {
+                self.me = leader.unwrap_or(any);
+                self.crash("the leader died");
+                return Ok(());
+            }
+            What::Crash => self.crash("crash between events"),
+            _ if self.nodes[self.me].frozen_until.is_some() => {}
+            What::Stall if self.nodes.len() == 1 => {
                 let by = self.rng.between(1_000, 20_000);
                 self.trace.count("stall");
                 self.now += by;
                 return self.feed(Event::Stalled { by: Duration::from_millis(by) });
             }
+            What::Stall | What::Freeze => drop(self.freeze("frozen")),
             What::ClockJump => {
                 let by = self.rng.between(1_000, 4_000_000) as i64;
                 let by = if self.rng.chance(500) { by } else { -by };
-                self.wall_shift += by;
+                self.nodes[self.me].clock.set += by;
                 self.trace.count("clock jump");
                 return self.feed(Event::Stalled { by: Duration::from_millis(by.unsigned_abs()) });
             }
             What::Reload => {
                 self.trace.count("reload");
-                std::mem::swap(&mut self.settings, &mut self.case.other);
-                return self.feed(Event::Reload(Box::new(self.settings.clone())));
+                let node = &mut self.nodes[self.me];
+                std::mem::swap(&mut node.settings, &mut node.other);
+                let settings = node.settings.clone();
+                return self.feed(Event::Reload(Box::new(settings)));
             }
             What::Doubt => {
                 self.trace.count("doubt");
                 return self.feed(Event::StateInDoubt { what: "fsync failed".into() });
             }
-            What::Crash => self.crash("crash between events"),
             What::Ending => return self.end(),
-            What::Gone(life) if life == self.life => self.crash("ended"),
-            What::Gone(_) => {}
-            What::Restart => return self.restart(),
-            What::Reset if self.check.shadow.active_run().is_none() => self.world.is_reset(),
-            What::Reset => {}
+            _ => {}
         }
         Ok(())
-    }
-
-    /// An event in one line; nothing for a health that is as it was.
-    fn brief(&mut self, event: &Event) -> String {
-        let (who, health, began) = match event {
-            Event::Observed { probe, started, observation } => (probe.to_string(), observation.health(), started),
-            Event::PeerVote { vantage, probe, health, seen, .. } => (format!("{vantage}: {probe}"), *health, seen),
-            other => return format!("{other:?}"),
-        };
-        if self.said.insert(who.clone(), health) == Some(health) {
-            return String::new();
-        }
-        format!("{who} is {health}, began {:.3}", began.0 as f64 / 1e9)
-    }
-
-    /// Hands an event to the brain, and does what it wants.
-    pub fn feed(&mut self, event: Event) -> Result<(), Violation> {
-        let now = self.time();
-        if self.brain.is_none() {
-            return Ok(());
-        }
-        let words = if self.trace.verbose { self.brief(&event) } else { String::new() };
-        self.trace.note(self.now, kind(&event), || words);
-        self.check.event(now, &event);
-        let looking = matches!(&event, Event::Observed { probe, .. } if PRIMARY.contains(&probe.as_str()))
-            && self.check.shadow.active_run().is_some();
-        let Some(event) = self.mutation.event(event, looking) else { return Ok(()) };
-        let Some(brain) = &mut self.brain else { return Ok(()) };
-        let effects = brain.handle(now, event);
-        if self.revived_each.is_some_and(|each| self.trace.events.is_multiple_of(each)) {
-            self.revive(&effects);
-        }
-        self.carry_out(effects)
-    }
-
-    /// The brain goes by way of a checkpoint, as a replay takes it up.
-    fn revive(&mut self, effects: &[Effect]) {
-        let (now, Some(brain)) = (self.time(), self.brain.take()) else { return };
-        let json = serde_json::to_vec(&brain.checkpoint(now, "sim")).expect("it has JSON");
-        let mut records = self.durable.clone();
-        for effect in effects {
-            if let Effect::Journal(new) = effect {
-                records.extend(new.iter().cloned());
-            }
-        }
-        let checkpoint = serde_json::from_slice(&json).expect("it is read again");
-        self.brain = Some(Brain::restore(checkpoint, &records).expect("the journal follows"));
-    }
-
-    fn carry_out(&mut self, mut effects: Vec<Effect>) -> Result<(), Violation> {
-        let mut written = false;
-        self.mutation.effects(&mut effects);
-        for effect in effects {
-            let outside = matches!(effect, Effect::Journal(_) | Effect::Call(_));
-            if outside && self.now < CHAOS && self.rng.chance(self.faults.crash / 4) {
-                self.crash("crash between effects");
-                return Ok(());
-            }
-            written |= matches!(effect, Effect::Journal(_));
-            self.carry_out_one(effect)?;
-        }
-        match &self.brain {
-            Some(brain) if written => self.check.quiet(brain.ledger()),
-            _ => Ok(()),
-        }
-    }
-
-    fn carry_out_one(&mut self, effect: Effect) -> Result<(), Violation> {
-        match effect {
-            Effect::Journal(records) => {
-                for record in records {
-                    self.trace.note(self.now, "journal", || format!("{:?}", record.entry));
-                    self.count_record(&record);
-                    let truth = self.truth();
-                    self.check.record(self.time(), &record, truth)?;
-                    self.durable.push(record);
-                }
-            }
-            Effect::Call(call) => {
-                self.trace.note(self.now, "call", || {
-                    format!("{:?} {} attempt {} epoch {}", call.phase, call.step, call.attempt, call.epoch)
-                });
-                self.check.call(self.time(), &call)?;
-                self.call(call);
-            }
-            Effect::Notify(notice) => {
-                self.trace.note(self.now, "notice", || notice.subject.clone());
-                self.check.notice(&notice);
-            }
-            Effect::ProbeNow(probe) => self.attempt(&probe),
-            Effect::Cancel(call) => self.trace.note(self.now, "cancel", || format!("{call:?}")),
-            Effect::Pace { .. } | Effect::Reply(_) | Effect::HandOver { .. } => {}
-        }
-        Ok(())
-    }
-
-    fn truth(&self) -> Truth {
-        let down_since = self.case.weather.down_since(self.now);
-        let loss = Duration::from_millis(down_since.map_or(0, |at| self.true_loss(at)));
-        Truth { down_since: down_since.map(mono), loss }
-    }
-
-    pub fn crash(&mut self, how: &'static str) {
-        if self.brain.take().is_none() {
-            return;
-        }
-        self.trace.count(how);
-        self.trace.note(self.now, how, || format!("at record {}", self.durable.len()));
-        self.life += 1;
-        self.check.died();
-        for (key, _) in std::mem::take(&mut self.on_their_way) {
-            // The request may have left before the daemon died, or not.
-            if self.rng.chance(500) {
-                self.cancelled.insert(key);
-            }
-        }
-        if self.mutation == Mutation::ShortJournal {
-            self.durable.truncate(self.durable.len().saturating_sub(3));
-        }
-        let wait = self.rng.between(100, 15_000);
-        self.after(wait, What::Restart);
-    }
-
-    /// The daemon is told to end, brings home what is out, and is gone.
-    fn end(&mut self) -> Result<(), Violation> {
-        if self.brain.is_none() {
-            return Ok(());
-        }
-        self.trace.count("ending");
-        let life = self.life;
-        self.feed(Event::Ending)?;
-        if life == self.life {
-            let wait = self.rng.between(500, 10_000);
-            self.after(wait, What::Gone(life));
-        }
-        Ok(())
-    }
-
-    fn restart(&mut self) -> Result<(), Violation> {
-        let now = self.time();
-        let settings = self.mutation.settings(self.settings.clone());
-        let brain = Brain::new(settings, &self.durable, now);
-        let mut brain = brain.map_err(|illegal| Violation::new("S12", illegal.to_string()))?;
-        self.trace.note(self.now, "begin", || format!("life {} from record {}", self.life, self.durable.len()));
-        self.check.begins(now);
-        if self.case.synchronous_until.is_some() {
-            self.trace.count("commits wait");
-        }
-        let effects = brain.begin(now, "sim");
-        self.brain = Some(brain);
-        self.carry_out(effects)?;
-        self.end_pause()
     }
 
     /// The faults stop, and somebody ends the pause.
@@ -414,22 +364,54 @@ impl Sim {
         self.end_pause()
     }
 
-    fn end_pause(&mut self) -> Result<(), Violation> {
-        if self.now >= CHAOS && self.brain.is_some() && self.check.shadow.paused.is_some() {
+    /// Once the faults have stopped somebody ends the pause, wherever it can be ended.
+    pub fn end_pause(&mut self) -> Result<(), Violation> {
+        let leads = |node: &Node| node.decides() && node.frozen_until.is_none();
+        let Some(leader) = self.nodes.iter().position(leads) else { return Ok(()) };
+        if self.now >= CHAOS && self.nodes[leader].check.shadow.paused.is_some() {
+            self.me = leader;
             self.command("ann", Command::Resume)?;
         }
         Ok(())
     }
 
+    /// Was anybody paged for what waits in this run?
+    fn is_settled(&self, run: &failoverd::core::run_ledger::RunLedger) -> bool {
+        let doubt = self.nodes.iter().any(|node| node.decides() && node.check.doubt_paged);
+        let paged = self.nodes.iter().any(|node| node.check.parked.contains(&run.id));
+        doubt || (paged && crate::check::Checker::is_stuck(run))
+    }
+
     fn is_over(&self) -> bool {
-        let run = self.check.shadow.active_run();
-        let settled = run.is_none_or(|run| self.check.doubt_paged || self.check.is_stuck_and_paged(run));
-        let resumed = self.brain.is_some() && !self.check.ending && self.check.shadow.paused.is_none();
-        (settled && resumed && self.now >= CHAOS + 5_000) || self.now >= CHAOS + CALM
+        let settled = self.ledger.active_run().is_none_or(|run| self.is_settled(run));
+        let leads = self.nodes.iter().any(|node| node.decides() && !node.check.ending);
+        (settled && leads && self.ledger.paused.is_none() && self.now >= CHAOS + LED) || self.now >= CHAOS + CALM
+    }
+
+    /// S12: one state, byte for byte.
+    fn replays_to_one_state(&self) -> Result<(), Violation> {
+        let replayed = Ledger::replay(&self.durable).map_err(|illegal| Violation::new("S12", illegal.to_string()))?;
+        ensure(replayed == self.ledger, "S12", || "another state after a replay".into())?;
+        let bytes = serde_json::to_vec(&replayed).unwrap();
+        let read: Ledger = serde_json::from_slice(&bytes).map_err(|error| Violation::new("S12", error.to_string()))?;
+        ensure(serde_json::to_vec(&read).unwrap() == bytes, "S12", || "another state after it was written".into())
+    }
+
+    /// L2: each run ended, or waits and somebody was paged; and somebody decides.
+    fn has_come_to_an_end(&self) -> Result<(), Violation> {
+        ensure(self.nodes.iter().any(Node::decides), "L2", || "nobody leads".into())?;
+        for run in self.ledger.runs.values() {
+            let is_as_pinned = self.nodes.iter().any(|node| node.check.plans.get(&run.id) == Some(&run.plan));
+            ensure(is_as_pinned, "S9", || format!("the plan of {} changed", run.id))?;
+            ensure(run.ended.is_some() || self.is_settled(run), "L2", || {
+                format!("{} neither ended nor waits: {:?}", run.id, run.steps)
+            })?;
+        }
+        Ok(())
     }
 
     /// A real outage, a healthy quorum and no faults: the first change comes within the budget (L1).
-    fn at_the_end(&mut self) -> Result<(), Violation> {
+    fn acted_in_time(&mut self) -> Result<(), Violation> {
         let crate::setup::Weather::Outage(from, _) = self.case.weather else { return Ok(()) };
         if !self.case.must_fail_over() {
             return Ok(());
@@ -439,74 +421,17 @@ impl Sim {
         let needs = failoverd::core::plan::recovery_budget(&self.case.settings, scenario).unwrap();
         // One look more: the probes of the last look may hang until their timeout.
         let waits = needs.confirmation.max(needs.grace) + needs.correlation;
-        let budget = needs.detection + waits + Duration::from_millis(2_500);
-        let latest = from + budget.as_millis() as u64;
+        let mut latest = from + (needs.detection + waits + Duration::from_millis(2_500)).as_millis() as u64;
+        if let Some(died) = self.case.leader_dies {
+            // The lease runs out, and what the next one has seen meanwhile counts.
+            latest = latest
+                .max(died + crate::store::TTL + 5_000 + self.case.settings.startup_grace.get().as_millis() as u64);
+        }
         ensure(self.first_intent.is_some_and(|at| at <= latest), "L1", || {
             format!(
                 "the outage began at {from}, the first change came at {:?}, expected by {latest}",
                 self.first_intent
             )
         })
-    }
-
-    fn count_record(&mut self, record: &Record) {
-        let what = match &record.entry {
-            Entry::RunStarted { trigger: Trigger::Automatic, scenario, .. } if scenario.as_str() == NARROW => {
-                "run: narrow"
-            }
-            Entry::RunStarted { trigger: Trigger::Automatic, .. } => "run: automatic",
-            Entry::RunStarted { trigger: Trigger::Approved { without_quorum: Some(_), .. }, .. } => {
-                "run: approved without a quorum"
-            }
-            Entry::RunStarted { trigger: Trigger::Approved { .. }, .. } => "run: approved",
-            Entry::RunStarted { trigger: Trigger::NoAnswer, .. } => "run: no answer",
-            Entry::RunStarted { trigger: Trigger::Manual { .. }, .. } => "run: manual",
-            Entry::Decided { decision: Decision::Hold(HoldReason::Flapping { .. }), .. } => "held for flapping",
-            Entry::Decided { decision: Decision::Hold(HoldReason::NoQuorum { .. }), .. } => "held for want of a quorum",
-            Entry::RunEnded { result: RunResult::Done, .. } => "run done",
-            Entry::RunEnded { result: RunResult::Aborted, .. } => "run aborted",
-            Entry::RunAborting { compensate: false, .. } => "last look in vain",
-            Entry::Decided { decision: Decision::Hold(HoldReason::ExplainedBy { .. }), .. } => "held: explained",
-            Entry::Decided { decision: Decision::Hold(HoldReason::Correlating { .. }), .. } => "held: correlating",
-            Entry::Decided { decision: Decision::Hold(HoldReason::LowerLayersFirst { .. }), .. } => {
-                "held: lower layers"
-            }
-            Entry::ExtentSeen { .. } => "extent grew",
-            Entry::StepParked { .. } => "step parked",
-            Entry::ReplicationSeen { .. } => "replication seen anew",
-            Entry::CompensationEnded { .. } => "step undone",
-            Entry::StepIntent { step, .. } => {
-                if step.as_str() != "tell" {
-                    self.first_intent.get_or_insert(self.now);
-                }
-                return;
-            }
-            _ => return,
-        };
-        self.trace.count(what);
-    }
-}
-
-pub fn mono(milliseconds: u64) -> MonoTime {
-    MonoTime(milliseconds * 1_000_000)
-}
-
-fn kind(event: &Event) -> &'static str {
-    match event {
-        Event::Observed { .. } => "observed",
-        Event::PeerVote { .. } => "vote",
-        Event::Ballot { .. } => "ballot",
-        Event::Tick => "tick",
-        Event::Outcome { .. } => "outcome",
-        Event::Command { .. } => "command",
-        Event::Stalled { .. } => "stalled",
-        Event::Reload(_) => "reload",
-        Event::StateInDoubt { .. } => "doubt",
-        Event::Refused { .. } => "refused",
-        Event::Ending => "ending",
-        Event::Leads { .. } => "leads",
-        Event::Follows { .. } => "follows",
-        Event::Replicated { .. } => "replicated",
-        Event::StoreReached { .. } => "store",
     }
 }

@@ -20,8 +20,8 @@ pub fn ensure(holds: bool, promise: &'static str, what: impl FnOnce() -> String)
     if holds { Ok(()) } else { Err(Violation::new(promise, what())) }
 }
 
-/// How many of the newest lines are kept.
-const KEPT: usize = 70;
+/// How many of the newest lines are kept, unless all are asked for.
+pub const KEPT: usize = 90;
 
 #[derive(Debug)]
 pub struct Trace {
@@ -29,12 +29,20 @@ pub struct Trace {
     pub events: u64,
     pub counts: BTreeMap<&'static str, u64>,
     pub verbose: bool,
+    pub kept: usize,
     lines: VecDeque<String>,
 }
 
 impl Trace {
     pub fn new(verbose: bool) -> Self {
-        Self { hash: 0xcbf2_9ce4_8422_2325, events: 0, counts: BTreeMap::new(), verbose, lines: VecDeque::new() }
+        Self {
+            hash: 0xcbf2_9ce4_8422_2325,
+            events: 0,
+            counts: BTreeMap::new(),
+            verbose,
+            kept: KEPT,
+            lines: VecDeque::new(),
+        }
     }
 
     /// Something of a kind happened at a time.
@@ -45,7 +53,7 @@ impl Trace {
         }
         let words = if self.verbose { words() } else { String::new() };
         if !words.is_empty() {
-            if self.lines.len() == KEPT {
+            if self.lines.len() == self.kept {
                 self.lines.pop_front();
             }
             let words: String = words.chars().take(260).collect();

@@ -56,7 +56,7 @@ impl Votes {
     pub fn recall(&mut self, now: Now, known: &ReplicationEvidence) {
         let mono = |at: WallTime| now.mono_of(at).min(now.mono);
         let db = self.own.entry("db".into()).or_default();
-        db.last_up = db.last_up.max(known.primary_up.map(mono));
+        db.last_up = db.last_up.or(known.primary_up.map(mono));
         if known.synchronous && known.down_since.is_some() && self.waits.is_none() {
             self.waits = Some((now.mono, true));
         }

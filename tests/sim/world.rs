@@ -16,6 +16,10 @@ struct Target {
     under_way: bool,
     /// The highest epoch that it has seen; lower ones are refused.
     epoch: Epoch,
+    /// The highest term of a daemon that changed it.
+    term: Term,
+    /// It was as it is not now until then: what a stale answer says.
+    was: Option<(bool, u64)>,
 }
 
 /// What becomes of a call that changes something.
@@ -81,6 +85,16 @@ impl Fate {
     }
 }
 
+/// What a target did with a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    Yes,
+    /// It has seen a higher epoch.
+    FencedOff,
+    /// A higher epoch has changed it, and it cannot hold that.
+    ByOneThatForgets,
+}
+
 #[derive(Debug, Default)]
 pub struct World {
     targets: BTreeMap<StepName, Target>,
@@ -90,11 +104,13 @@ pub struct World {
     once: BTreeMap<(RunId, StepName), u32>,
     /// A world whose targets do not look at epochs.
     ignores_epochs: bool,
+    /// Targets that cannot hold an epoch: there is nothing of the kind in their API.
+    forgetful: Vec<&'static str>,
 }
 
 impl World {
-    pub fn new(ignores_epochs: bool) -> Self {
-        Self { ignores_epochs, ..Self::default() }
+    pub fn new(ignores_epochs: bool, forgetful: Vec<&'static str>) -> Self {
+        Self { ignores_epochs, forgetful, ..Self::default() }
     }
 
     /// What an honest target says to a look.
@@ -108,6 +124,15 @@ impl World {
             (false, true) => Observed::InProgress { evidence: "modifying".into() },
             (false, false) => Observed::NotDone { evidence: "as before".into(), before: self.before(step) },
         }
+    }
+
+    /// What a replica of the target's API says that lags: how it was until a moment ago.
+    pub fn observe_stale(&self, spec: &ActionSpec, step: &StepName, now: u64) -> Option<Observed> {
+        let (changed, until) = self.targets.get(step)?.was.filter(|_| spec.repeat == Repeat::ByObservation)?;
+        (now.saturating_sub(until) < 3_000).then(|| match changed {
+            true => Observed::Done { evidence: "as wanted".into() },
+            false => Observed::NotDone { evidence: "as before".into(), before: self.before(step) },
+        })
     }
 
     /// A promotion cannot be brought back.
@@ -132,22 +157,33 @@ impl World {
     }
 
     /// The change happens, unless the target has seen a higher epoch. `retried`: a person said so.
-    pub fn happens(&mut self, call: &StepCall, retried: bool) -> Result<bool, Violation> {
+    pub fn happens(&mut self, now: u64, call: &StepCall, term: Term, retried: bool) -> Result<Taken, Violation> {
+        let forgets = self.forgetful.contains(&call.step.as_str());
         let target = self.targets.entry(call.step.clone()).or_default();
         target.under_way = false;
-        if call.epoch < target.epoch {
+        let overtaken = call.epoch < target.epoch;
+        if overtaken && !forgets {
             if !self.ignores_epochs {
-                return Ok(false);
+                return Ok(Taken::FencedOff);
             }
             return Err(Violation::new(
                 "S3",
                 format!("{} changed under {} after {}", call.step, call.epoch, target.epoch),
             ));
         }
-        target.epoch = call.epoch;
-        target.changed = call.phase == Phase::Apply;
+        if term < target.term && !forgets {
+            let what = format!("{} changed in term {term} after term {}, under {}", call.step, target.term, call.epoch);
+            return Err(Violation::new("S3", what));
+        }
+        (target.epoch, target.term) = (target.epoch.max(call.epoch), target.term.max(term));
+        let changed = call.phase == Phase::Apply;
+        if target.changed != changed {
+            target.was = Some((target.changed, now));
+        }
+        target.changed = changed;
+        let taken = if overtaken { Taken::ByOneThatForgets } else { Taken::Yes };
         if call.phase != Phase::Apply {
-            return Ok(true);
+            return Ok(taken);
         }
         if let Some(service) = &call.spec.service {
             let by = self.promoted.entry((service.clone(), call.epoch)).or_default();
@@ -163,7 +199,7 @@ impl World {
                 return Err(Violation::new("S8", format!("{} was done {times} times", call.step)));
             }
         }
-        Ok(true)
+        Ok(taken)
     }
 
     /// Somebody brings everything back after the region recovered, outside of any run.
