@@ -21,6 +21,7 @@
 //! | [`clients`] | `model`, `config` |
 //! | `probes`, [`actions`], [`notify`], `state` | `model`, `ports`, `config`, `clients` |
 //! | [`readiness`] | `model`, `core` (what findings come to), `config`, `clients`, `ports`, `actions` |
+//! | [`rights`] | `model`, `config` |
 //! | [`backtest`] | `model`, `core`, `config`, `clients` |
 //! | `control` | `model`, `core` (views and commands) |
 //! | [`vantage`] | `model`, `core` (ballots), `config`, `clients` (what errors say), `control` (the accept loop) |
@@ -42,5 +43,6 @@ pub mod notify;
 pub mod ports;
 pub mod probes;
 pub mod readiness;
+pub mod rights;
 pub mod state;
 pub mod vantage;
