@@ -121,12 +121,16 @@ fn of_cluster(rights: &Rights, cluster: KubernetesCluster, whose: &Whose) -> Clu
 impl ClusterRights {
     /// The manifests as one stream of YAML, for `kubectl apply -f -`.
     pub fn yaml(&self) -> String {
-        let mut text = String::new();
-        for manifest in &self.manifests {
-            text.push_str("---\n");
+        self.documents().iter().map(|document| format!("---\n{document}")).collect()
+    }
+
+    fn documents(&self) -> Vec<String> {
+        let document = |manifest| {
+            let mut text = String::new();
             write(&mut text, manifest, 0);
-        }
-        text
+            text
+        };
+        self.manifests.iter().map(document).collect()
     }
 }
 

@@ -23,6 +23,7 @@ mod operations;
 mod partitions;
 mod probes;
 mod readiness;
+mod rights;
 mod rig;
 mod runbooks;
 mod state;
