@@ -167,11 +167,8 @@ fn shown_policies(rights: &Rights, policies: &[Policy]) -> String {
     }
     let mut text = String::new();
     for policy in policies {
-        let _ = writeln!(
-            text,
-            "{} (account {}): {} of {LONGEST} characters",
-            policy.name, policy.account, policy.length
-        );
+        let _ =
+            writeln!(text, "{} (account {}): {} of {LONGEST} characters", policy.name, policy.account, policy.length);
         let mut table = table_of(&["right", "on", "only where", "why"]);
         for statement in policy.document["Statement"].as_array().into_iter().flatten() {
             let sid = statement["Sid"].as_str().unwrap_or_default();
@@ -186,11 +183,14 @@ fn shown_policies(rights: &Rights, policies: &[Policy]) -> String {
         let _ = writeln!(text, "{table}\n");
     }
     if rights.account == ACCOUNT {
-        let _ = writeln!(text, "ACCOUNT stands for the account, which the configuration does not name: `--account` does.");
+        let _ =
+            writeln!(text, "ACCOUNT stands for the account, which the configuration does not name: `--account` does.");
     }
     let foreign = policies.iter().any(|policy| policy.account != rights.account);
     if foreign {
-        text.push_str("What another account has, that account has to allow, too (a policy on the topic, on the key).\n");
+        text.push_str(
+            "What another account has, that account has to allow, too (a policy on the topic, on the key).\n",
+        );
     }
     text.push_str(&notes(rights));
     text.push_str("`failoverd iam CONFIG --document` prints a policy as IAM takes it.\n");

@@ -130,7 +130,8 @@ pub fn of_action(rights: &mut Rights, kind: &str, values: &Values<'_>, whose: &s
         Some(("autoscaling", _)) => {
             to.right("autoscaling:DescribeAutoScalingGroups", &[ANY.to_owned()]);
             let regions = values.texts("region");
-            let groups = to.named("autoscaling", &regions, "autoScalingGroup:*:autoScalingGroupName/", &values.texts("group"));
+            let groups =
+                to.named("autoscaling", &regions, "autoScalingGroup:*:autoScalingGroupName/", &values.texts("group"));
             to.right("autoscaling:SetDesiredCapacity", &groups);
         }
         Some(("ecs", _)) => {
@@ -202,11 +203,8 @@ fn made(to: &mut For<'_>, verb: &str, values: &Values<'_>, instances: &[String])
     let or_any = |key: &str| if values.has(key) { values.texts(key) } else { vec![ANY.to_owned()] };
     let mut on = instances.to_vec();
     on.extend(to.named("rds", &regions, "subgrp:", &or_any("subnet_group")));
-    let sources = if values.has("source") {
-        to.named("rds", &regions, "db:", &values.texts("source"))
-    } else {
-        Vec::new()
-    };
+    let sources =
+        if values.has("source") { to.named("rds", &regions, "db:", &values.texts("source")) } else { Vec::new() };
     if verb == "create_read_replica" {
         on.extend(sources);
         on.extend(to.named("rds", &regions, "pg:", &[ANY.to_owned()]));
@@ -257,7 +255,11 @@ fn route53(to: &mut For<'_>, values: &Values<'_>) {
     let mut wide = serde_json::Map::new();
     let all: Vec<String> = names.into_iter().chain(sentinels).collect();
     let name_key = "route53:ChangeResourceRecordSetsNormalizedRecordNames";
-    if known(&all) { keys.insert(name_key.into(), json!(all)) } else { wide.insert(name_key.into(), json!(all)) };
+    if known(&all) {
+        keys.insert(name_key.into(), json!(all))
+    } else {
+        wide.insert(name_key.into(), json!(all))
+    };
     if known(&types) {
         types.sort();
         types.dedup();

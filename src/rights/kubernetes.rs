@@ -85,10 +85,8 @@ impl For<'_> {
 /// What an action needs; nothing where it is none of Kubernetes.
 pub fn of_action(rights: &mut Rights, kind: &str, values: &Values<'_>, whose: &str, given: &Given<'_>) {
     let Some(("kubernetes" | "velero", verb)) = kind.split_once('.') else { return };
-    let cluster = KubernetesCluster {
-        kubeconfig: values.text("kubeconfig").map(Into::into),
-        context: values.text("context"),
-    };
+    let cluster =
+        KubernetesCluster { kubeconfig: values.text("kubeconfig").map(Into::into), context: values.text("context") };
     let mut to = For { rights, whose, cluster };
     let deployments = "deployments.apps";
     match verb {

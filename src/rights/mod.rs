@@ -87,9 +87,11 @@ impl Rights {
         if loaded.file.readiness.iam_simulation && !rights.aws.is_empty() {
             aws::of_readiness(&mut rights, given.role.as_deref());
         }
-        rights.aws = merged(rights.aws, |right| (right.account.clone(), right.action.clone(), right.key()), |right| {
-            &mut right.needed_by
-        });
+        rights.aws = merged(
+            rights.aws,
+            |right| (right.account.clone(), right.action.clone(), right.key()),
+            |right| &mut right.needed_by,
+        );
         rights.kubernetes = merged(rights.kubernetes, KubernetesRight::key, |right| &mut right.needed_by);
         rights
     }

@@ -198,7 +198,10 @@ fn samples() -> Vec<(&'static str, Value)> {
         ("elasticache.reboot", json!({ "region": region, "cluster": "cache-001" })),
         ("elasticache.failover", json!({ "region": region, "replication_group": "g", "from": "a" })),
         ("elasticache.failover", json!({ "region": region, "replication_group": "g", "to": "a" })),
-        ("elasticache.failover_global", json!({ "region": region, "global_replication_group": "g", "replication_group": "r" })),
+        (
+            "elasticache.failover_global",
+            json!({ "region": region, "global_replication_group": "g", "replication_group": "r" }),
+        ),
         ("autoscaling.set_desired", json!({ "region": region, "group": "web", "desired": 1 })),
         ("ecs.update_service", json!({ "region": region, "cluster": "shop", "service": "api" })),
         ("eks.wait_cluster", json!({ "region": region, "cluster": "shop" })),
@@ -333,9 +336,16 @@ fn each_example_has_policies_and_manifests_that_are_taken() {
         let (policies, clusters) = (policies(&rights), clusters(&rights, &whose));
         let uses = std::fs::read_to_string(&file).expect("it is there");
         let asks = |words: &[&str]| {
-            uses.lines().filter(|line| !line.trim_start().starts_with('#')).any(|line| words.iter().any(|w| line.contains(w)))
+            uses.lines()
+                .filter(|line| !line.trim_start().starts_with('#'))
+                .any(|line| words.iter().any(|w| line.contains(w)))
         };
-        assert_eq!(policies.is_empty(), !asks(&["rds.", "rds =", "sns", "route53.", "s3", "cloudwatch", "elasticache", "secretsmanager."]), "{}", file.display());
+        assert_eq!(
+            policies.is_empty(),
+            !asks(&["rds.", "rds =", "sns", "route53.", "s3", "cloudwatch", "elasticache", "secretsmanager."]),
+            "{}",
+            file.display()
+        );
         assert_eq!(clusters.is_empty(), !asks(&["kubernetes.", "kubernetes =", "velero"]), "{}", file.display());
         with_aws += usize::from(!policies.is_empty());
         with_kubernetes += usize::from(!clusters.is_empty());

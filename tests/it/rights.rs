@@ -29,7 +29,8 @@ fn the_tables_say_why_and_programs_get_json() -> Result<()> {
     let example = "config/examples/minimal.toml";
     let (code, table, err) = program(&["iam", example])?;
     assert_eq!(code, 0, "{err}");
-    for word in ["rds:PromoteReadReplica", "db:shop-replica", "plan regional-failover, step", "route critical", "6144"] {
+    for word in ["rds:PromoteReadReplica", "db:shop-replica", "plan regional-failover, step", "route critical", "6144"]
+    {
         ensure!(table.contains(word), "{word} is not in\n{table}");
     }
     let (code, json, _) = program(&["iam", "--json", "--config", example, "--account", "123456789012"])?;

@@ -127,10 +127,7 @@ impl Action for FailoverCluster {
         context.permit()?;
         Ok(match aws::call("rds FailoverDBCluster", until, request.send()).await {
             Ok(_) => Applied::Accepted {
-                evidence: format!(
-                    "RDS took the failover of {} to {}{told}",
-                    self.params.cluster, self.params.instance
-                ),
+                evidence: format!("RDS took the failover of {} to {}{told}", self.params.cluster, self.params.instance),
             },
             Err(failure) => failure.applied(),
         })

@@ -204,7 +204,9 @@ impl Action for PromoteReadReplica {
         Ok(match aws::call("rds PromoteReadReplica", until, request.send()).await {
             Ok(answer) => {
                 let status = answer.db_instance().and_then(DbInstance::db_instance_status).unwrap_or("unknown");
-                Applied::Accepted { evidence: format!("RDS took the promotion; {} is {status}{told}", self.params.instance) }
+                Applied::Accepted {
+                    evidence: format!("RDS took the promotion; {} is {status}{told}", self.params.instance),
+                }
             }
             Err(failure) => failure.applied(),
         })

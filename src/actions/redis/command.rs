@@ -201,7 +201,9 @@ impl Action for Command {
             Ok(told) => Applied::Accepted {
                 evidence: format!("{}: it was taken{}", self.params.shown(), words.redactor.clean(&told)),
             },
-            Err(Applied::Refused { reason, again }) => Applied::Refused { reason: words.redactor.clean(&reason), again },
+            Err(Applied::Refused { reason, again }) => {
+                Applied::Refused { reason: words.redactor.clean(&reason), again }
+            }
             Err(Applied::Unknown { reason }) => Applied::Unknown { reason: words.redactor.clean(&reason) },
             Err(other) => other,
         })
