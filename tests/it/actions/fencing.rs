@@ -211,7 +211,7 @@ async fn a_user_without_the_rights_for_the_epoch_promotes_and_says_so() -> Resul
         ensure!(said, "{more:?}: {evidence}");
         assert_eq!(replica.role().await?, "master");
         let _: String = replica.call(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]).await?;
-        primary.online().await?;
+        replica.online().await?;
     }
     Ok(())
 }
