@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Result, ensure};
 use failoverd::model::Epoch;
 use failoverd::ports::{Authority, Denied};
-use futures::future::BoxFuture;
+use futures::future::LocalBoxFuture;
 use serde_json::{Value, json};
 
 use super::{Subject, accepted, aws, clients, impossible, refused, secret, unknown};
@@ -16,7 +16,7 @@ use crate::fleet::moto::Moto;
 use crate::fleet::postgres::{PASSWORD, PgOptions, Postgres, StandbyOptions};
 use crate::fleet::redis::{Redis, RedisOptions};
 
-type Meanwhile = Box<dyn Fn() -> BoxFuture<'static, Result<()>> + Send + Sync>;
+type Meanwhile = Box<dyn Fn() -> LocalBoxFuture<'static, Result<()>> + Send + Sync>;
 
 /// Grants every permit; before it comes back from the `nth`, something else happens.
 struct Frozen {
@@ -134,7 +134,7 @@ async fn a_replica_that_a_newer_epoch_uses_is_not_promoted_by_a_late_call() -> R
     let (primary, replica) = redis_pair().await?;
     let (_file, old) = subject("redis.promote", &replica.url(), json!({}))?;
     let (primary_port, replica_url) = (primary.port(), replica.url());
-    let meanwhile = move || -> BoxFuture<'static, Result<()>> {
+    let meanwhile = move || -> LocalBoxFuture<'static, Result<()>> {
         let (port, replica_url) = (primary_port, replica_url.clone());
         Box::pin(async move {
             let set = json!({ "command": ["SET", "mode", "primary"] });
@@ -169,7 +169,7 @@ async fn a_replica_that_a_newer_epoch_uses_is_not_promoted_by_a_late_call() -> R
 async fn what_a_newer_epoch_has_written_to_redis_stays() -> Result<()> {
     let (primary, _replica) = redis_pair().await?;
     let port = primary.port();
-    let newer = move || -> BoxFuture<'static, Result<()>> {
+    let newer = move || -> LocalBoxFuture<'static, Result<()>> {
         Box::pin(async move {
             let set = json!({ "command": ["SET", "mode", "newer"] });
             let (_file, newer) = subject("redis.command", &format!("redis://127.0.0.1:{port}"), set)?;
