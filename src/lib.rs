@@ -22,6 +22,7 @@
 //! | `probes`, [`actions`], [`notify`] | `model`, `ports`, `config`, `clients` |
 //! | `state` | `model`, `ports`, `config`, `clients`, `core` (the lease, what is handed on between members) |
 //! | [`readiness`] | `model`, `core` (what findings come to), `config`, `clients`, `ports`, `actions` |
+//! | [`rights`] | `model`, `config` |
 //! | [`backtest`] | `model`, `core`, `config`, `clients` |
 //! | `control` | `model`, `core` (views and commands) |
 //! | [`vantage`] | `model`, `core` (ballots), `config`, `clients` (what errors say), `control` (the accept loop) |
@@ -43,5 +44,6 @@ pub mod notify;
 pub mod ports;
 pub mod probes;
 pub mod readiness;
+pub mod rights;
 pub mod state;
 pub mod vantage;

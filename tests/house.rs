@@ -202,3 +202,50 @@ fn every_room_of_the_table_is_a_module_and_says_what_it_is() {
 fn as_many_attempts_run_at_a_time_as_the_budget_counts_with() {
     assert_eq!(failoverd::core::plan::MOST_IN_FLIGHT, failoverd::probes::runner::MOST_IN_FLIGHT);
 }
+
+/// What changes something outside, as the actions write it; and how often at least it is found.
+const CHANGES: [(&str, usize); 14] = [
+    // AWS: all that is called and only looks begins so.
+    (r#"aws::call\(\s*"[\w-]+ (?:[A-Z])\w*""#, 20),
+    (r"aws::call\(sns::WHAT", 1),
+    (r"api\.patch\(&place\.name, params, patch\)", 1),
+    (r"api\.create\(&PostParams::default\(\), object|api\.delete\(", 2),
+    (r#"query::<Reply>\(connection, (?:&cmd\("EXEC"\)|one)"#, 3),
+    (r#"session\s*\.run\((?:&format!\()?"(?:ALTER SYSTEM|COMMIT)"#, 5),
+    (r"session\.run\(&statement, until\)", 1),
+    (r"let answer = session\.value\(&sql, until\)", 1),
+    (r"program\.run\(until|\)\.run\(by|match run\(&program, self\.success", 5),
+    (r"tokio::fs::rename\(|tokio::fs::DirBuilder::new\(\)", 2),
+    (r"self\.data\.(?:swap|new_folder)\(", 2),
+    (r#"send\("http", until|self\.call\(&format!\("cloudflare \{method\}"\)"#, 2),
+    (r"dns::exchange\(server, &bytes", 1),
+    (r"move \|\| set\(&directory", 1),
+];
+
+/// S3: a permit stands immediately before each call that changes something: in the same function, and
+/// nothing is waited for in between.
+#[test]
+fn nothing_outside_is_changed_without_a_permit_immediately_before() {
+    let looks = Regex::new(r#""[\w-]+ (?:Describe|List|Get|Head|Simulate)"#).unwrap();
+    let begins = Regex::new(r"\bfn \w+").unwrap();
+    let mut wrong = Vec::new();
+    for (pattern, least) in CHANGES {
+        let change = Regex::new(pattern).unwrap();
+        let mut seen = 0;
+        for source in sources().iter().filter(|source| source.room == "actions") {
+            let ready = source.path.starts_with("actions/ready") || source.path.ends_with("tests.rs");
+            let text = source.lines.join("\n");
+            for found in change.find_iter(&text).filter(|found| !ready && !looks.is_match(found.as_str())) {
+                seen += 1;
+                let before = &text[..found.start()];
+                let after = before.rfind("permit()").map(|at| &before[at..]);
+                if after.is_none_or(|after| after.contains(".await") || begins.is_match(after)) {
+                    let line = before.lines().count();
+                    wrong.push(format!("{}:{line}: {}", source.path.display(), found.as_str()));
+                }
+            }
+        }
+        assert!(seen >= least, "{pattern} is found {seen} times, and {least} at least before: is it written anew?");
+    }
+    complain("these are called without a permit immediately before", &wrong);
+}

@@ -1,6 +1,7 @@
 //! `postgres.promote`, and what all actions of PostgreSQL share.
 
 mod counts;
+mod epoch;
 mod fence;
 mod follow;
 mod restore;
@@ -13,8 +14,9 @@ use std::time::Instant;
 use async_trait::async_trait;
 use serde_json::Value;
 
+use self::epoch::Stopped;
 use crate::actions::ready::failed;
-use crate::actions::{CHANGE, LOOK, until};
+use crate::actions::{CHANGE, Halt, LOOK, until};
 use crate::clients::Failure;
 use crate::clients::postgres::{Session, connect};
 use crate::config::action::{PostgresAction, PostgresPromote};
@@ -121,11 +123,18 @@ impl Action for Promote {
 
     async fn observe(&self, context: &ActionContext) -> Observed {
         let until = until(context, LOOK);
-        let looked = async { self.look(&self.session(until).await?, until).await };
+        let looked = async {
+            let session = self.session(until).await?;
+            let server = self.look(&session, until).await?;
+            if server.recovering {
+                epoch::ours(context, &session, until).await?;
+            }
+            Ok::<_, Halt>(server)
+        };
         match looked.await {
             Ok(Server { recovering: false, told }) => Observed::Done { evidence: told },
             Ok(Server { recovering: true, told }) => Observed::NotDone { evidence: told, before: Value::Null },
-            Err(failure) => failure.observed(),
+            Err(halt) => halt.observed(),
         }
     }
 
@@ -140,13 +149,19 @@ impl Action for Promote {
             Ok(session) => session,
             Err(failure) => return Ok(failure.not_sent()),
         };
-        context.permit()?;
+        let guard = match epoch::mark(context, &session, until).await {
+            Ok(guard) => guard,
+            Err(stopped) => return stopped.not_sent(),
+        };
         // Without waiting: verify does that, and an answer in time keeps the outcome known.
-        Ok(match session.value("SELECT pg_promote(false)::text", until).await {
-            Ok(asked) if asked == "true" => Applied::Accepted { evidence: "PostgreSQL took the promotion".into() },
-            Ok(_) => Applied::Unknown { reason: "pg_promote answered false".into() },
-            Err(failure) => failure.applied(),
-        })
+        match guard.call(context, &session, "pg_promote(false)", until).await {
+            Ok(asked) if asked == "true" => {
+                Ok(Applied::Accepted { evidence: format!("PostgreSQL took the promotion{}", guard.told()) })
+            }
+            Ok(_) => Ok(Applied::Unknown { reason: "pg_promote answered false".into() }),
+            Err(Stopped::Halted(Halt::Blind(failure))) => Ok(failure.applied()),
+            Err(stopped) => stopped.not_sent(),
+        }
     }
 
     async fn verify(&self, context: &ActionContext) -> Verified {

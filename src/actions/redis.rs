@@ -1,6 +1,7 @@
 //! `redis.promote`, and what all actions of Redis share.
 
 mod command;
+mod epoch;
 mod flush;
 mod follow;
 
@@ -11,8 +12,9 @@ use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, Value as Reply, cmd};
 use serde_json::Value;
 
+use self::epoch::When;
 use crate::actions::ready::failed;
-use crate::actions::{CHANGE, LOOK, until};
+use crate::actions::{CHANGE, Halt, LOOK, until};
 use crate::clients::redis::{connect, query};
 use crate::clients::{Failure, FailureKind};
 use crate::config::action::{RedisAction, RedisPromote};
@@ -161,8 +163,9 @@ impl Action for Promote {
             let role = role(&mut connection, until).await?;
             if let Role::Replica { link, .. } = &role {
                 self.whole(&mut connection, link, until).await?;
+                epoch::ours(context, &mut connection, until).await?;
             }
-            Ok::<_, Failure>(role)
+            Ok::<_, Halt>(role)
         };
         match looked.await {
             Ok(Role::Master { replicas }) => {
@@ -172,7 +175,7 @@ impl Action for Promote {
                 evidence: format!("it follows {host}:{port}; link {link}, offset {offset}"),
                 before: serde_json::json!({ "host": host, "port": port }),
             },
-            Err(failure) => failure.observed(),
+            Err(halt) => halt.observed(),
         }
     }
 
@@ -192,11 +195,11 @@ impl Action for Promote {
             Ok(connection) => connection,
             Err(failure) => return Ok(failure.not_sent()),
         };
-        context.permit()?;
         let command = cmd("REPLICAOF").arg("NO").arg("ONE").to_owned();
-        Ok(match query::<String>(&mut connection, &command, until).await {
-            Ok(answer) => Applied::Accepted { evidence: format!("REPLICAOF NO ONE: {answer}") },
-            Err(failure) => failure.applied(),
+        let sent = epoch::change(context, &mut connection, &[command], When::After, until).await?;
+        Ok(match sent {
+            Ok(told) => Applied::Accepted { evidence: format!("REPLICAOF NO ONE was taken{told}") },
+            Err(outcome) => outcome,
         })
     }
 

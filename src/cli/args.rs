@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::rights::{IamArgs, RbacArgs};
 use super::scorecard::{GradeArgs, ScorecardArgs};
 use crate::core::anchor::Anchor;
 use crate::model::{HumanDuration, Mode};
@@ -96,6 +97,10 @@ pub enum Verb {
         /// The kind
         kind: Option<String>,
     },
+    /// The IAM policies that the configuration needs, and no more
+    Iam(IamArgs),
+    /// The RBAC manifests that the configuration needs, and no more
+    Rbac(RbacArgs),
     /// Look at a plan without doing it: what each step would find now
     Plan {
         /// The plan; may be left out where there is only one

@@ -23,6 +23,7 @@ pub mod readiness;
 pub mod render;
 mod replay;
 mod report;
+mod rights;
 pub mod scorecard;
 pub mod show;
 pub mod watch;
@@ -51,6 +52,8 @@ pub async fn dispatch(global: &Global, verb: &Verb) -> Result<(), Failure> {
         Verb::Actions { permissions: true, .. } => actions::permissions(global.json),
         Verb::Actions { name, .. } => actions::actions(global.json, name.as_deref()),
         Verb::Probes { kind } => probes::probes(global.json, kind.as_deref()),
+        Verb::Iam(args) => rights::iam(global, args),
+        Verb::Rbac(args) => rights::rbac(global, args),
         Verb::Plan { name, within, set } => dryrun::plan(global, name.as_deref(), within.get(), set).await,
         Verb::Completions { shell } => completions(*shell),
         Verb::Readiness(args) => readiness::readiness(global, args).await,
@@ -100,6 +103,8 @@ async fn talk(context: &Context, verb: &Verb) -> Result<(), Failure> {
         | Verb::Schema
         | Verb::Actions { .. }
         | Verb::Probes { .. }
+        | Verb::Iam(_)
+        | Verb::Rbac(_)
         | Verb::Plan { .. }
         | Verb::Backtest(_)
         | Verb::Matrix(_)

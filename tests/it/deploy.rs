@@ -41,16 +41,34 @@ fn every_metric_that_is_alerted_on_is_exported() {
     assert!(seen >= 15, "only {seen} metrics were found in the alerts");
 }
 
-/// What the policy allows, sorted. Not a wildcard among the resources.
+/// What the policy allows a run to do, sorted, without what only readiness asks. Not a wildcard among the
+/// resources.
 pub fn allowed_by_the_policy() -> Vec<String> {
     let policy: serde_json::Value = serde_json::from_str(&read("deploy/iam-policy.json")).unwrap();
-    let mut allowed = Vec::new();
+    let mut allowed = std::collections::BTreeSet::new();
     for statement in policy["Statement"].as_array().unwrap() {
         assert_eq!(statement["Effect"], "Allow");
-        let resource = statement["Resource"].as_str().unwrap();
-        assert!(resource == "arn:aws:route53:::change/*" || !resource.contains('*'), "{resource}");
-        allowed.push(statement["Action"].as_str().unwrap().to_owned());
+        let texts = |key: &str| statement[key].as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned());
+        for resource in texts("Resource") {
+            assert!(resource == "arn:aws:route53:::change/*" || !resource.contains('*'), "{resource}");
+        }
+        allowed.extend(texts("Action").filter(|action| !action.starts_with("iam:")));
     }
-    allowed.sort();
-    allowed
+    allowed.into_iter().collect()
+}
+
+/// What is shipped is what the program makes of the example: `UPDATE_DEPLOY=1` writes it anew.
+#[test]
+fn the_policy_and_the_roles_are_those_that_the_example_needs() {
+    for (verb, path) in [("iam", "deploy/iam-policy.json"), ("rbac", "deploy/kubernetes/rbac.yaml")] {
+        let example = root().join("config/examples/minimal.toml");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_failoverd"));
+        let output = command.arg(verb).arg(example).arg("--document").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let made = String::from_utf8(output.stdout).unwrap();
+        if std::env::var_os("UPDATE_DEPLOY").is_some() {
+            std::fs::write(root().join(path), &made).unwrap();
+        }
+        assert_eq!(read(path), made, "{path} is another one; make it anew with UPDATE_DEPLOY=1");
+    }
 }

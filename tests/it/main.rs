@@ -25,6 +25,7 @@ mod partitions;
 mod probes;
 mod readiness;
 mod rig;
+mod rights;
 mod runbooks;
 mod state;
 mod systemd;

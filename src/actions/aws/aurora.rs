@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use aws_sdk_rds::types::{DbCluster, FailoverStatus, GlobalCluster};
 use serde_json::Value;
 
-use super::rds_look::rds;
+use super::rds_look::{mark, ours, rds};
 use crate::actions::{CHANGE, LOOK, until};
-use crate::clients::{Clients, Failure, aws};
+use crate::clients::{Api, Clients, Failure, aws};
 use crate::config::action::{RdsFailoverCluster, RdsFailoverGlobalCluster, RdsSwitchoverGlobalCluster};
 use crate::model::{Applied, Observed, Outputs, Verified};
 use crate::ports::{Action, ActionContext, Denied};
@@ -91,7 +91,10 @@ impl Action for FailoverCluster {
         match (self.is_wanted(Some(writer)), status(&found)) {
             (true, "available") => Observed::Done { evidence },
             (true, _) => Observed::InProgress { evidence },
-            (false, "available") => Observed::NotDone { evidence, before: serde_json::json!({ "writer": writer }) },
+            (false, "available") => match ours(context, &self.params.cluster, found.tag_list()) {
+                Err(overtaken) => overtaken.observed(),
+                Ok(()) => Observed::NotDone { evidence, before: serde_json::json!({ "writer": writer }) },
+            },
             // A failover that is under way may be ours or AWS's own, to another instance: what came
             // of it is seen when it is over.
             (false, _) => Observed::Unknown { reason: format!("{evidence}; that has to end first") },
@@ -105,12 +108,17 @@ impl Action for FailoverCluster {
             if self.is_wanted(Some(self.writer(&found))) {
                 return Err(Failure::again(format!("{} is the writer by now", self.params.instance)));
             }
-            rds(&self.clients, &self.params.region, until).await
+            ours(context, &self.params.cluster, found.tag_list())?;
+            Ok((rds(&self.clients, &self.params.region, until).await?, found))
         };
-        let region = match ready.await {
-            Ok(region) => region,
+        let (region, found) = match ready.await {
+            Ok(ready) => ready,
             Err(failure) => return Ok(failure.not_sent()),
         };
+        let told = mark(context, &region, found.db_cluster_arn(), found.tag_list(), until).await?;
+        if let Err(failure) = self.clients.pace(Api::Rds, until).await {
+            return Ok(failure.not_sent());
+        }
         let request = region
             .rds()
             .failover_db_cluster()
@@ -119,7 +127,7 @@ impl Action for FailoverCluster {
         context.permit()?;
         Ok(match aws::call("rds FailoverDBCluster", until, request.send()).await {
             Ok(_) => Applied::Accepted {
-                evidence: format!("RDS took the failover of {} to {}", self.params.cluster, self.params.instance),
+                evidence: format!("RDS took the failover of {} to {}{told}", self.params.cluster, self.params.instance),
             },
             Err(failure) => failure.applied(),
         })
@@ -261,7 +269,6 @@ impl Action for MoveGlobalCluster {
             Ok(region) => region,
             Err(failure) => return Ok(failure.not_sent()),
         };
-        context.permit()?;
         let sent = if self.may_lose {
             let request = region
                 .rds()
@@ -269,6 +276,7 @@ impl Action for MoveGlobalCluster {
                 .global_cluster_identifier(&self.global_cluster)
                 .target_db_cluster_identifier(&self.cluster)
                 .allow_data_loss(true);
+            context.permit()?;
             aws::call("rds FailoverGlobalCluster", until, request.send()).await.map(drop)
         } else {
             let request = region
@@ -276,6 +284,7 @@ impl Action for MoveGlobalCluster {
                 .switchover_global_cluster()
                 .global_cluster_identifier(&self.global_cluster)
                 .target_db_cluster_identifier(&self.cluster);
+            context.permit()?;
             aws::call("rds SwitchoverGlobalCluster", until, request.send()).await.map(drop)
         };
         Ok(match sent {

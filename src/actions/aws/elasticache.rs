@@ -280,11 +280,11 @@ impl Action for Failover {
             Ok(ready) => ready,
             Err(failure) => return Ok(failure.not_sent()),
         };
-        context.permit()?;
         let sent = match &self.way {
             Way::From(_) => {
                 let request =
                     client.elasticache().test_failover().replication_group_id(name).node_group_id(group.shard);
+                context.permit()?;
                 aws::call("elasticache TestFailover", until, request.send()).await.map(drop)
             }
             Way::To(to) => {
@@ -294,6 +294,7 @@ impl Action for Failover {
                     .replication_group_id(name)
                     .primary_cluster_id(to)
                     .apply_immediately(true);
+                context.permit()?;
                 aws::call("elasticache ModifyReplicationGroup", until, request.send()).await.map(drop)
             }
         };

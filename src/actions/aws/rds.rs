@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use aws_sdk_rds::types::DbInstance;
+use aws_sdk_rds::types::{DbInstance, Tag};
 use serde_json::Value;
 
-use super::rds_look::instance;
+use super::rds_look::{instance, mark, ours, rds};
 use crate::actions::ready::failed;
 use crate::actions::{CHANGE, LOOK, until};
 use crate::clients::{Api, Clients, Failure, aws};
@@ -31,6 +31,8 @@ struct Instance {
     status: String,
     /// The instance or cluster that it follows.
     source: Option<String>,
+    arn: Option<String>,
+    tags: Vec<Tag>,
 }
 
 impl PromoteReadReplica {
@@ -53,7 +55,7 @@ impl PromoteReadReplica {
 
     /// Could it be promoted, as it is?
     fn judged(&self, name: &str, found: &DbInstance) -> Vec<Finding> {
-        let Instance { status, source } = Instance::from(found);
+        let Instance { status, source, .. } = Instance::from(found);
         let passing = ["available", "backing-up", "configuring-enhanced-monitoring", "storage-optimization"];
         let wrong = if is_lost(&status) || !passing.contains(&status.as_str()) {
             Some(format!("it is {status}, and a promotion waits for it to be available"))
@@ -92,7 +94,12 @@ impl From<&DbInstance> for Instance {
             .read_replica_source_db_instance_identifier()
             .or(found.read_replica_source_db_cluster_identifier())
             .filter(|source| !source.is_empty());
-        Self { status: found.db_instance_status().unwrap_or("unknown").to_owned(), source: source.map(str::to_owned) }
+        Self {
+            status: found.db_instance_status().unwrap_or("unknown").to_owned(),
+            source: source.map(str::to_owned),
+            arn: found.db_instance_arn().map(str::to_owned),
+            tags: found.tag_list().to_vec(),
+        }
     }
 }
 
@@ -131,7 +138,7 @@ impl Action for PromoteReadReplica {
     }
 
     async fn observe(&self, context: &ActionContext) -> Observed {
-        let Instance { status, source } = match self.look(context).await {
+        let Instance { status, source, tags, .. } = match self.look(context).await {
             Ok(instance) => instance,
             Err(failure) => return failure.observed(),
         };
@@ -148,6 +155,9 @@ impl Action for PromoteReadReplica {
         };
         if let Some(reason) = self.wrong_source(&source) {
             return Observed::Impossible { reason };
+        }
+        if let Err(overtaken) = ours(context, name, &tags) {
+            return overtaken.observed();
         }
         match status.as_str() {
             "promoting" => Observed::InProgress { evidence: format!("{name} still follows {source} and is {status}") },
@@ -169,19 +179,23 @@ impl Action for PromoteReadReplica {
         let ready = async {
             // Between the observation and now another instance may have taken the name.
             let instance = self.look(context).await?;
-            match instance.source {
+            match &instance.source {
                 None => Err(Failure::again(format!("{} follows nobody any more", self.params.instance))),
-                Some(source) => match self.wrong_source(&source) {
+                Some(source) => match self.wrong_source(source) {
                     Some(reason) => Err(Failure::refused(reason)),
                     None => {
-                        let region = self.clients.aws(&self.params.region, until).await?;
-                        self.clients.pace(Api::Rds, until).await?;
-                        Ok(region)
+                        ours(context, &self.params.instance, &instance.tags)?;
+                        Ok((instance, rds(&self.clients, &self.params.region, until).await?))
                     }
                 },
             }
         };
-        let region = match ready.await {
+        let (found, region) = match ready.await {
+            Ok(ready) => ready,
+            Err(failure) => return Ok(failure.not_sent()),
+        };
+        let told = mark(context, &region, found.arn.as_deref(), &found.tags, until).await?;
+        let region = match rds(&self.clients, &self.params.region, until).await {
             Ok(region) => region,
             Err(failure) => return Ok(failure.not_sent()),
         };
@@ -190,7 +204,9 @@ impl Action for PromoteReadReplica {
         Ok(match aws::call("rds PromoteReadReplica", until, request.send()).await {
             Ok(answer) => {
                 let status = answer.db_instance().and_then(DbInstance::db_instance_status).unwrap_or("unknown");
-                Applied::Accepted { evidence: format!("RDS took the promotion; {} is {status}", self.params.instance) }
+                Applied::Accepted {
+                    evidence: format!("RDS took the promotion; {} is {status}{told}", self.params.instance),
+                }
             }
             Err(failure) => failure.applied(),
         })
@@ -203,10 +219,10 @@ impl Action for PromoteReadReplica {
             Ok(Instance { status, .. }) if is_lost(&status) => {
                 Verified::Failed { reason: format!("{name} is {status}") }
             }
-            Ok(Instance { status, source: None }) if status == "available" => {
+            Ok(Instance { status, source: None, .. }) if status == "available" => {
                 Verified::yes(format!("{name} is available and follows nobody"))
             }
-            Ok(Instance { status, source }) => {
+            Ok(Instance { status, source, .. }) => {
                 let follows = source.unwrap_or_else(|| "nobody".to_owned());
                 Verified::NotYet { evidence: format!("{name} is {status} and follows {follows}") }
             }

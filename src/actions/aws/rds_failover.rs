@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::rds::is_lost;
-use super::rds_look::{instance, outputs, plain, rds, status, tag};
+use super::rds_look::{EPOCH, instance, ours, outputs, plain, rds, status, tag};
 use crate::actions::{CHANGE, LOOK, until};
 use crate::clients::{Clients, Failure, aws};
 use crate::config::action::RdsFailover;
@@ -189,6 +189,7 @@ impl Action for Failover {
         let until = until(context, CHANGE);
         let ready = async {
             let found = self.look(until).await?;
+            ours(context, &self.params.instance, found.tag_list())?;
             match self.obstacle(&found) {
                 Some(failure) => Err(failure),
                 None => Ok((found, rds(&self.clients, &self.params.region, until).await?)),
@@ -203,7 +204,8 @@ impl Action for Failover {
             .rds()
             .add_tags_to_resource()
             .set_resource_name(found.db_instance_arn().map(str::to_owned))
-            .tags(mark);
+            .tags(mark)
+            .tags(Tag::builder().key(EPOCH).value(context.epoch.to_string()).build());
         context.permit()?;
         // Without the mark a crash could lead to a second failover: so there is none without it.
         if let Err(failure) = aws::call("rds AddTagsToResource", until, request.send()).await {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aws_sdk_rds::types::{DbInstance, Tag};
 
+use crate::actions::fenced;
 use crate::clients::{Api, Clients, Failure, FailureKind, aws};
 use crate::model::Outputs;
-use crate::ports::ActionContext;
+use crate::ports::{ActionContext, Denied};
 
 /// The run that made a thing.
 pub(super) const RUN: &str = "failoverd:run";
@@ -18,6 +19,9 @@ pub(super) const STEP: &str = "failoverd:step";
 pub(super) const EPOCH: &str = "failoverd:epoch";
 /// What it was made from.
 pub(super) const FROM: &str = "failoverd:from";
+
+/// How long the change waits for the epoch to be written down.
+const MARK: Duration = Duration::from_secs(3);
 
 /// The clients of a region once the limit of RDS has room for a call.
 pub(super) async fn rds(clients: &Clients, region: &str, until: Instant) -> Result<Arc<aws::Region>, Failure> {
@@ -77,6 +81,43 @@ pub(super) fn marks(context: &ActionContext, from: &str, own: &BTreeMap<String, 
         [(RUN, run), (STEP, plain(context.step.as_str())), (EPOCH, context.epoch.0.to_string()), (FROM, plain(from))];
     let own = own.iter().map(|(key, value)| (key.as_str(), value.clone()));
     ours.into_iter().chain(own).map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+}
+
+/// The epoch in the tags of an instance or a cluster; 0 where there is none that can be read.
+pub(super) fn epoch(tags: &[Tag]) -> u64 {
+    let held = tags.iter().find(|tag| tag.key() == Some(EPOCH)).and_then(Tag::value);
+    held.and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+/// Refuses what a higher epoch than ours has changed.
+pub(super) fn ours(context: &ActionContext, what: &str, tags: &[Tag]) -> Result<(), Failure> {
+    let theirs = epoch(tags);
+    // A dry run has no epoch of its own yet.
+    if context.run.is_some() && theirs > context.epoch.0 {
+        return Err(Failure::refused(fenced(what, theirs, context.epoch.0)));
+    }
+    Ok(())
+}
+
+/// Writes our epoch into the tags of an instance or a cluster, before it is changed; they were looked at
+/// with [`ours`]. RDS compares nothing: a call that was held up between its permit and RDS is carried out.
+/// What this keeps away is one that has yet to look. So the change does not wait for it either: says why
+/// it could not be written.
+pub(super) async fn mark(
+    context: &ActionContext,
+    region: &aws::Region,
+    arn: Option<&str>,
+    tags: &[Tag],
+    until: Instant,
+) -> Result<String, Denied> {
+    if epoch(tags) == context.epoch.0 {
+        return Ok(String::new());
+    }
+    let tag = Tag::builder().key(EPOCH).value(context.epoch.to_string()).build();
+    let request = region.rds().add_tags_to_resource().set_resource_name(arn.map(str::to_owned)).tags(tag);
+    context.permit()?;
+    let sent = aws::call("rds AddTagsToResource", until.min(Instant::now() + MARK), request.send()).await;
+    Ok(sent.map_or_else(|failure| format!("; the epoch could not be written down: {failure}"), |_| String::new()))
 }
 
 /// A text as a tag of RDS takes it: letters, digits, spaces and `_.:/=+-@`, at most 256 of them.

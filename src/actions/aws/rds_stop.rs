@@ -8,9 +8,9 @@ use aws_sdk_rds::types::DbInstance;
 use serde_json::Value;
 
 use super::rds::is_lost;
-use super::rds_look::{instance, rds, status};
+use super::rds_look::{instance, mark, ours, rds, status};
 use crate::actions::{CHANGE, LOOK, until};
-use crate::clients::{Clients, Failure, aws};
+use crate::clients::{Api, Clients, Failure, aws};
 use crate::config::action::RdsStop;
 use crate::model::{Applied, Observed, Verified};
 use crate::ports::{Action, ActionContext, Denied};
@@ -62,6 +62,21 @@ impl Stop {
         };
         Some(Failure::refused(said))
     }
+
+    /// Writes our epoch down, unless a higher one is there, and waits for room for the call that follows.
+    async fn mark(
+        &self,
+        context: &ActionContext,
+        region: &aws::Region,
+        found: &DbInstance,
+        until: Instant,
+    ) -> Result<Result<String, Failure>, Denied> {
+        if let Err(overtaken) = ours(context, &self.params.instance, found.tag_list()) {
+            return Ok(Err(overtaken));
+        }
+        let told = mark(context, region, found.db_instance_arn(), found.tag_list(), until).await?;
+        Ok(self.clients.pace(Api::Rds, until).await.map(|()| told))
+    }
 }
 
 #[async_trait]
@@ -83,7 +98,10 @@ impl Action for Stop {
             "stopping" => Observed::InProgress { evidence },
             was => match self.obstacle(&found) {
                 Some(failure) => failure.observed(),
-                None => Observed::NotDone { evidence, before: serde_json::json!({ "status": was }) },
+                None => match ours(context, &self.params.instance, found.tag_list()) {
+                    Err(overtaken) => overtaken.observed(),
+                    Ok(()) => Observed::NotDone { evidence, before: serde_json::json!({ "status": was }) },
+                },
             },
         }
     }
@@ -94,17 +112,21 @@ impl Action for Stop {
             let found = self.look(until).await?;
             match self.obstacle(&found) {
                 Some(failure) => Err(failure),
-                None => rds(&self.clients, &self.params.region, until).await,
+                None => Ok((rds(&self.clients, &self.params.region, until).await?, found)),
             }
         };
-        let region = match ready.await {
-            Ok(region) => region,
+        let (region, found) = match ready.await {
+            Ok(ready) => ready,
+            Err(failure) => return Ok(failure.not_sent()),
+        };
+        let told = match self.mark(context, &region, &found, until).await? {
+            Ok(told) => told,
             Err(failure) => return Ok(failure.not_sent()),
         };
         let request = region.rds().stop_db_instance().db_instance_identifier(&self.params.instance);
         context.permit()?;
         Ok(match aws::call("rds StopDBInstance", until, request.send()).await {
-            Ok(_) => Applied::Accepted { evidence: format!("RDS is stopping {}", self.params.instance) },
+            Ok(_) => Applied::Accepted { evidence: format!("RDS is stopping {}{told}", self.params.instance) },
             Err(failure) => failure.applied(),
         })
     }
@@ -130,21 +152,27 @@ impl Action for Stop {
         }
         let ready = async {
             let found = self.look(until).await?;
-            Ok((status(&found).to_owned(), rds(&self.clients, &self.params.region, until).await?))
+            Ok((found, rds(&self.clients, &self.params.region, until).await?))
         };
-        let (status, region) = match ready.await {
+        let (found, region) = match ready.await {
             Ok(ready) => ready,
             Err(failure) => return Ok(Failure::not_sent(failure)),
         };
-        match status.as_str() {
-            "available" | "starting" => return Ok(Applied::Accepted { evidence: format!("{name} is {status}") }),
+        match status(&found) {
+            status @ ("available" | "starting") => {
+                return Ok(Applied::Accepted { evidence: format!("{name} is {status}") });
+            }
             "stopped" => {}
-            _ => return Ok(Applied::Refused { reason: format!("{name} is {status}"), again: true }),
+            status => return Ok(Applied::Refused { reason: format!("{name} is {status}"), again: true }),
         }
+        let told = match self.mark(context, &region, &found, until).await? {
+            Ok(told) => told,
+            Err(failure) => return Ok(failure.not_sent()),
+        };
         let request = region.rds().start_db_instance().db_instance_identifier(name);
         context.permit()?;
         Ok(match aws::call("rds StartDBInstance", until, request.send()).await {
-            Ok(_) => Applied::Accepted { evidence: format!("RDS is starting {name} again") },
+            Ok(_) => Applied::Accepted { evidence: format!("RDS is starting {name} again{told}") },
             Err(failure) => failure.applied(),
         })
     }

@@ -254,10 +254,10 @@ impl Action for Fetch {
                 return Ok(Failure::not_sent(failure));
             }
         };
-        if let Err(denied) = context.permit() {
-            let _ = tokio::fs::remove_file(&part).await;
-            return Err(denied);
-        }
+        // Nothing is waited for between the permit and the change.
+        context.permit().inspect_err(|_| {
+            let _ = std::fs::remove_file(&part);
+        })?;
         Ok(match tokio::fs::rename(&part, &self.params.to).await {
             Ok(()) => Applied::Accepted {
                 evidence: format!("{} is s3://{}/{}", self.params.to.display(), self.params.bucket, object.key),

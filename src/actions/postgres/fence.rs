@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
+use super::epoch::{self, Stopped};
 use super::same_cluster;
-use crate::actions::{CHANGE, LOOK, until};
+use crate::actions::{CHANGE, Halt, LOOK, until};
 use crate::clients::Failure;
 use crate::clients::postgres::{Session, connect};
 use crate::config::action::PostgresFence;
@@ -54,18 +55,6 @@ impl Seen {
             text.push_str(&format!("; {} prepared transactions can still be committed", self.prepared));
         }
         text
-    }
-}
-
-/// A change that was not made, or of which nobody knows.
-enum Stopped {
-    Failed(Failure),
-    Denied(Denied),
-}
-
-impl From<Failure> for Stopped {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
     }
 }
 
@@ -113,28 +102,29 @@ impl Fence {
         }
     }
 
-    /// All that is left to do. `changed` tells whether anything was changed by then.
-    async fn raise(&self, context: &ActionContext, changed: &mut bool) -> Result<u64, Stopped> {
+    /// All that is left to do: how many sessions were ended, and what there is to say of the epoch. `changed`
+    /// tells whether anything was changed by then.
+    async fn raise(&self, context: &ActionContext, changed: &mut bool) -> Result<(u64, String), Stopped> {
         let by = until(context, CHANGE);
         let session = self.session(by).await?;
         let seen = self.look(&session, by).await?;
-        let permit = || context.permit().map_err(Stopped::Denied);
+        let guard = epoch::mark(context, &session, by).await?;
         if !seen.read_only {
-            permit()?;
+            context.permit().map_err(Stopped::Denied)?;
             *changed = true;
             session.run("ALTER SYSTEM SET default_transaction_read_only = on", by).await?;
-            permit()?;
-            session.value("SELECT pg_reload_conf()::text", by).await?;
+            guard.call(context, &session, "pg_reload_conf()", by).await?;
         }
         drop(session);
         // Ended before the server has read the setting, clients would come back and write.
         let session = self.once_read(by).await?;
-        permit()?;
         *changed = true;
-        let sql = format!(
-            "SELECT count(*) FILTER (WHERE ended)::text FROM (SELECT pg_terminate_backend(pid) AS ended {OLDER}) AS sessions"
+        let ended = format!(
+            "SELECT count(*) FILTER (WHERE ended) FROM (SELECT pg_terminate_backend(pid) AS ended {OLDER}) AS sessions"
         );
-        Ok(number(&session, &sql, by).await?)
+        let ended = guard.call(context, &session, &ended, by).await?;
+        let ended = ended.parse().map_err(|_| Failure::unknown("postgres: a count that is not a number"))?;
+        Ok((ended, guard.told()))
     }
 
     /// A session that began after the server had read the setting.
@@ -167,11 +157,10 @@ impl Fence {
     async fn lift(&self, context: &ActionContext) -> Result<(), Stopped> {
         let by = until(context, CHANGE);
         let session = self.session(by).await?;
-        let permit = || context.permit().map_err(Stopped::Denied);
-        permit()?;
+        let guard = epoch::mark(context, &session, by).await?;
+        context.permit().map_err(Stopped::Denied)?;
         session.run("ALTER SYSTEM RESET default_transaction_read_only", by).await?;
-        permit()?;
-        session.value("SELECT pg_reload_conf()::text", by).await?;
+        guard.call(context, &session, "pg_reload_conf()", by).await?;
         Ok(())
     }
 }
@@ -185,23 +174,32 @@ async fn number(session: &Session, sql: &str, until: Instant) -> Result<u64, Fai
 impl Action for Fence {
     async fn observe(&self, context: &ActionContext) -> Observed {
         let until = until(context, LOOK);
-        let looked = async { self.look(&self.session(until).await?, until).await };
+        let looked = async {
+            let session = self.session(until).await?;
+            let seen = self.look(&session, until).await?;
+            if !seen.is_fenced() {
+                epoch::ours(context, &session, until).await?;
+            }
+            Ok::<_, Halt>(seen)
+        };
         match looked.await {
             Ok(seen) if seen.is_fenced() => Observed::Done { evidence: seen.told() },
             Ok(seen) => Observed::NotDone { evidence: seen.told(), before: json!({ "read_only": seen.read_only }) },
-            Err(failure) => failure.observed(),
+            Err(halt) => halt.observed(),
         }
     }
 
     async fn apply(&self, context: &ActionContext, _before: &Value) -> Result<Applied, Denied> {
         let mut changed = false;
         match self.raise(context, &mut changed).await {
-            Ok(ended) => Ok(Applied::Accepted { evidence: format!("it was set; {ended} sessions were ended") }),
-            Err(Stopped::Denied(denied)) if !changed => Err(denied),
-            Err(Stopped::Failed(failure)) if !changed => Ok(failure.not_sent()),
+            Ok((ended, told)) => {
+                Ok(Applied::Accepted { evidence: format!("it was set; {ended} sessions were ended{told}") })
+            }
+            Err(stopped) if !changed => stopped.not_sent(),
             // A part of it may stand: it has to be looked at, and can be undone.
             Err(Stopped::Denied(denied)) => Ok(Applied::Unknown { reason: denied.to_string() }),
-            Err(Stopped::Failed(failure)) => Ok(Applied::Unknown { reason: failure.reason }),
+            Err(Stopped::Halted(Halt::Blind(failure))) => Ok(Applied::Unknown { reason: failure.reason }),
+            Err(Stopped::Halted(Halt::Overtaken(reason))) => Ok(Applied::Unknown { reason }),
         }
     }
 
@@ -221,8 +219,8 @@ impl Action for Fence {
     async fn compensate(&self, context: &ActionContext, _before: &Value) -> Result<Applied, Denied> {
         match self.lift(context).await {
             Ok(()) => Ok(Applied::Accepted { evidence: "the fence was lifted: new sessions may write".into() }),
-            Err(Stopped::Denied(denied)) => Err(denied),
-            Err(Stopped::Failed(failure)) => Ok(failure.applied()),
+            Err(Stopped::Halted(Halt::Blind(failure))) => Ok(failure.applied()),
+            Err(stopped) => stopped.not_sent(),
         }
     }
 }

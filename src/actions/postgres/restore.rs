@@ -177,7 +177,29 @@ impl Restore {
     }
 
     /// Writes the line of this step.
-    async fn write(&self, context: &ActionContext, session: &Session, ended: bool, told: &str) -> Result<(), Failure> {
+    async fn write(
+        &self,
+        context: &ActionContext,
+        session: &Session,
+        ended: bool,
+        told: &str,
+    ) -> Result<Result<(), Failure>, Denied> {
+        let until = until(context, LOOK);
+        let statement = match self.statement(context, session, ended, told).await {
+            Ok(statement) => statement,
+            Err(failure) => return Ok(Err(Failure { kind: failure.kind.before_sending(), ..failure })),
+        };
+        context.permit()?;
+        Ok(session.run(&statement, until).await.map(drop))
+    }
+
+    async fn statement(
+        &self,
+        context: &ActionContext,
+        session: &Session,
+        ended: bool,
+        told: &str,
+    ) -> Result<String, Failure> {
         let until = until(context, LOOK);
         let (comment, database) = comment(session, until).await?;
         let ended = match ended {
@@ -186,17 +208,18 @@ impl Restore {
         };
         let line = Line { epoch: context.epoch.0, ended, told: told.to_owned() };
         let text = literal(&line.put(&comment, &Self::key(context)));
-        session.run(&format!("COMMENT ON DATABASE {} IS {text}", identifier(&database)), until).await.map(drop)
+        Ok(format!("COMMENT ON DATABASE {} IS {text}", identifier(&database)))
     }
 
     /// Writes down how it ended, on a session of its own: the restore may have taken hours.
     async fn end(&self, context: &ActionContext, how: Result<(), &str>) -> Result<(), Failure> {
+        let refused = |denied: Denied| Failure::unknown(format!("restored, and not written down: {denied}"));
         let session = self.session(context).await?;
         let line = Line::of(&comment(&session, until(context, LOOK)).await?.0, &Self::key(context));
         if line.is_none_or(|line| line.epoch != context.epoch.0) {
             return Err(Failure::unknown("the line of this restore in the comment of the database is another one"));
         }
-        self.write(context, &session, how.is_ok(), how.err().unwrap_or_default()).await
+        self.write(context, &session, how.is_ok(), how.err().unwrap_or_default()).await.map_err(refused)?
     }
 
     async fn restore(&self, context: &ActionContext) -> Result<Applied, Denied> {
@@ -211,8 +234,7 @@ impl Restore {
             Ok(ready) => ready,
             Err(failure) => return Ok(Failure::not_sent(failure)),
         };
-        context.permit()?;
-        if let Err(failure) = self.write(context, &session, false, "").await {
+        if let Err(failure) = self.write(context, &session, false, "").await? {
             return Ok(failure.applied());
         }
         drop(session);
@@ -233,9 +255,6 @@ impl Restore {
                 // Not one transaction: a part of it may be there.
                 Some(_) => Applied::Unknown { reason },
             });
-        }
-        if let Err(denied) = context.permit() {
-            return Ok(Applied::Unknown { reason: format!("restored, and not written down: {denied}") });
         }
         Ok(match self.end(context, Ok(())).await {
             Ok(()) => Applied::Accepted { evidence: format!("{}, without an error", ended.how) },

@@ -7,6 +7,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, Value as Reply, cmd};
 use serde_json::Value;
 
+use super::epoch::{self, When};
 use crate::actions::{CHANGE, LOOK, only_looks, output, until, value};
 use crate::clients::redis::{connect, query};
 use crate::clients::{Failure, Redactor};
@@ -195,10 +196,16 @@ impl Action for Command {
             Ok(ready) => ready,
             Err(failure) => return Ok(Failure::not_sent(failure)),
         };
-        context.permit()?;
-        Ok(match query::<Reply>(&mut connection, &words.command(), until).await {
-            Ok(_) => Applied::Accepted { evidence: format!("{}: it was taken", self.params.shown()) },
-            Err(failure) => words.clean(failure).applied(),
+        let sent = epoch::change(context, &mut connection, &[words.command()], When::Before, until).await?;
+        Ok(match sent {
+            Ok(told) => Applied::Accepted {
+                evidence: format!("{}: it was taken{}", self.params.shown(), words.redactor.clean(&told)),
+            },
+            Err(Applied::Refused { reason, again }) => {
+                Applied::Refused { reason: words.redactor.clean(&reason), again }
+            }
+            Err(Applied::Unknown { reason }) => Applied::Unknown { reason: words.redactor.clean(&reason) },
+            Err(other) => other,
         })
     }
 

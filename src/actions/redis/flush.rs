@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
-use redis::{Value as Reply, cmd};
+use redis::cmd;
 use serde_json::Value;
 
+use super::epoch::{self, When};
 use super::{Role, role};
 use crate::actions::{CHANGE, LOOK, until};
 use crate::clients::Failure;
@@ -63,13 +64,15 @@ impl Flush {
         }
         let marked: u32 = query(&mut connection, cmd("EXISTS").arg(Self::mark(context)), until).await?;
         let keys = match self.params.scope {
-            FlushScope::Database => query(&mut connection, &cmd("DBSIZE"), until).await?,
+            FlushScope::Database => query::<u64>(&mut connection, &cmd("DBSIZE"), until).await?,
             FlushScope::All => {
                 let info: String = query(&mut connection, cmd("INFO").arg("keyspace"), until).await?;
                 all_keys(&info)
             }
         };
-        Ok((connection, Seen { marked: marked > 0, keys }))
+        // Our own key is none of the owner's.
+        let own: u64 = query(&mut connection, cmd("EXISTS").arg(epoch::KEY), until).await.unwrap_or_default();
+        Ok((connection, Seen { marked: marked > 0, keys: keys.saturating_sub(own) }))
     }
 }
 
@@ -105,20 +108,13 @@ impl Action for Flush {
             FlushScope::Database => "FLUSHDB",
             FlushScope::All => "FLUSHALL",
         };
-        context.permit()?;
-        // Queued by the server, and carried out at EXEC, all or nothing. One after the other: what is
-        // refused while it is queued would else not be told in its own words.
         let mut set = cmd("SET");
         set.arg(Self::mark(context)).arg(context.epoch.0).arg("EX").arg(MARK_SECONDS);
-        for queued in [&cmd("MULTI"), cmd(command).arg("ASYNC"), &set] {
-            if let Err(failure) = query::<Reply>(&mut connection, queued, until).await {
-                // Without EXEC nothing is done.
-                return Ok(failure.not_sent());
-            }
-        }
-        Ok(match query::<Reply>(&mut connection, &cmd("EXEC"), until).await {
-            Ok(_) => Applied::Accepted { evidence: format!("{command} ASYNC was taken") },
-            Err(failure) => failure.applied(),
+        let commands = [cmd(command).arg("ASYNC").to_owned(), set];
+        let sent = epoch::change(context, &mut connection, &commands, When::After, until).await?;
+        Ok(match sent {
+            Ok(told) => Applied::Accepted { evidence: format!("{command} ASYNC was taken{told}") },
+            Err(outcome) => outcome,
         })
     }
 

@@ -7,8 +7,9 @@ use redis::aio::MultiplexedConnection;
 use redis::cmd;
 use serde_json::Value;
 
+use super::epoch::{self, When};
 use super::{Role, field, role};
-use crate::actions::{CHANGE, LOOK, until};
+use crate::actions::{CHANGE, Halt, LOOK, until};
 use crate::clients::Failure;
 use crate::clients::redis::{Address, Place, connect, query};
 use crate::config::action::RedisFollow;
@@ -98,8 +99,9 @@ impl Action for Follow {
             let (mut connection, role, follows) = self.look(until).await?;
             if !follows {
                 self.may_follow(&mut connection, until).await?;
+                epoch::ours(context, &mut connection, until).await?;
             }
-            Ok::<_, Failure>((role, follows))
+            Ok::<_, Halt>((role, follows))
         };
         match looked.await {
             Ok((Role::Replica { link, .. }, true)) if link != "connected" => {
@@ -107,7 +109,7 @@ impl Action for Follow {
             }
             Ok((role, true)) => Observed::Done { evidence: told(&role) },
             Ok((role, false)) => Observed::NotDone { evidence: told(&role), before: Value::Null },
-            Err(failure) => failure.observed(),
+            Err(halt) => halt.observed(),
         }
     }
 
@@ -125,11 +127,11 @@ impl Action for Follow {
             Ok(ready) => ready,
             Err(failure) => return Ok(failure.not_sent()),
         };
-        context.permit()?;
         let command = cmd("REPLICAOF").arg(&host).arg(port).to_owned();
-        Ok(match query::<String>(&mut connection, &command, until).await {
-            Ok(answer) => Applied::Accepted { evidence: format!("REPLICAOF {host} {port}: {answer}") },
-            Err(failure) => failure.applied(),
+        let sent = epoch::change(context, &mut connection, &[command], When::Before, until).await?;
+        Ok(match sent {
+            Ok(told) => Applied::Accepted { evidence: format!("REPLICAOF {host} {port} was taken{told}") },
+            Err(outcome) => outcome,
         })
     }
 

@@ -17,7 +17,7 @@ const PORT: Output = Output { name: "port", meaning: "the port to connect to", s
 /// `rds.failover_cluster`: makes an instance of a cluster its writer. Done when the cluster is
 /// `available` and that instance is its writer. The writer endpoint stays; in Aurora nothing is lost,
 /// since the instances share their storage. Needs `rds:DescribeDBClusters` and
-/// `rds:FailoverDBCluster`.
+/// `rds:FailoverDBCluster` (and `rds:AddTagsToResource` for the epoch's tag).
 /// <https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_FailoverDBCluster.html>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

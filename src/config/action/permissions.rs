@@ -1,7 +1,7 @@
 //! What an action has to be permitted, from the sentence of its own documentation: one text for people,
 //! for `failoverd actions --permissions`, and for the readiness that asks whether it is so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use serde_json::Value;
@@ -71,6 +71,18 @@ pub fn aws(kind: &str) -> Vec<Vec<String>> {
         }
     }
     rights
+}
+
+/// All the rights of AWS that the documentation of an action names, also those that it needs only with some
+/// of its parameters.
+pub fn aws_in_any_case_or_not(kind: &str) -> BTreeSet<String> {
+    let quoted = SENTENCES.get(kind).into_iter().flat_map(|sentence| sentence.split('`').skip(1).step_by(2));
+    let is_right = |part: &&str| {
+        part.split_once(':').is_some_and(|(service, action)| {
+            !service.is_empty() && action.starts_with(|c: char| c.is_ascii_uppercase())
+        })
+    };
+    quoted.filter(is_right).map(str::to_owned).collect()
 }
 
 /// A right of Kubernetes.

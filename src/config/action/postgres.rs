@@ -15,6 +15,10 @@ use crate::model::{EffectKind, HumanDuration, Repeat};
 
 /// `postgres.promote`: done when the server is not in recovery and a write in it was committed. Needs
 /// `EXECUTE` on `pg_promote(boolean, integer)`, and on `pg_control_system()` with `system_identifier`.
+///
+/// As a superuser it also writes down its epoch (`ALTER SYSTEM SET failoverd.epoch_7`, in place of older
+/// ones), and the server refuses a promotion under an older epoch in the very statement that asks for it.
+/// Any other role may not do that: it promotes all the same, and its evidence says so.
 /// <https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-RECOVERY-CONTROL>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -349,7 +353,8 @@ impl Parameters for PostgresVerifyWrite {
 ///
 /// Needs a superuser; or, from PostgreSQL 15, `GRANT ALTER SYSTEM ON PARAMETER
 /// default_transaction_read_only`, `EXECUTE` on `pg_reload_conf()`, `pg_signal_backend`
-/// and `pg_read_all_stats`.
+/// and `pg_read_all_stats`. A superuser also writes down its epoch (`failoverd.epoch_7`), which keeps an
+/// older one from letting the server read its setting and from ending sessions.
 /// <https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-DEFAULT-TRANSACTION-READ-ONLY>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

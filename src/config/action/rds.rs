@@ -10,7 +10,7 @@ use crate::config::report::Report;
 use crate::model::{EffectKind, HumanDuration};
 
 /// `rds.promote_read_replica`: done when the instance is `available` and follows nobody. Needs
-/// `rds:DescribeDBInstances` and `rds:PromoteReadReplica`.
+/// `rds:DescribeDBInstances` and `rds:PromoteReadReplica` (and `rds:AddTagsToResource` for the epoch's tag).
 /// <https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_PromoteReadReplica.html>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

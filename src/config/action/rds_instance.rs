@@ -70,7 +70,8 @@ impl Parameters for RdsFailover {
 /// of a cluster: where a replica is to be promoted, promote it first and stop the old primary
 /// afterwards, or fence in another way (revoke its security group, `postgres` or `exec`). AWS starts
 /// a stopped instance by itself after seven days. Undone by starting it again. Needs
-/// `rds:DescribeDBInstances` and `rds:StopDBInstance` (and `rds:StartDBInstance` for the undo).
+/// `rds:DescribeDBInstances` and `rds:StopDBInstance` (and `rds:StartDBInstance` for the undo,
+/// `rds:AddTagsToResource` for the epoch's tag).
 /// <https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_StopDBInstance.html>
 /// <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_StopInstance.html>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -12,6 +12,10 @@ use crate::model::{EffectKind, HumanDuration};
 
 /// `redis.promote`: done when `ROLE` says `master` and a write was taken: `DEL` of a key that is not
 /// there. With an ACL, the user needs `+role +info +dbsize +replicaof +del ~failoverd:*`.
+///
+/// The key `failoverd:fence:epoch` keeps an older epoch away: it is watched, and written in the transaction
+/// that promotes. For that the user needs `+watch +get +multi +exec +discard +eval +set` too; without them
+/// it promotes all the same, and its evidence says so.
 /// <https://redis.io/docs/latest/commands/replicaof/>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -56,7 +60,7 @@ impl Parameters for RedisPromote {
 ///
 /// The password that the master asks for is the server's own setting (`masterauth`). Where Sentinel or
 /// Redis Cluster looks after it, leave it to them. With an ACL, the user needs `+role +info +replicaof`,
-/// and `+role +info` at the master.
+/// and `+role +info` at the master; and for the epoch what `redis.promote` needs for it.
 /// <https://redis.io/docs/latest/commands/replicaof/>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -96,7 +100,8 @@ impl Parameters for RedisFollow {
 /// In the same transaction a key `failoverd:flush:RUN/STEP` is set that expires after a day. Done when
 /// that key is there, or the store is empty: clients may well have written again by then, and a
 /// flush whose answer was lost must not be made a second time. With an ACL, the user needs `+role
-/// +exists +dbsize +info +multi +exec +flushdb +flushall +set ~failoverd:*`. Not for Redis Cluster.
+/// +exists +dbsize +info +multi +exec +flushdb +flushall +set ~failoverd:*`; and for the epoch
+/// `+watch +get +discard +eval`. Not for Redis Cluster.
 /// <https://redis.io/docs/latest/commands/flushall/>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -23,7 +23,7 @@ use crate::model::{EffectKind, HumanDuration};
 ///
 /// Every other command is refused. Arguments after the first are never shown, so that a key or a
 /// token may be given as a secret, by reference. With an ACL, the user needs the command and the one
-/// that sees it. <https://redis.io/docs/latest/commands/>
+/// that sees it; and for the epoch what `redis.promote` needs for it. <https://redis.io/docs/latest/commands/>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RedisCommand {

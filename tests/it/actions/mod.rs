@@ -8,6 +8,7 @@ mod compute;
 mod dns;
 mod elasticache;
 mod exec;
+mod fencing;
 mod health_switch;
 mod http;
 mod iam;

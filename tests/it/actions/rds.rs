@@ -42,7 +42,7 @@ async fn a_replica_is_promoted_once() -> Result<()> {
     // A second apply asks RDS for nothing: the replica follows nobody any more.
     refused(subject.apply().await, true)?;
     assert_eq!(moto.calls_of(PROMOTE).await?.len(), 1);
-    assert_eq!(subject.permits.asked(), 1);
+    assert_eq!(subject.permits.asked(), 2, "the epoch's tag, and the promotion");
     assert_eq!(moto.db(WEST, "shop-replica").await?.source, None);
     Ok(())
 }
