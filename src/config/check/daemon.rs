@@ -7,6 +7,7 @@ use super::{Names, dangling, plain_value};
 use crate::config::path::Path;
 use crate::config::report::Report;
 use crate::config::shape::{File, Policy};
+use crate::config::trust::{self, Matter};
 use crate::model::{FlapDamping, HumanDuration, Retry};
 
 /// Tells what is wrong with the daemon's own tables.
@@ -41,7 +42,11 @@ fn daemon(file: &File, names: &Names, report: &mut Report<'_>) {
     }
     let state = base.key("state");
     match file.daemon.state.split_once(':') {
-        Some(("sqlite", path)) if path.starts_with('/') => {}
+        Some(("sqlite", path)) if path.starts_with('/') => {
+            if let Some(directory) = std::path::Path::new(path).parent() {
+                trust::check(report, &state, directory, Matter::Ours);
+            }
+        }
         Some(("sqlite", path)) if !path.is_empty() => report.warn(
             "relative_path",
             &state,
