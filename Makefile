@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help build test lint demo bench bench-detect clean
+.PHONY: help build test lint demo fuzz bench bench-detect clean
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 # One feature set for clippy and tests, so that dependencies are built once.
@@ -44,6 +44,9 @@ demo: ## A regional outage and its failover, on real servers, in a minute
 	@tests/fleet/install.sh
 	@cargo build --locked --release --bin failoverd --example demo
 	@exec "$${CARGO_TARGET_DIR:-target}/release/examples/demo"
+
+fuzz: ## Fuzzes each parser of foreign bytes in turn: make fuzz SECONDS=60
+	@tests/fuzz/run.sh $(or $(SECONDS),60) $(TARGETS)
 
 bench: ## Latency, overhead and footprint, each beside a reference of the same run
 	@tests/fleet/install.sh benches

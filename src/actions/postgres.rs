@@ -3,7 +3,7 @@
 mod counts;
 mod fence;
 mod follow;
-mod restore;
+pub(super) mod restore;
 mod sql;
 mod standby;
 mod write;

@@ -82,7 +82,7 @@ pub(super) fn read(row: &SimpleQueryRow) -> Result<Facts, Fault> {
     interpret(columns)
 }
 
-fn interpret(columns: [Option<&str>; COLUMNS]) -> Result<Facts, Fault> {
+pub(super) fn interpret(columns: [Option<&str>; COLUMNS]) -> Result<Facts, Fault> {
     let [recovery, position, replayed, primary_end, age, stream, synchronous, silence, next, promoted, commit] =
         columns;
     let role = match recovery {

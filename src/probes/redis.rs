@@ -237,6 +237,14 @@ fn fault_of(error: &RedisError) -> Fault {
     }
 }
 
+/// What a server says of its replication, in each role.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn told(text: &str) {
+    for role in [Role::Primary, Role::Replica] {
+        let _facts = facts(role, text);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -67,7 +67,7 @@ impl Tail {
     }
 }
 
-fn link(previous: &str, seq: i64, at: i64, entry: &str) -> String {
+pub(super) fn link(previous: &str, seq: i64, at: i64, entry: &str) -> String {
     let mut hasher = Sha256::new();
     hasher.update(previous);
     hasher.update(format!("\n{seq}\n{at}\n"));
@@ -108,7 +108,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     Ok(Row { seq: row.get(0)?, at: row.get(1)?, entry: row.get(2)?, checksum: row.get(3)? })
 }
 
-fn check(tail: &Tail, row: Row) -> Result<(Record, Tail), (u64, String)> {
+pub(super) fn check(tail: &Tail, row: Row) -> Result<(Record, Tail), (u64, String)> {
     let expected = tail.seq.saturating_add(1);
     let seq = u64::try_from(row.seq).unwrap_or(0);
     if seq != expected {

@@ -10,6 +10,8 @@
 
 mod chain;
 pub mod crash;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod history;
 mod inputs;
 mod lock;

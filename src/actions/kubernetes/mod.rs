@@ -11,7 +11,7 @@ pub mod cordon;
 pub mod create_job;
 pub mod delete_pods;
 mod looks;
-mod manifests;
+pub(super) mod manifests;
 pub mod marks;
 mod quota;
 pub mod ready;
