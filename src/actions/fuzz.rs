@@ -14,7 +14,9 @@ pub(crate) fn actions(data: &[u8]) {
             let (url, host) = said.split_once('\n').unwrap_or((&said, "host.example"));
             let _changed = secret_text::with_host(url, host);
         },
-        |data| drop(route53_records::parse_epoch(&text(data))),
+        |data| {
+            let _epoch = route53_records::parse_epoch(&text(data));
+        },
         |data| restore::read_and_write(&text(data)),
     ];
     if let Some((parser, rest)) = choose(data, &of) {

@@ -45,8 +45,8 @@ pub(super) fn settings() -> &'static Settings {
 /// A brain that has begun, where it takes the settings.
 pub(super) fn brain(settings: Settings) -> Option<Brain> {
     let mut brain = Brain::new(settings, &[], NOW).ok()?;
-    brain.begin(NOW, "fuzz");
-    brain.handle(later(1), Event::Tick);
+    let _effects = brain.begin(NOW, "fuzz");
+    let _effects = brain.handle(later(1), Event::Tick);
     look(&brain, later(1));
     Some(brain)
 }
@@ -178,7 +178,7 @@ pub(super) fn witness(data: &[u8]) {
     let Ok(counted) = juror.judge(later(1).mono, &ballot, settings()) else { return };
     assert!(juror.judge(later(2).mono, &ballot, settings()).is_err(), "one ballot counts twice");
     let Some(mut brain) = brain(settings().clone()) else { return };
-    brain.handle(later(2), counted.event);
+    let _effects = brain.handle(later(2), counted.event);
     look(&brain, later(3));
 }
 
@@ -198,9 +198,9 @@ pub(super) fn journal(data: &[u8]) {
     }
     let Ok(mut brain) = Brain::new(settings().clone(), &records, NOW) else { return };
     look(&brain, NOW);
-    brain.begin(NOW, "fuzz");
-    brain.handle(later(1), Event::Tick);
-    brain.handle(later(100_000), Event::Tick);
+    let _effects = brain.begin(NOW, "fuzz");
+    let _effects = brain.handle(later(1), Event::Tick);
+    let _effects = brain.handle(later(100_000), Event::Tick);
     look(&brain, later(100_000));
 }
 

@@ -10,10 +10,9 @@ use crate::clients::failure::one_line;
 use crate::clients::fuzz::{choose, text};
 use crate::clients::redact::Redactor;
 use crate::clients::{aws, dns, http_body, kubernetes, postgres_address, prometheus_range, redis, sns, velero};
-use crate::config::shape::Audience;
 use crate::config::{LoadOptions, Loaded, load, templates};
 use crate::core::anchor::Anchor;
-use crate::model::{HumanDuration, Reference, WallTime, schedule};
+use crate::model::{Audience, HumanDuration, Reference, WallTime, schedule};
 
 thread_local! {
     /// A file of this thread's own: the loader reads files.

@@ -190,7 +190,7 @@ fn facts(role: Role, info: &str) -> Facts {
             // `-1` would mean that it never spoke.
             let silence = number("master_last_io_seconds_ago").map(Duration::from_secs);
             // Whole seconds, cut off: it may be almost one more.
-            let age = silence.map(|silence| silence + Duration::from_secs(1));
+            let age = silence.map(|silence| silence.saturating_add(Duration::from_secs(1)));
             let linked = fields.get("master_link_status") == Some(&"up");
             let streaming = linked && silence.is_none_or(|silence| silence <= SILENT);
             facts.streaming = Some(streaming);
