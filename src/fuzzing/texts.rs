@@ -9,7 +9,9 @@ use crate::backtest::{labels, source_csv};
 use crate::clients::failure::one_line;
 use crate::clients::fuzz::{choose, text};
 use crate::clients::redact::Redactor;
-use crate::clients::{aws, dns, http_body, kubernetes, postgres_address, prometheus_range, redis, sns, velero};
+use crate::clients::{
+    aws, dns, http_body, kubernetes, postgres_address, prometheus_range, redis as redis_server, sns, velero,
+};
 use crate::config::{LoadOptions, Loaded, load, templates};
 use crate::core::anchor::Anchor;
 use crate::model::{Audience, HumanDuration, Reference, WallTime, schedule};
@@ -147,7 +149,7 @@ pub(super) fn clients(data: &[u8]) {
             let _hidden = crate::config::redact::redact(rest, &[]);
         },
         |data| drop(postgres_address::Address::parse(&text(data), None)),
-        |data| drop(redis::Address::parse(&text(data))),
+        |data| drop(redis_server::Address::parse(&text(data))),
         |data| {
             let _name = dns::name(&text(data));
             let _normal = dns::normal_text(&text(data));
