@@ -393,3 +393,13 @@ fn what_others_may_write_is_refused_where_it_is_named() {
     }
     assert!(folder.faults().is_empty(), "{}", folder.faults());
 }
+
+#[test]
+fn a_secret_in_the_place_of_its_reference_is_not_repeated() {
+    let links = |key: &str| format!("[links]\nurl = \"https://a.example\"\nlisten = \"127.0.0.1:1\"\nkey = {key}\n");
+    for text in [links("\"canary-1\""), "[notify.x]\nopsgenie = { key = 987654 }\n".to_owned()] {
+        let faults = Folder::new(&text).faults();
+        let said = faults.render(false) + &faults.to_json().to_string();
+        assert!(said.contains("wrong_value") && !said.contains("canary-1") && !said.contains("987654"), "{said}");
+    }
+}

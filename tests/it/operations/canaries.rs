@@ -2,6 +2,7 @@
 //! daemon and its verbs say, write and send. Each process, state and receiver is looked through when it ends
 //! (`fleet::canary`); here it is seen to that there is something to be looked through.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -14,7 +15,7 @@ use crate::fleet::{canary, eventually, port};
 
 /// A canary of its own, so that one that is found says where it came from.
 fn secret(of: &str) -> String {
-    format!("canary-{of}-0123456789abcdef")
+    format!("canary-{of}-0123456789abcdef0123456789")
 }
 
 /// Everything that takes a secret: by environment, by file, in an address. `NOWHERE` refuses connections, so that
@@ -72,6 +73,9 @@ async fn open() -> Result<Shop> {
     std::fs::create_dir(&secrets)?;
     std::fs::write(secrets.join("link-key"), secret("link"))?;
     std::fs::write(secrets.join("bearer"), format!("Bearer {}", secret("bearer")))?;
+    for name in ["link-key", "bearer"] {
+        std::fs::set_permissions(secrets.join(name), std::fs::Permissions::from_mode(0o600))?;
+    }
     // Each repeats what it was given, as programs do.
     std::fs::write(shop.dir().join("plugin"), "echo \"WARNING: $TOKEN | $TOKEN=1\"; echo $TOKEN >&2; exit 1\n")?;
     std::fs::write(shop.dir().join("program"), "echo \"token is $TOKEN\"; echo password=$TOKEN >&2; exit 7\n")?;
