@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help build test lint sim mutants demo bench bench-detect clean
+.PHONY: help build test lint sim mutants fuzz demo bench bench-detect clean
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 # One feature set for clippy and tests, so that dependencies are built once.
@@ -28,6 +28,7 @@ test: ## Everything that CI runs: install counterparts, format, lint, all tests
 	$(call phase,compile tests,cargo test $(CARGO_FLAGS) --no-run)
 	$(call phase,tests,$(RUN_TESTS))
 	$(call phase,simulator and model,$(KERNEL) test --locked --test sim --test model --quiet)
+	$(call phase,dependencies,tests/deny.sh)
 	$(call phase,documentation,RUSTDOCFLAGS='-D warnings' cargo doc $(CARGO_FLAGS) --no-deps --quiet)
 	$(call phase,documentation examples,cargo test $(CARGO_FLAGS) --doc --quiet)
 
@@ -54,6 +55,9 @@ demo: ## A regional outage and its failover, on real servers, in a minute
 	@tests/fleet/install.sh
 	@cargo build --locked --release --bin failoverd --example demo
 	@exec "$${CARGO_TARGET_DIR:-target}/release/examples/demo"
+
+fuzz: ## Fuzzes each parser of foreign bytes in turn: make fuzz SECONDS=60
+	@tests/fuzz/run.sh $(or $(SECONDS),60) $(TARGETS)
 
 bench: ## Latency, overhead and footprint, each beside a reference of the same run
 	@tests/fleet/install.sh benches

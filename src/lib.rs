@@ -27,7 +27,7 @@
 //! | `control` | `model`, `core` (views and commands) |
 //! | [`vantage`] | `model`, `core` (ballots), `config`, `clients` (what errors say), `control` (the accept loop) |
 //! | `cli` | all but `daemon`'s insides |
-//! | `daemon` | all |
+//! | `daemon`, `fuzzing` (tests only) | all |
 
 #![warn(missing_docs)]
 
@@ -39,6 +39,9 @@ pub mod config;
 pub mod control;
 pub mod core;
 pub mod daemon;
+#[doc(hidden)]
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod model;
 pub mod notify;
 pub mod ports;

@@ -48,7 +48,8 @@ enum Body<'a> {
 
 /// Runs it. Two workers: one for the loop, one for what must not wait for it.
 fn run(global: &Global, body: Body<'_>) -> Result<(), Failure> {
-    let load = load_options(global, true);
+    let user = Some(rustix::process::geteuid().as_raw());
+    let load = config::LoadOptions { user, ..load_options(global, true) };
     // Told where the log goes: whoever runs a daemon reads that.
     let wrong = |faults: config::Faults| {
         let found = faults.render(false);

@@ -17,6 +17,8 @@ pub mod cloudflare;
 pub mod dns;
 mod dns_update;
 pub mod exec;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 pub mod health_switch;
 pub mod http;
 pub mod kubernetes;

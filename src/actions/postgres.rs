@@ -4,7 +4,7 @@ mod counts;
 mod epoch;
 mod fence;
 mod follow;
-mod restore;
+pub(super) mod restore;
 mod sql;
 mod standby;
 mod write;

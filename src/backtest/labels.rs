@@ -54,7 +54,7 @@ pub fn read(path: &Path, settings: &Settings) -> Result<Vec<Outage>, Wrong> {
     parse(std::io::BufReader::new(open(path)?), &name, settings)
 }
 
-fn parse(source: impl std::io::BufRead, name: &str, settings: &Settings) -> Result<Vec<Outage>, Wrong> {
+pub(crate) fn parse(source: impl std::io::BufRead, name: &str, settings: &Settings) -> Result<Vec<Outage>, Wrong> {
     let mut reader = Reader::new(source, name, &["from", "to", "scenario"], &["note"])?;
     let (mut fields, mut outages) = (Vec::new(), Vec::new());
     while let Some(row) = reader.next(&mut fields)? {

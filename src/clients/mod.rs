@@ -12,6 +12,8 @@
 pub mod aws;
 pub mod dns;
 pub mod failure;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 pub mod health_switch;
 pub mod http;
 pub mod http_body;

@@ -129,7 +129,7 @@ async fn fetch(request: reqwest::RequestBuilder) -> Result<(u16, Vec<u8>), Failu
     Ok((response.status().as_u16(), body))
 }
 
-fn read(status: u16, body: &[u8]) -> Result<Vec<RangeSeries>, Failure> {
+pub(crate) fn read(status: u16, body: &[u8]) -> Result<Vec<RangeSeries>, Failure> {
     let Ok(answer) = serde_json::from_slice::<Envelope>(body) else {
         let text = String::from_utf8_lossy(&body[..body.len().min(LONGEST_ERROR)]).into_owned();
         let is = if status == 200 { "is not one of its range API".to_owned() } else { format!("is status {status}") };

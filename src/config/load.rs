@@ -1,19 +1,18 @@
 //! Files and environment → [`Loaded`], or all faults at once.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path as FilePath, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::check::{self, secrets::group_writable};
+use super::check;
 use super::fault::{Fault, Faults, Level};
 use super::layers::{self, EMBEDDED, Layers, PREFIX, Variable};
 use super::path::Path;
 use super::probe::ProbeKind;
 use super::report::{Report, file_fault, text_faults};
 use super::shape::File;
-use super::{expand, read, references, suggest};
+use super::{expand, read, references, suggest, trust};
 use crate::model::{ProbeName, ProbeSettings, Settings};
 
 /// Where the configuration is found unless something else is said.
@@ -33,6 +32,8 @@ pub struct LoadOptions {
     /// certificates), and who may write them? Off where a configuration is checked on another
     /// machine than its own.
     pub inspect: bool,
+    /// The user that the daemon runs as; `None` where the file is only checked, maybe by somebody else.
+    pub user: Option<u32>,
     /// Asked at the end of the checks.
     pub further: Option<FurtherCheck>,
     /// Set above all layers: what would be if somebody wrote this. As a variable's text is read.
@@ -46,13 +47,13 @@ impl LoadOptions {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .filter(|(name, _)| name.starts_with(PREFIX))
             .collect();
-        Self { file: file.into(), environment, inspect: true, further: None, overrides: Vec::new() }
+        Self { file: file.into(), environment, inspect: true, user: None, further: None, overrides: Vec::new() }
     }
 
     /// This file alone, without the environment, and without a look at what it refers to.
     pub fn file_only(file: impl Into<PathBuf>) -> Self {
         let environment = BTreeMap::new();
-        Self { file: file.into(), environment, inspect: false, further: None, overrides: Vec::new() }
+        Self { file: file.into(), environment, inspect: false, user: None, further: None, overrides: Vec::new() }
     }
 }
 
@@ -102,7 +103,7 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Faults> {
         text: text.clone(),
         path: path.clone(),
     }));
-    let mut report = Report::new(&layers, options.inspect);
+    let mut report = Report::new(&layers, options.inspect).for_user(options.user);
     unreachable_keys(&layers, &mut report);
     let mut tree = match layers.merge() {
         Ok(tree) => tree,
@@ -143,13 +144,14 @@ fn hash(file: &File) -> String {
 fn read_layers(options: &LoadOptions, found: &mut Faults) -> Layers {
     let mut layers = Layers::default();
     take_text(&mut layers, None, EMBEDDED, found);
-    read_file(&mut layers, &options.file, options.inspect, found);
+    read_file(&mut layers, &options.file, options, found);
     let folder = options.file.parent().map(|parent| parent.join("conf.d")).unwrap_or_default();
     if options.inspect {
-        found.0.extend(writers(&folder));
+        found.0.extend(trust::of_the_configuration(&folder, options.user));
+        found.0.extend(trust::of_the_environment(options.user));
     }
     for file in fragments(&folder, found) {
-        read_file(&mut layers, &file, options.inspect, found);
+        read_file(&mut layers, &file, options, found);
     }
     layers
 }
@@ -173,9 +175,9 @@ fn fragments(folder: &FilePath, found: &mut Faults) -> Vec<PathBuf> {
     files
 }
 
-fn read_file(layers: &mut Layers, file: &FilePath, inspect: bool, found: &mut Faults) {
-    if inspect {
-        found.0.extend(writers(file));
+fn read_file(layers: &mut Layers, file: &FilePath, options: &LoadOptions, found: &mut Faults) {
+    if options.inspect {
+        found.0.extend(trust::of_the_configuration(file, options.user));
     }
     match std::fs::read_to_string(file) {
         Ok(text) => take_text(layers, Some(file), &text, found),
@@ -201,21 +203,6 @@ fn unreadable(file: &FilePath, error: &std::io::Error) -> Fault {
         _ => String::new(),
     };
     file_fault(file, 1, "file_not_readable", Level::Error, format!("this cannot be read: {error}"), fix)
-}
-
-/// Who may write the configuration chooses what is carried out in an outage.
-fn writers(file: &FilePath) -> Option<Fault> {
-    let metadata = std::fs::metadata(file).ok()?;
-    let (level, who) = if metadata.mode() & 0o002 != 0 {
-        (Level::Error, "everybody")
-    } else if group_writable(&metadata) {
-        (Level::Warning, "a group")
-    } else {
-        return None;
-    };
-    let code = if level == Level::Error { "writable_by_all" } else { "writable_by_group" };
-    let message = format!("{who} may write this, and so decide what is done in an outage");
-    Some(file_fault(file, 1, code, level, message, format!("chmod go-w {}", file.display())))
 }
 
 /// Keys at the root that the `config` crate would take for a path of its own and split: none of

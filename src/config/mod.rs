@@ -23,6 +23,7 @@ pub mod secret;
 pub mod shape;
 pub mod suggest;
 pub mod templates;
+pub mod trust;
 
 pub use action::ActionConfig;
 pub use fault::{Fault, Faults, Level};

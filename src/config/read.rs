@@ -136,13 +136,22 @@ fn repair(
             if !as_text(tree, path, &message, report) {
                 let (what, fix) = in_words(&message);
                 // The value is quoted in it.
-                let what =
-                    if sensitive(path).is_some() { "this is not what is expected here".to_owned() } else { what };
-                report.error("wrong_value", path, what, fix);
+                let hidden = sensitive(path).is_some() || wants_secret(path, &message);
+                if hidden {
+                    report.error_in_secret("wrong_value", path, "this is not what is expected here", fix);
+                } else {
+                    report.error("wrong_value", path, what, fix);
+                }
                 put_aside(tree, path, stand_ins, report);
             }
         }
     }
+}
+
+/// Does a secret belong here? Then what stands here by mistake may be the secret itself.
+fn wants_secret(path: &Path, message: &str) -> bool {
+    let is_key = matches!(path.0.last(), Some(Segment::Key(key)) if key == "key");
+    message.contains("expected where the secret is") || (is_key && message.contains("{ credential = "))
 }
 
 /// The part of the path that a secret may be written at by mistake: an address, a header, or

@@ -35,6 +35,7 @@ pub struct Report<'a> {
     /// Values that were written elsewhere: `(here, there)`.
     aliases: Vec<(Path, Path)>,
     inspects: bool,
+    user: Option<u32>,
 }
 
 impl<'a> Report<'a> {
@@ -42,7 +43,19 @@ impl<'a> Report<'a> {
     /// configuration refers to?
     pub fn new(layers: &'a Layers, inspects: bool) -> Self {
         let (broken, open) = (BTreeSet::new(), BTreeSet::new());
-        Self { layers, drafts: Vec::new(), broken, open, hidden: Vec::new(), aliases: Vec::new(), inspects }
+        let (hidden, aliases) = (Vec::new(), Vec::new());
+        Self { layers, drafts: Vec::new(), broken, open, hidden, aliases, inspects, user: None }
+    }
+
+    /// Says as which user the daemon runs, where that is known.
+    pub fn for_user(mut self, user: Option<u32>) -> Self {
+        self.user = user;
+        self
+    }
+
+    /// The user that the daemon runs as; `None` where that is not known.
+    pub fn user(&self) -> Option<u32> {
+        self.user
     }
 
     /// Are the files and variables looked at that the configuration refers to?

@@ -50,13 +50,28 @@ impl Secret {
                 .map(|text| text.trim_end_matches(['\n', '\r']).to_owned())
                 .map_err(|error| SecretError::File { path: path.display().to_string(), reason: error.to_string() })
         };
+        match (self, self.path()) {
+            (Self::Env(name), _) => std::env::var(name).map_err(|_| SecretError::NoEnv(name.clone())),
+            (_, Some(path)) => from_file(path),
+            (secret, None) => Err(SecretError::NoCredentials(secret.name())),
+        }
+    }
+
+    /// The file that it is in; `None` where it is in none, or nobody gave us credentials.
+    pub fn path(&self) -> Option<PathBuf> {
         match self {
-            Self::Env(name) => std::env::var(name).map_err(|_| SecretError::NoEnv(name.clone())),
-            Self::File(path) => from_file(path.clone()),
-            Self::Credential(name) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
-                Some(folder) => from_file(PathBuf::from(folder).join(name)),
-                None => Err(SecretError::NoCredentials(name.clone())),
-            },
+            Self::Env(_) => None,
+            Self::File(path) => Some(path.clone()),
+            Self::Credential(name) => {
+                std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| PathBuf::from(folder).join(name))
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Env(name) | Self::Credential(name) => name.clone(),
+            Self::File(path) => path.display().to_string(),
         }
     }
 }

@@ -258,3 +258,17 @@ fn belongs(query: &Message, answer: &Message) -> bool {
         // A server that cannot parse a question may leave it out.
         && (answer.queries.is_empty() || answer.queries == query.queries)
 }
+
+/// An answer of a server, read and judged.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn answered(data: &[u8]) {
+    let config = DnsProbe {
+        name: "api.example".into(),
+        record: DnsRecordType::A,
+        expect: vec!["192.0.2.1".into()],
+        server: Some(SocketAddr::from(([192, 0, 2, 53], 53))),
+    };
+    if let (Ok(probe), Ok(message)) = (Dns::new(&config), Message::from_vec(data)) {
+        let _judged = probe.judge(&message);
+    }
+}

@@ -147,3 +147,10 @@ impl Said {
         Observation::unknown(CauseKind::PluginUnknown, format!("{path} {how}{words}"))
     }
 }
+
+/// What a plugin wrote, read as a probe reads it.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn said(text: &str) {
+    let (out, err) = text.split_once('\0').unwrap_or((text, ""));
+    let _odd = Said::new(out, err, &Redactor::default()).odd("plugin", "ended");
+}

@@ -18,6 +18,8 @@ pub mod dial;
 pub mod dns;
 mod everywhere;
 pub mod exec;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 pub mod grpc;
 pub mod http;
 mod http_expect;

@@ -82,7 +82,7 @@ pub(super) fn read(row: &SimpleQueryRow) -> Result<Facts, Fault> {
     interpret(columns)
 }
 
-fn interpret(columns: [Option<&str>; COLUMNS]) -> Result<Facts, Fault> {
+pub(super) fn interpret(columns: [Option<&str>; COLUMNS]) -> Result<Facts, Fault> {
     let [recovery, position, replayed, primary_end, age, stream, synchronous, silence, next, promoted, commit] =
         columns;
     let role = match recovery {
@@ -125,7 +125,7 @@ fn interpret(columns: [Option<&str>; COLUMNS]) -> Result<Facts, Fault> {
 /// In whole milliseconds, rounded up: it must never look fresher than it is. A clock that was set back
 /// since would make it negative, and tells nothing.
 fn message_age(milliseconds: &str) -> Option<Duration> {
-    milliseconds.parse().ok().map(|age: u64| Duration::from_millis(age + 1))
+    milliseconds.parse().ok().map(|age: u64| Duration::from_millis(age.saturating_add(1)))
 }
 
 fn lag(received: Option<u64>, primary_end: Option<u64>, replayed: Option<u64>, age: Option<&str>) -> Option<Lag> {

@@ -285,6 +285,18 @@ impl Probe for Promql {
     }
 }
 
+/// An answer of Prometheus, read and judged in each way.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn answered(text: &str) {
+    let answer = Answer { status: 200, body: text.to_owned(), whole: true, retry_after: None };
+    let Ok(samples) = samples(&answer) else { return };
+    let thresholds = Thresholds { above: Some(1.0), below: Some(-1.0), equals: Some(0.0) };
+    for series in [Series::Any, Series::Every] {
+        let _judged = judge_series(&samples, thresholds, series);
+    }
+    let _figure: f64 = samples.iter().map(|sample| sample.figure).sum();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

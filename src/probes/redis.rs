@@ -190,7 +190,7 @@ fn facts(role: Role, info: &str) -> Facts {
             // `-1` would mean that it never spoke.
             let silence = number("master_last_io_seconds_ago").map(Duration::from_secs);
             // Whole seconds, cut off: it may be almost one more.
-            let age = silence.map(|silence| silence + Duration::from_secs(1));
+            let age = silence.map(|silence| silence.saturating_add(Duration::from_secs(1)));
             let linked = fields.get("master_link_status") == Some(&"up");
             let streaming = linked && silence.is_none_or(|silence| silence <= SILENT);
             facts.streaming = Some(streaming);
@@ -234,6 +234,14 @@ fn fault_of(error: &RedisError) -> Fault {
         (_, Some(fault)) => fault,
         (ErrorKind::Io, None) => Fault::theirs(CauseKind::ConnectionReset, "the server closed the connection"),
         (_, None) => Fault::theirs(CauseKind::Protocol, error.category().to_owned()),
+    }
+}
+
+/// What a server says of its replication, in each role.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn told(text: &str) {
+    for role in [Role::Primary, Role::Replica] {
+        let _facts = facts(role, text);
     }
 }
 

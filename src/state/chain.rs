@@ -71,7 +71,7 @@ impl Tail {
     }
 }
 
-fn link(previous: &str, seq: i64, at: i64, entry: &str) -> String {
+pub(super) fn link(previous: &str, seq: i64, at: i64, entry: &str) -> String {
     let mut hasher = Sha256::new();
     hasher.update(previous);
     hasher.update(format!("\n{seq}\n{at}\n"));

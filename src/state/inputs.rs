@@ -195,36 +195,42 @@ impl Segment {
     /// # Errors
     /// [`InputsError`] where a block is not what was written.
     pub fn read(&self) -> Result<Option<Blocks>, InputsError> {
-        let fault = |reason: String| InputsError::new(&self.path, reason);
         let mut bytes = Vec::new();
-        File::open(&self.path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(|e| fault(e.to_string()))?;
-        let Some(mut left) = bytes.strip_prefix(HEAD) else {
-            return if HEAD.starts_with(&bytes) { Ok(None) } else { Err(fault("it is no recording of ours".into())) };
-        };
-        let (mut checkpoint, mut rest, mut before, mut number) = (None, Vec::new(), [0; 32], 0_u64);
-        let mut is_torn = false;
-        while !left.is_empty() {
-            number += 1;
-            let changed = |what: &str| Err(fault(format!("block {number} was changed: its {what}")));
-            let (payload, checksum, behind) = match split(left) {
-                Split::Whole(payload, checksum, behind) => (payload, checksum, behind),
-                Split::Torn => {
-                    is_torn = true;
-                    break;
-                }
-                Split::Changed => return changed("length is not what was written"),
-            };
-            if link(&before, payload) != checksum {
-                return changed("checksum does not match what it says and what came before");
-            }
-            match checkpoint {
-                None => checkpoint = Some(payload.to_vec()),
-                Some(_) => rest.extend_from_slice(payload),
-            }
-            (before, left) = (checksum, behind);
-        }
-        Ok(checkpoint.map(|checkpoint| Blocks { checkpoint, rest, is_torn }))
+        let read = File::open(&self.path).and_then(|mut file| file.read_to_end(&mut bytes));
+        read.map_err(|error| InputsError::new(&self.path, error.to_string()))?;
+        blocks(&bytes, &self.path)
     }
+}
+
+/// What the bytes of a segment hold; see [`Segment::read`].
+pub(super) fn blocks(bytes: &[u8], path: &Path) -> Result<Option<Blocks>, InputsError> {
+    let fault = |reason: String| InputsError::new(path, reason);
+    let Some(mut left) = bytes.strip_prefix(HEAD) else {
+        return if HEAD.starts_with(bytes) { Ok(None) } else { Err(fault("it is no recording of ours".into())) };
+    };
+    let (mut checkpoint, mut rest, mut before, mut number) = (None, Vec::new(), [0; 32], 0_u64);
+    let mut is_torn = false;
+    while !left.is_empty() {
+        number += 1;
+        let changed = |what: &str| Err(fault(format!("block {number} was changed: its {what}")));
+        let (payload, checksum, behind) = match split(left) {
+            Split::Whole(payload, checksum, behind) => (payload, checksum, behind),
+            Split::Torn => {
+                is_torn = true;
+                break;
+            }
+            Split::Changed => return changed("length is not what was written"),
+        };
+        if link(&before, payload) != checksum {
+            return changed("checksum does not match what it says and what came before");
+        }
+        match checkpoint {
+            None => checkpoint = Some(payload.to_vec()),
+            Some(_) => rest.extend_from_slice(payload),
+        }
+        (before, left) = (checksum, behind);
+    }
+    Ok(checkpoint.map(|checkpoint| Blocks { checkpoint, rest, is_torn }))
 }
 
 /// The next block, its checksum, and what is behind it.

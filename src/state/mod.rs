@@ -11,6 +11,8 @@
 mod chain;
 pub mod crash;
 pub mod etcd;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod history;
 mod inputs;
 mod lock;

@@ -260,6 +260,10 @@ impl Answer {
 impl Drop for LocalApp {
     fn drop(&mut self) {
         self.server.abort();
+        // A header, or the path of a webhook, may be the secret's own place; what is said is not.
+        for seen in self.seen() {
+            super::canary::look(&format!("what was sent to {}", seen.path), seen.body.as_bytes());
+        }
     }
 }
 

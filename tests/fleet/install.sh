@@ -8,6 +8,7 @@ set -euo pipefail
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/failoverd"
 venv="$cache/venv"
 requirements=(moto==5.2.5 flask flask-cors awscli)
+cargo_deny=0.20.2
 
 # What must exist -> the Debian package that has it.
 declare -A needs=(
@@ -138,6 +139,26 @@ install_venv() {
   printf '%s\n' "${requirements[*]}" >"$stamp"
 }
 
+# For tests/deny.sh, which waits for it and shows its log where it failed: it takes minutes, once, and
+# nothing else of the tests needs it.
+install_cargo_deny() {
+  local root="$cache/cargo-deny" stamp="$cache/cargo-deny/.installed"
+  [[ "$(cat "$stamp" 2>/dev/null)" != "$cargo_deny" ]] || return 0
+  # Held by what compiles; whoever comes second need not compile it as well.
+  exec 8>"$cache/cargo-deny.lock"
+  flock -n 8 || return 0
+  say "compiling cargo-deny $cargo_deny in the background (log: $cache/cargo-deny.log)"
+  (
+    exec 9>&-
+    rm -rf "$root"
+    PATH="$PATH:$HOME/.cargo/bin" CARGO_TARGET_DIR="$cache/cargo-deny.target" nice -n 10 \
+      cargo install --locked --no-default-features --root "$root" --version "$cargo_deny" cargo-deny \
+      && printf '%s\n' "$cargo_deny" >"$stamp"
+    rm -rf "$cache/cargo-deny.target"
+  ) >"$cache/cargo-deny.log" 2>&1 </dev/null &
+  exec 8>&-
+}
+
 check_cargo() {
   type -P cargo >/dev/null || [[ -x $HOME/.cargo/bin/cargo ]] || die "cargo is missing: install Rust 1.95 or later with rustup (components clippy and rustfmt), and open a new shell"
 }
@@ -151,4 +172,5 @@ flock 9
 
 install_packages
 install_venv
+install_cargo_deny
 [[ ${1:-} != benches ]] || install_references

@@ -26,9 +26,9 @@ pub const BACKUP_CONTEXT: &str = "backup-cluster";
 /// The context of the user that may only look (see [`READER_RULES`]).
 pub const RESTRICTED_CONTEXT: &str = "restricted";
 /// The user behind [`BACKUP_CONTEXT`], and its token.
-pub const ADMIN: (&str, &str) = ("failoverd-admin", "admin-token-of-a-test");
+pub const ADMIN: (&str, &str) = ("failoverd-admin", "canary-admin-token-of-a-test");
 /// The user behind [`RESTRICTED_CONTEXT`], and its token.
-pub(super) const READER: (&str, &str) = ("failoverd-reader", "reader-token-of-a-test");
+pub(super) const READER: (&str, &str) = ("failoverd-reader", "canary-reader-token-of-a-test");
 /// What the restricted user may do, as (API group, resource, verbs). The real server gets it as a ClusterRole, the
 /// stand-in reads it directly.
 pub(super) const READER_RULES: &[(&str, &str, &[&str])] = &[

@@ -15,6 +15,7 @@
 
 pub mod aws;
 pub mod aws_cbor;
+pub mod canary;
 pub mod child;
 pub mod dns;
 pub mod etcd;

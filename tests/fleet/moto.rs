@@ -16,7 +16,7 @@ use super::postgres::Postgres;
 use super::{START, fleet_dir, http, port, scratch_dir, venv_bin};
 
 /// A secret key that must not show up in any output.
-pub const SECRET_KEY: &str = "moto-s3cret-Kx81qv";
+pub const SECRET_KEY: &str = "canary-aws-Kx81qv";
 
 /// A delay that no test outlasts.
 pub const HOLD: Duration = Duration::from_secs(3600);

@@ -14,7 +14,7 @@ use super::{START, eventually, port, scratch_dir};
 
 /// The superuser's password. SCRAM is always asked for, so that every test has a secret that
 /// must not show up in any output.
-pub const PASSWORD: &str = "pg-s3cret-Zq7x";
+pub const PASSWORD: &str = "canary-pg-Zq7x";
 
 /// How a cluster is made.
 #[derive(Clone, Default)]

@@ -161,6 +161,15 @@ impl Running {
     }
 }
 
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.proc.kill9();
+        for (what, path) in [("standard output", &self.out), ("standard error", &self.err)] {
+            super::canary::look(what, &std::fs::read(path).unwrap_or_default());
+        }
+    }
+}
+
 /// The receiving end of `sd_notify` (a Unix datagram socket), as systemd has it.
 pub struct NotifySocket {
     path: PathBuf,

@@ -12,6 +12,7 @@ use failoverd::ports::Outbox;
 use failoverd::state::{SqliteState, read_records};
 use rustix::process::Signal;
 
+use crate::fleet::canary;
 use crate::fleet::kube::Kube;
 use crate::fleet::kube_standin::KubeStandIn;
 use crate::fleet::process::Running;
@@ -171,6 +172,23 @@ impl Rig {
     /// What the chat was told: the notices, in order.
     pub fn told(&self) -> Vec<serde_json::Value> {
         self.world.chat.seen().iter().filter_map(|seen| serde_json::from_str(&seen.body).ok()).collect()
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        // Journals, histories, recordings: of every generation.
+        for entry in std::fs::read_dir(self.world.dir()).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if !entry.file_name().to_string_lossy().starts_with("state-") {
+                continue;
+            }
+            if path.is_dir() {
+                canary::look_below(&path);
+            } else {
+                canary::look(&path.display().to_string(), &std::fs::read(&path).unwrap_or_default());
+            }
+        }
     }
 }
 

@@ -53,6 +53,8 @@ printf "%s\n" "[Service]" "ExecStart=" \
     "ExecStart=/usr/bin/failoverd-under-test $ARGUMENTS" \
     "WatchdogSec=1" "RestartSec=0" > $units/failoverd.service.d/test.conf
 systemd-sysusers --root="$PWD" - < "$UNITS/failoverd.sysusers.conf"
+# What systemd-tmpfiles does at a boot.
+systemd-tmpfiles --root="$PWD" --create - < "$UNITS/failoverd.tmpfiles.conf"
 printf "%s\n" "[Unit]" "DefaultDependencies=no" \
     "Wants=systemd-journald.socket systemd-journald.service failoverd.service check.service" > $units/boot.target
 printf "%s\n" "[Unit]" "DefaultDependencies=no" "After=failoverd.service" "[Service]" "Type=oneshot" \

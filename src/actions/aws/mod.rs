@@ -13,9 +13,9 @@ pub mod rds_replica;
 pub mod rds_restore;
 pub mod rds_stop;
 pub mod route53;
-mod route53_records;
+pub(super) mod route53_records;
 pub mod s3;
-mod secret_text;
+pub(super) mod secret_text;
 pub mod secretsmanager;
 pub mod sns;
 

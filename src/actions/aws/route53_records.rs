@@ -238,7 +238,7 @@ pub fn sentinel_value(epoch: Epoch, run: Option<&RunId>) -> String {
     format!("\"epoch={epoch} run={run}\"")
 }
 
-fn parse_epoch(value: &str) -> Option<u64> {
+pub(in crate::actions) fn parse_epoch(value: &str) -> Option<u64> {
     let inner = value.trim().strip_prefix('"')?.strip_suffix('"')?;
     let mut words = inner.split_ascii_whitespace();
     let epoch = words.next()?.strip_prefix("epoch=")?.parse().ok()?;

@@ -38,7 +38,7 @@ pub(super) fn changed<'k>(
 ///
 /// # Errors
 /// One line without the URL, to be put behind what it is.
-pub(super) fn with_host(url: &str, host: &str) -> Result<String, String> {
+pub(in crate::actions) fn with_host(url: &str, host: &str) -> Result<String, String> {
     const NO_URL: &str = "is not a URL with one host";
     let old = Url::parse(url).map_err(|_| NO_URL)?;
     let (scheme, rest) = url.split_once("://").ok_or(NO_URL)?;

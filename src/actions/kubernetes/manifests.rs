@@ -141,7 +141,7 @@ fn begins(line: &str) -> bool {
 }
 
 /// Adds the manifests of a file. Each document is read by itself, so that an error names it.
-fn parse(name: &str, text: &str, all: &mut Vec<Manifest>) -> Result<(), Failure> {
+pub(in crate::actions) fn parse(name: &str, text: &str, all: &mut Vec<Manifest>) -> Result<(), Failure> {
     let mut documents = vec![String::new()];
     for line in text.lines() {
         if begins(line) {

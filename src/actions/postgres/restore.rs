@@ -352,6 +352,16 @@ impl Action for Restore {
     }
 }
 
+/// The comment of a database, read and written again.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(in crate::actions) fn read_and_write(comment: &str) {
+    let key = "RUN-20260730-001/load";
+    if let Some(line) = Line::of(comment, key) {
+        let put = line.put(comment, key);
+        assert_eq!(Line::of(&put, key), Some(line), "it does not read what it wrote");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

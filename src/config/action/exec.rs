@@ -12,6 +12,7 @@ use crate::config::path::Path;
 use crate::config::redact::redact;
 use crate::config::report::Report;
 use crate::config::secret::SecretText;
+use crate::config::trust::{self, Matter};
 use crate::model::{EffectKind, HumanDuration, Repeat};
 
 /// `exec.run`: runs a program of this host, without a shell; done when its exit code is one of
@@ -247,12 +248,10 @@ fn is_executable(report: &mut Report<'_>, at: &Path, path: &str) {
         Err(error) => format!("{path} cannot be looked at here: {error}"),
         Ok(metadata) if !metadata.is_file() => format!("{path} is not a file"),
         Ok(metadata) if metadata.permissions().mode() & 0o111 == 0 => format!("{path} is not executable"),
-        Ok(metadata) if metadata.permissions().mode() & 0o002 != 0 => {
-            let text = format!("everybody may write {path}, and so choose what we run");
-            report.error("writable_by_all", at, text, format!("chmod o-w {path}"));
+        Ok(_) => {
+            trust::check(report, at, std::path::Path::new(path), Matter::Decision);
             return;
         }
-        Ok(_) => return,
     };
     report.warn("program_not_there", at, wrong, "install it, or `chmod +x` it, for the user that failoverd runs as");
 }

@@ -4,6 +4,7 @@ use std::path::Path as FilePath;
 
 use crate::config::path::Path;
 use crate::config::report::Report;
+use crate::config::trust::{self, Matter};
 use crate::model::HumanDuration;
 
 /// A duration of nothing where something has to pass.
@@ -78,6 +79,7 @@ pub fn file_is_there(report: &mut Report<'_>, path: &Path, file: Option<&FilePat
             "make it readable for the user that failoverd runs as",
         );
     }
+    trust::check(report, path, file, Matter::Decision);
 }
 
 /// An AWS region's name; a wrong one is found only by the first call, in the middle of an outage.

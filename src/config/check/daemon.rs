@@ -1,12 +1,14 @@
 //! `[daemon]`, `[defaults]`, `[quorum]`, `[policy]`, `[control]`, `[metrics]`, `[history]`, `[recording]`, `[log]`, `[limits]`.
 
 use std::net::SocketAddr;
+use std::path::Path as FilePath;
 
 use super::common::{at_least_one, not_empty, not_zero};
 use super::{Names, dangling, plain_value};
 use crate::config::path::Path;
 use crate::config::report::Report;
 use crate::config::shape::{File, Policy, StateAddress};
+use crate::config::trust::{self, Matter};
 use crate::model::{FlapDamping, HumanDuration, Retry};
 
 /// Tells what is wrong with the daemon's own tables.
@@ -40,6 +42,9 @@ fn daemon(file: &File, names: &Names, report: &mut Report<'_>) {
         plain_value(report, &base.key("failure_domain"), domain);
     }
     let state = base.key("state");
+    if let Some(directory) = file.local_state().as_deref().filter(|path| path.is_absolute()).and_then(FilePath::parent) {
+        trust::check(report, &state, directory, Matter::Ours);
+    }
     match StateAddress::parse(&file.daemon.state) {
         Some(StateAddress::Sqlite(path)) if path.is_absolute() => {}
         Some(StateAddress::Sqlite(path)) => report.warn(

@@ -8,6 +8,7 @@ use crate::config::path::Path;
 use crate::config::references::Taken;
 use crate::config::report::Report;
 use crate::config::shape::File;
+use crate::config::trust::{self, Matter};
 
 /// Tells what is wrong with the table.
 pub fn check(file: &File, report: &mut Report<'_>) {
@@ -15,6 +16,8 @@ pub fn check(file: &File, report: &mut Report<'_>) {
     if !table.directory().is_absolute() {
         let fix = "write the whole path, from `/` on";
         report.error("not_absolute", &base.key("directory"), "this is not an absolute path", fix);
+    } else if table.address().is_some() {
+        trust::check(report, &base.key("directory"), table.directory(), Matter::Ours);
     }
     // It becomes the name of a file.
     for name in table.switches.keys().filter(|name| name.starts_with('.') || name.len() > 100) {

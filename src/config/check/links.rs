@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::common::not_empty;
+use super::common::{file_is_there, not_empty};
+use super::secrets::{reference, secret_file};
 use crate::config::path::Path;
 use crate::config::report::Report;
 use crate::config::shape::{File, Links};
@@ -57,6 +58,12 @@ fn table(links: &Links, report: &mut Report<'_>) {
             "a link is a person's credential, and this sends it readable through the network",
             "write `https://…`",
         );
+    }
+    reference(report, &at.key("key"), &links.key);
+    if let Some(tls) = &links.tls {
+        let at = at.key("tls");
+        file_is_there(report, &at.key("certificate_file"), Some(&tls.certificate_file));
+        secret_file(report, &at.key("key_file"), &tls.key_file);
     }
     match links.listen.parse::<SocketAddr>() {
         Err(_) => {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::common::file_is_there;
+use super::secrets::{reference, secret_file};
 use super::witnesses::check_vantage;
 use crate::config::path::Path;
 use crate::config::report::Report;
@@ -124,11 +125,16 @@ fn etcd(file: &File, report: &mut Report<'_>) {
             "write an absolute path: `/var/lib/failoverd/member.db`",
         );
     }
+    if let Some(user) = &table.user {
+        reference(report, &base.key("user").key("password"), &user.password);
+    }
     if let Some(tls) = &table.tls {
         let at = base.key("tls");
         file_is_there(report, &at.key("ca_file"), tls.ca_file.as_deref());
         file_is_there(report, &at.key("certificate_file"), tls.certificate_file.as_deref());
-        file_is_there(report, &at.key("key_file"), tls.key_file.as_deref());
+        if let Some(key) = &tls.key_file {
+            secret_file(report, &at.key("key_file"), key);
+        }
         if tls.certificate_file.is_some() != tls.key_file.is_some() {
             report.error(
                 "missing_key",

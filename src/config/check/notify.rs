@@ -52,6 +52,7 @@ fn checked(at: &Path, route: &NotifyRoute, report: &mut Report<'_>) -> Option<St
         aws_region(report, &at.key("s3").key("region"), &s3.region);
         not_empty(report, &at.key("s3").key("bucket"), &s3.bucket);
     }
+    credentials(report, at, route);
     if let Some(webhook) = &route.webhook {
         let at = at.key("webhook");
         secrets::headers(report, &at.key("headers"), &webhook.headers);
@@ -100,6 +101,23 @@ fn checked(at: &Path, route: &NotifyRoute, report: &mut Report<'_>) -> Option<St
     }
     // Who is told only what everybody may know is paged by nothing.
     through.filter(|_| !route.audience().is_public())
+}
+
+/// What is nothing but a secret: by reference, and not for others to write.
+fn credentials(report: &mut Report<'_>, at: &Path, route: &NotifyRoute) {
+    let slack = route.slack.as_ref().and_then(|slack| slack.token.as_ref());
+    let webhook = route.webhook.as_ref().and_then(|webhook| webhook.secret.as_ref());
+    for (kind, key, value) in [
+        ("webhook", "secret", webhook),
+        ("slack", "token", slack),
+        ("pagerduty", "routing_key", route.pagerduty.as_ref().map(|pagerduty| &pagerduty.routing_key)),
+        ("opsgenie", "key", route.opsgenie.as_ref().map(|opsgenie| &opsgenie.key)),
+        ("statuspage", "key", route.statuspage.as_ref().map(|statuspage| &statuspage.key)),
+    ] {
+        if let Some(value) = value {
+            secrets::secret(report, &at.key(kind).key(key), value);
+        }
+    }
 }
 
 /// A server, and addresses as mail has them.

@@ -1,13 +1,13 @@
 //! Addresses and headers that may hold a secret: S14 begins in the file.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path as FilePath;
 
 use crate::config::path::Path;
 use crate::config::redact::{is_secret_key, redact};
 use crate::config::report::Report;
 use crate::config::secret::{Secret, SecretText};
+use crate::config::trust::{self, Matter};
 
 /// An address: its scheme, and no secret in it. Never echoes the address: a mistyped one may hold
 /// a password all the same.
@@ -168,7 +168,7 @@ pub fn variable(report: &mut Report<'_>, path: &Path, name: &str, value: &Secret
 
 /// What a reference points to. That it is not there is only a warning: `check` may run on another
 /// machine, or in another environment.
-fn reference(report: &mut Report<'_>, path: &Path, secret: &Secret) {
+pub fn reference(report: &mut Report<'_>, path: &Path, secret: &Secret) {
     if let Secret::Env(name) | Secret::Credential(name) = secret
         && name.is_empty()
     {
@@ -190,37 +190,27 @@ fn reference(report: &mut Report<'_>, path: &Path, secret: &Secret) {
             if let Err(error) = secret.read() {
                 report.warn("secret_not_there", path, error.to_string(), "add LoadCredential= to the unit");
             }
+            if let Some(file) = secret.path() {
+                trust::check(report, path, &file, Matter::Secret);
+            }
         }
         // Without systemd there is nothing to look at.
         Secret::Env(_) | Secret::Credential(_) => {}
     }
 }
 
-fn secret_file(report: &mut Report<'_>, path: &Path, file: &FilePath) {
-    let metadata = match std::fs::metadata(file) {
-        Ok(metadata) => metadata,
-        Err(error) => {
-            report.warn(
-                "secret_not_there",
-                path,
-                format!("cannot read the secret file {}: {error}", file.display()),
-                "create it with mode 0600, owned by the user that failoverd runs as",
-            );
-            return;
-        }
-    };
-    let fix = format!("chmod 0600 {}", file.display());
-    if metadata.mode() & 0o002 != 0 {
-        let message = format!("everybody may write the secret file {}, and so choose where we connect", file.display());
-        report.error("writable_by_all", path, message, fix);
-    } else if metadata.mode() & 0o004 != 0 {
-        report.warn("readable_by_all", path, format!("everybody may read the secret file {}", file.display()), fix);
-    } else if group_writable(&metadata) {
-        report.warn("writable_by_group", path, format!("a group may write the secret file {}", file.display()), fix);
+/// A file that is nothing but a secret. That it is not there is only a warning, as above.
+pub fn secret_file(report: &mut Report<'_>, path: &Path, file: &FilePath) {
+    if !report.inspects() {
+        return;
     }
-}
-
-/// May a group other than the owner's own (and root's) write it?
-pub fn group_writable(metadata: &std::fs::Metadata) -> bool {
-    metadata.mode() & 0o020 != 0 && metadata.gid() != 0 && metadata.gid() != metadata.uid()
+    if let Err(error) = std::fs::metadata(file) {
+        report.warn(
+            "secret_not_there",
+            path,
+            format!("cannot read the secret file {}: {error}", file.display()),
+            "create it with mode 0600, owned by the user that failoverd runs as",
+        );
+    }
+    trust::check(report, path, file, Matter::Secret);
 }

@@ -8,6 +8,7 @@ use url::Url;
 
 use super::common::file_is_there;
 use super::plain_value;
+use super::secrets::secret_file;
 use crate::config::path::Path;
 use crate::config::report::Report;
 use crate::config::shape::{File, Witness};
@@ -44,7 +45,7 @@ pub fn witnesses(file: &File, report: &mut Report<'_>) -> Vec<WitnessSettings> {
         Some(files) => {
             file_is_there(report, &tls.key("ca_file"), Some(&files.ca_file));
             file_is_there(report, &tls.key("certificate_file"), Some(&files.certificate_file));
-            file_is_there(report, &tls.key("key_file"), Some(&files.key_file));
+            secret_file(report, &tls.key("key_file"), &files.key_file);
         }
     }
     listed

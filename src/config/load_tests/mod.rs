@@ -346,3 +346,61 @@ fn who_may_write_is_looked_at() {
     let codes: Vec<&str> = folder.loaded().warnings.iter().map(|fault| fault.code).collect();
     assert_eq!(codes, ["secret_not_there"]);
 }
+
+#[test]
+fn what_others_may_write_is_refused_where_it_is_named() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    let mode = |path: &FilePath, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    let mut folder = Folder::new("");
+    folder.options.inspect = true;
+    folder.options.user = Some(rustix::process::geteuid().as_raw());
+    let own = folder.folder.path().to_owned();
+    let place = |name: &str| own.join(name).display().to_string();
+    std::fs::create_dir(own.join("state")).unwrap();
+    for name in ["ca.pem", "own.pem", "own.key", "link.key"] {
+        std::fs::write(own.join(name), "x").unwrap();
+        mode(&own.join(name), 0o600);
+    }
+    let text = format!(
+        "[daemon]\nstate = \"sqlite:{}\"\n[vantage_tls]\nca_file = {:?}\ncertificate_file = {:?}\nkey_file = {:?}\n\
+         [links]\nurl = \"https://a.example\"\nlisten = \"127.0.0.1:9798\"\nkey = {{ file = {:?} }}\n",
+        place("state/state.db"),
+        place("ca.pem"),
+        place("own.pem"),
+        place("own.key"),
+        place("link.key"),
+    );
+    std::fs::write(&folder.options.file, text).unwrap();
+    mode(&folder.options.file, 0o600);
+    assert!(folder.faults().is_empty(), "{}", folder.faults());
+    // The lines of the file in which they are named; 0: the file itself.
+    for (name, line) in
+        [("state", 2), ("ca.pem", 4), ("own.pem", 5), ("own.key", 6), ("link.key", 10), ("failoverd.toml", 0)]
+    {
+        let path = own.join(name);
+        let before = std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+        let found = |code: &str| {
+            let faults = folder.faults();
+            assert!(faults.iter().any(|fault| (fault.code, fault.line) == (code, line)), "{name} {code}: {faults}");
+            let shown = path.display().to_string();
+            assert!(faults.iter().all(|fault| fault.fix.ends_with(&shown)), "{faults}");
+        };
+        mode(&path, before | 0o002);
+        found("writable_by_all");
+        mode(&path, before);
+        chown(&path, Some(4242), None).expect("the tests run as root");
+        found("foreign_owner");
+        chown(&path, Some(0), None).unwrap();
+    }
+    assert!(folder.faults().is_empty(), "{}", folder.faults());
+}
+
+#[test]
+fn a_secret_in_the_place_of_its_reference_is_not_repeated() {
+    let links = |key: &str| format!("[links]\nurl = \"https://a.example\"\nlisten = \"127.0.0.1:1\"\nkey = {key}\n");
+    for text in [links("\"canary-1\""), "[notify.x]\nopsgenie = { key = 987654 }\n".to_owned()] {
+        let faults = Folder::new(&text).faults();
+        let said = faults.render(false) + &faults.to_json().to_string();
+        assert!(said.contains("wrong_value") && !said.contains("canary-1") && !said.contains("987654"), "{said}");
+    }
+}

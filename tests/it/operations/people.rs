@@ -129,7 +129,7 @@ async fn a_thread_outlives_a_crash() -> Result<()> {
     let more = "[notify.slack]\nfrom = \"info\"\n\
         slack = { token = { env = \"SLACK_TOKEN\" }, channel = \"C1\", url = \"HOOKS\" }\n";
     let mut shop = Shop::open(Sketch { mode: "approve", more, ..Sketch::default() }).await?;
-    shop.set_env("SLACK_TOKEN", "xoxb-1");
+    shop.set_env("SLACK_TOKEN", "canary-xoxb-1");
     shop.hooks.set_path(
         "/chat.postMessage",
         Some(Answer { body: r#"{"ok":true,"ts":"17.1"}"#.into(), ..Answer::status(200) }),

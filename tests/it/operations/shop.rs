@@ -11,6 +11,7 @@ use failoverd::state::read_records;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::fleet::canary;
 use crate::fleet::http_app::{Answer, LocalApp};
 use crate::fleet::process::{Failoverd, Finished, Running};
 use crate::fleet::{eventually, port, scratch_dir};
@@ -179,7 +180,9 @@ webhook = {{ url = "{chat}" }}
     /// What the metrics' port answers: status and body.
     pub async fn get(&self, path: &str) -> Result<(u16, String)> {
         let answer = crate::fleet::http().get(format!("http://{}{path}", self.metrics())).send().await?;
-        Ok((answer.status().as_u16(), answer.text().await?))
+        let (status, text) = (answer.status().as_u16(), answer.text().await?);
+        canary::look(path, text.as_bytes());
+        Ok((status, text))
     }
 
     /// The command line of a verb.
@@ -340,6 +343,12 @@ webhook = {{ url = "{chat}" }}
             Ok(())
         })
         .await
+    }
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        canary::look_below(&self.dir().join("state"));
     }
 }
 

@@ -1,0 +1,25 @@
+//! What actions read of other systems, reached by the fuzzer.
+
+use super::aws::{route53_records, secret_text};
+use super::kubernetes::manifests;
+use super::postgres::restore;
+use crate::clients::fuzz::{choose, text};
+
+/// One of them, as the first byte says.
+pub(crate) fn actions(data: &[u8]) {
+    let of: [fn(&[u8]); 4] = [
+        |data| drop(manifests::parse("file.yaml", &text(data), &mut Vec::new())),
+        |data| {
+            let said = text(data);
+            let (url, host) = said.split_once('\n').unwrap_or((&said, "host.example"));
+            let _changed = secret_text::with_host(url, host);
+        },
+        |data| {
+            let _epoch = route53_records::parse_epoch(&text(data));
+        },
+        |data| restore::read_and_write(&text(data)),
+    ];
+    if let Some((parser, rest)) = choose(data, &of) {
+        parser(rest);
+    }
+}

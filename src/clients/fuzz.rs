@@ -1,0 +1,12 @@
+//! How the fuzzer's targets take their input apart.
+
+/// The first byte chooses one of several parsers, and the rest is theirs.
+pub(crate) fn choose<'a>(data: &'a [u8], of: &[fn(&[u8])]) -> Option<(fn(&[u8]), &'a [u8])> {
+    let (first, rest) = data.split_first()?;
+    of.get(usize::from(*first) % of.len()).map(|one| (*one, rest))
+}
+
+/// As text: what a parser of texts is given never has other bytes.
+pub(crate) fn text(data: &[u8]) -> String {
+    String::from_utf8_lossy(data).into_owned()
+}

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Fuzzes each target in turn: tests/fuzz/run.sh [SECONDS [TARGET…]]. What is found is in target/fuzz/found, with
+# the command that shows it again; what it learnt, in target/fuzz/corpus. With MINIMIZE=1 the corpus in
+# tests/fuzz/corpus is replaced by the smallest one that reaches as much (inputs of more than 4 KiB are left out).
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+seconds="${1:-60}"
+shift || true
+export RUSTC_WORKSPACE_WRAPPER="$PWD/tests/fuzz/rustc.sh"
+build="${CARGO_TARGET_DIR:-target}"
+cargo build --locked --features crash-points,fuzzing --example fuzz
+# The next build replaces the program; a run that takes an hour goes on with its own.
+mkdir -p "$build/fuzz/found"
+fuzz="$build/fuzz/fuzz"
+cp --remove-destination "$build/debug/examples/fuzz" "$fuzz"
+targets=("$@")
+[[ ${#targets[@]} -gt 0 ]] || targets=(config language texts api witness journal events recording probes clients)
+failed=()
+for target in "${targets[@]}"; do
+  export FUZZ_TARGET="$target"
+  kept="tests/fuzz/corpus/$target" learnt="$build/fuzz/corpus/$target" found="$build/fuzz/found/$target-"
+  mkdir -p "$kept" "$learnt"
+  printf '== %s: %ss\n' "$target" "$seconds"
+  log="$build/fuzz/$target.log"
+  "$fuzz" "$learnt" "$kept" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=3000 -max_len=8192 \
+    -artifact_prefix="$found" -print_final_stats=1 >"$log" 2>&1 || failed+=("$target")
+  grep -e '^stat::number_of_executed_units' -e '^Done' -e "panicked at" -e 'ERROR: libFuzzer' -A2 "$log" || true
+  tail -n 1 "$log"
+  if [[ -n ${MINIMIZE:-} ]]; then
+    smaller="$(mktemp -d)"
+    "$fuzz" -merge=1 -max_len=4096 "$smaller" "$kept" "$learnt" >>"$log" 2>&1
+    rm -rf "$kept"
+    mv "$smaller" "$kept"
+    chmod 0755 "$kept"
+  fi
+done
+if [[ ${#failed[@]} -gt 0 ]]; then
+  printf 'FOUND something in: %s. Show it again: FUZZ_TARGET=… %s %s\n' "${failed[*]}" "$fuzz" "$build/fuzz/found/…" >&2
+  exit 1
+fi
