@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help build test lint sim mutants fuzz demo bench bench-detect clean
+.PHONY: help build test lint sim mutants faults fuzz demo bench bench-detect clean
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 # One feature set for clippy and tests, so that dependencies are built once.
@@ -46,6 +46,12 @@ sim: ## Seeds of faults against real brains in virtual time: SEEDS=10000, or one
 
 mutants: ## Breaks what decides, one expression at a time: does a test notice? FILES="src/core/quorum.rs"
 	@tests/mutants/run.sh $(FILES)
+
+faults: ## The fault matrix on real processes (tests/faults/README.md)
+	@tests/fleet/install.sh
+	@cargo test $(CARGO_FLAGS) --no-run --test it
+	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run $(CARGO_FLAGS) --test it -E 'test(faults::)'; \
+	else cargo test $(CARGO_FLAGS) --test it faults:: -- --test-threads=1; fi
 
 lint: ## Format check and clippy
 	@cargo fmt --check

@@ -1,5 +1,7 @@
 //! Several daemons: one decides, the others see, and each can take over at any record.
 
+use std::time::Duration;
+
 use failoverd::core::{Command, Effect, Event, Membership};
 use failoverd::model::*;
 

@@ -6,12 +6,12 @@
 
 #[path = "../fleet/mod.rs"]
 mod fleet;
-mod load;
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::fleet::load::{self, WriteLoad};
 use anyhow::{Context, Result, bail, ensure};
 use failoverd::control::client::Client;
 use failoverd::core::view::RunView;
@@ -19,7 +19,6 @@ use failoverd::model::{HumanDuration, RunResult, WallTime};
 use fleet::kube::Kube;
 use fleet::process::Running;
 use fleet::world::World;
-use load::WriteLoad;
 
 /// A failover that has not ended by then has failed: the RTO of the demo's scenario is a minute.
 const PATIENCE: Duration = Duration::from_secs(90);

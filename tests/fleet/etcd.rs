@@ -42,13 +42,21 @@ impl Etcd {
             .collect();
         let node = &mut self.nodes[place];
         let mut etcd = command("etcd");
-        let (client, peer) =
-            (format!("http://127.0.0.1:{}", node.client), format!("http://127.0.0.1:{}", node.peer));
+        let (client, peer) = (format!("http://127.0.0.1:{}", node.client), format!("http://127.0.0.1:{}", node.peer));
         etcd.args(["--name", &format!("n{place}"), "--data-dir", &node.dir.path().join("data").display().to_string()])
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &all.join(","), "--initial-cluster-state", "new"])
-            .args(["--heartbeat-interval", "50", "--election-timeout", "500", "--logger", "zap", "--log-level", "error"]);
+            .args([
+                "--heartbeat-interval",
+                "50",
+                "--election-timeout",
+                "500",
+                "--logger",
+                "zap",
+                "--log-level",
+                "error",
+            ]);
         node.server = Some(Proc::start("etcd", etcd, &node.dir.path().join("log"))?);
         Ok(())
     }

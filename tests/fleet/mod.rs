@@ -23,6 +23,7 @@ pub mod http_app;
 pub mod kube;
 pub mod kube_real;
 pub mod kube_standin;
+pub mod load;
 pub mod mail;
 pub mod moto;
 pub mod partitions;

@@ -8,8 +8,8 @@ use anyhow::{Context, Result, ensure};
 use failoverd::control::client::Client;
 use failoverd::core::view::{MembershipView, StatusView};
 use failoverd::model::Health;
-use failoverd::state::read_records;
 use failoverd::model::Record;
+use failoverd::state::read_records;
 
 use super::etcd::Etcd;
 use super::process::{Failoverd, Finished, Running};

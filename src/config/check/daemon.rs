@@ -42,7 +42,8 @@ fn daemon(file: &File, names: &Names, report: &mut Report<'_>) {
         plain_value(report, &base.key("failure_domain"), domain);
     }
     let state = base.key("state");
-    if let Some(directory) = file.local_state().as_deref().filter(|path| path.is_absolute()).and_then(FilePath::parent) {
+    if let Some(directory) = file.local_state().as_deref().filter(|path| path.is_absolute()).and_then(FilePath::parent)
+    {
         trust::check(report, &state, directory, Matter::Ours);
     }
     match StateAddress::parse(&file.daemon.state) {

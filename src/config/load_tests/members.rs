@@ -35,10 +35,15 @@ fn what_several_daemons_need_is_told() {
         (format!("{STATE}{quorum}{TLS}{a}{b}[etcd]\nttl = \"2500ms\"\n"), vec!["bad_ttl"]),
         (format!("{STATE}{quorum}{TLS}{a}{b}[etcd]\ntls = {{ key_file = \"/etc/hostname\" }}\n"), vec!["missing_key"]),
         (format!("{STATE}{quorum}{TLS}{a}{b}[etcd]\nlocal = \"x.db\"\n"), vec!["relative_path"]),
-        (format!("{STATE}{quorum}{TLS}{a}{b}[witnesses.b]\ndomain = \"x\"\nurl = \"https://x:1\"\n"), vec!["ambiguous_name"]),
+        (
+            format!("{STATE}{quorum}{TLS}{a}{b}[witnesses.b]\ndomain = \"x\"\nurl = \"https://x:1\"\n"),
+            vec!["ambiguous_name"],
+        ),
         ("[etcd]\nttl = \"5s\"\n".to_owned(), vec!["not_used"]),
         (
-            format!("{STATE}{quorum}{TLS}{a}{b}[health_switch]\nlisten = \"127.0.0.1:1\"\n[health_switch.switches]\nx = \"off\"\n"),
+            format!(
+                "{STATE}{quorum}{TLS}{a}{b}[health_switch]\nlisten = \"127.0.0.1:1\"\n[health_switch.switches]\nx = \"off\"\n"
+            ),
             vec!["not_shared"],
         ),
     ] {

@@ -189,3 +189,59 @@ async fn without_the_votes_of_the_others_there_is_no_quorum_and_nothing_is_done(
     ensure!(began.elapsed() < PATIENCE);
     Ok(())
 }
+
+/// Nothing new can be opened: no connection, no file. What it has goes on, or it steps down.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_without_descriptors_is_no_danger() -> Result<()> {
+    let mut team = team(&[]).await?;
+    let old = team.leader().await?;
+    let pid = rustix::process::Pid::from_raw(team.member(old).running.pid());
+    let open = std::fs::read_dir(format!("/proc/{}/fd", team.member(old).running.pid()))?.count() as u64;
+    let limit = rustix::process::Rlimit { current: Some(open.saturating_sub(1)), maximum: Some(open) };
+    rustix::process::prlimit(pid, rustix::process::Resource::Nofile, limit)?;
+    team.world.kill_primary();
+    // By whichever of them leads: it cannot look any more, and the others can.
+    let began = Instant::now();
+    loop {
+        let mut done = false;
+        for place in (0..3).filter(|place| *place != old).collect::<Vec<_>>() {
+            let runs = team.member(place).client.runs().await?;
+            done |= runs.first().is_some_and(|run| run.ended.is_some());
+        }
+        if done {
+            break;
+        }
+        if began.elapsed() > Duration::from_secs(20) && team.members[old].is_some() {
+            // It holds and says so, since it sees nothing: people end it.
+            team.kill9(old);
+        }
+        ensure!(began.elapsed() < PATIENCE * 2, "nobody has failed over");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let others: Vec<usize> = (0..3).filter(|place| *place != old).collect();
+    let place = others[0];
+    is_done_once(&mut team, place).await?;
+    epochs(&team.one_journal().await?).map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_of_the_leader_in_a_run_changes_neither() -> Result<()> {
+    let mut team = team(&[]).await?;
+    let leader = team.leader().await?;
+    team.world.moto.set_delay("route53_insync", Duration::from_secs(3)).await?;
+    team.world.kill_primary();
+    team.status(leader, "the run", |status| {
+        ensure!(status.run.is_some());
+        Ok(())
+    })
+    .await?;
+    team.configure(&[("point_of_no_return = \"promote\"", "point_of_no_return = \"promote\"\n# changed")])?;
+    for place in 0..3 {
+        team.member(place).running.signal(Signal::HUP)?;
+    }
+    is_done_once(&mut team, leader).await?;
+    let journal = team.one_journal().await?;
+    ensure!(leaders(&journal) == [NAMES[leader]], "{:?}", leaders(&journal));
+    ensure!(epochs(&journal)?.len() == 1);
+    Ok(())
+}

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::task::JoinSet;
 
-use crate::fleet::eventually;
-use crate::fleet::postgres::Postgres;
+use super::eventually;
+use super::postgres::Postgres;
 
 const CLIENTS: u64 = 4;
 
