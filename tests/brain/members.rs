@@ -203,12 +203,18 @@ fn what_a_member_saw_itself_is_not_overruled_by_the_clock_of_another() {
         desk.see("standby", lagging(Duration::ZERO));
         desk.run_for(28);
     };
-    let mut former = Desk::following(settings());
+    let strict = |name: &str| {
+        with(|s| {
+            s.name = name.into();
+            s.scenarios[0].rpo = Some(HumanDuration::secs(10));
+        })
+    };
+    let mut former = Desk::following(strict("here"));
     former.clock_set = 25_000;
     former.event(leads(1));
     lies(&mut former);
     assert_eq!(former.decision(), "hold:lag_above_rpo");
-    let mut desk = Desk::following(with(|s| s.name = "other".into()));
+    let mut desk = Desk::following(strict("other"));
     lies(&mut desk);
     desk.replicate(&former.durable);
     desk.event(leads(2));

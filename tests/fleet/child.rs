@@ -180,7 +180,7 @@ pub(super) fn read_lossy(path: &Path) -> String {
 fn tail(log: &Path) -> String {
     let text = read_lossy(log);
     let lines: Vec<&str> = text.lines().collect();
-    let from = lines.len().saturating_sub(25);
+    let from = lines.len().saturating_sub(60);
     format!("last lines of {}:\n{}", log.display(), lines[from..].join("\n"))
 }
 

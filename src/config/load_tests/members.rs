@@ -42,7 +42,7 @@ fn what_several_daemons_need_is_told() {
         ("[etcd]\nttl = \"5s\"\n".to_owned(), vec!["not_used"]),
         (
             format!(
-                "{STATE}{quorum}{TLS}{a}{b}[health_switch]\nlisten = \"127.0.0.1:1\"\n[health_switch.switches]\nx = \"off\"\n"
+                "{STATE}{quorum}{TLS}{a}{b}[health_switch]\nlisten = \"127.0.0.1:1\"\n[health_switch.switches]\nx = {{ initially = \"off\" }}\n"
             ),
             vec!["not_shared"],
         ),

@@ -44,11 +44,16 @@ def ask(raw):
     return status(answer(one))
 
 
+# They hold their places before the crowd comes.
+dripping = threading.Semaphore(0)
+
+
 def drip(head):
     """One byte a second until the other side has had enough; how long that took, and what it said."""
     begun = time.monotonic()
     one = connect()
     one.sendall(head)
+    dripping.release()
     while time.monotonic() - begun < 40:
         ready, _, _ = select.select([one], [], [], 1)
         if ready:
@@ -114,6 +119,8 @@ threads = [
 ]
 for thread in threads:
     thread.start()
+for thread in threads:
+    dripping.acquire()
 crowded = crowd(200)
 for thread in threads:
     thread.join()
