@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{OnceLock, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal};
@@ -106,15 +106,22 @@ impl Proc {
         if self.exited().is_some() {
             return;
         }
+        // Frozen first: what it forks between the look and the kill would outlive it.
+        let _ = self.signal(Signal::STOP);
         let below = descendants(self.pid());
         let _ = self.child.kill();
         if let Some(group) = Pid::from_raw(self.pid()) {
             let _ = rustix::process::kill_process_group(group, Signal::KILL);
         }
-        for pid in below {
-            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        for pid in &below {
+            let _ = rustix::process::kill_process(*pid, Signal::KILL);
         }
         self.exit = self.child.wait().ok();
+        // A server that is started again must find nobody on its memory and its ports.
+        let began = Instant::now();
+        while below.iter().any(|pid| is_alive(*pid)) && began.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Waits until it has ended by itself or by a signal sent before.
@@ -219,6 +226,12 @@ fn spawn(mut command: Command) -> std::io::Result<Child> {
     let gone = |_| std::io::Error::other("the spawner thread is gone");
     spawner.send((command, answer)).map_err(|_| gone(mpsc::RecvError))?;
     result.recv().map_err(gone)?
+}
+
+/// Does it still run? Who has ended and waits to be reaped does not.
+fn is_alive(pid: Pid) -> bool {
+    let stat = read_lossy(Path::new(&format!("/proc/{}/stat", pid.as_raw_nonzero())));
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 /// All processes below `root`, parents before children.
