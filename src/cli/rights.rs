@@ -1,5 +1,6 @@
 //! `failoverd iam` and `failoverd rbac`: what the configuration has to be permitted, and no more.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -102,7 +103,7 @@ pub fn iam(global: &Global, args: &IamArgs) -> Result<(), Failure> {
     let rights = rights(global, args.file.as_ref(), args.account.as_ref(), args.role.as_ref())?;
     let policies = policies(&rights);
     if global.json {
-        return print_json(&json!({ "account": rights.account, "policies": policies, "notes": rights.notes }));
+        return print_json(&json!({ "account": rights.account, "policies": policies, "notes": all_notes(&rights) }));
     }
     if let Some(name) = &args.document {
         let names: Vec<&str> = policies.iter().map(|policy| policy.name.as_str()).collect();
@@ -192,7 +193,7 @@ fn shown_policies(rights: &Rights, policies: &[Policy]) -> String {
             "What another account has, that account has to allow, too (a policy on the topic, on the key).\n",
         );
     }
-    text.push_str(&notes(rights));
+    text.push_str(&notes(&all_notes(rights)));
     text.push_str("`failoverd iam CONFIG --document` prints a policy as IAM takes it.\n");
     text
 }
@@ -227,13 +228,18 @@ fn shown_clusters(rights: &Rights, clusters: &[ClusterRights]) -> String {
         }
         let _ = writeln!(text, "{table}\n");
     }
-    text.push_str(&notes(rights));
+    text.push_str(&notes(&rights.notes));
     text.push_str("`failoverd rbac CONFIG --document | kubectl apply -f -` grants them.\n");
     text
 }
 
-fn notes(rights: &Rights) -> String {
-    rights.notes.iter().fold(String::new(), |mut text, note| {
+/// Also those of AWS alone.
+fn all_notes(rights: &Rights) -> BTreeSet<String> {
+    rights.notes.union(&rights.aws_notes).cloned().collect()
+}
+
+fn notes(notes: &BTreeSet<String>) -> String {
+    notes.iter().fold(String::new(), |mut text, note| {
         let _ = writeln!(text, "note: {note}");
         text
     })

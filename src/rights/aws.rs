@@ -297,7 +297,7 @@ fn secretsmanager(to: &mut For<'_>, values: &Values<'_>) {
     let names: Vec<String> = values.texts("secret").into_iter().map(suffixed).collect();
     let secrets = to.named("secretsmanager", &regions, "secret:", &names);
     to.all(&["secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"], &secrets);
-    to.rights.notes.insert(format!(
+    to.rights.aws_notes.insert(format!(
         "{}: a secret with a KMS key of its own needs `kms:Decrypt` and `kms:GenerateDataKey` on that key, which the \
          configuration does not name",
         to.whose
@@ -369,7 +369,7 @@ pub fn of_probe(rights: &mut Rights, probe: &ProbeKind, whose: &str) {
         }
         ProbeKind::Elasticache(probe) => {
             let names = [probe.replication_group.clone()];
-            let groups = to.named("elasticache", &[probe.region.clone()], "replicationgroup:", &names);
+            let groups = to.named("elasticache", std::slice::from_ref(&probe.region), "replicationgroup:", &names);
             to.right("elasticache:DescribeReplicationGroups", &groups);
         }
         ProbeKind::Cloudwatch(_) => to.right("cloudwatch:GetMetricData", &[ANY.to_owned()]),
@@ -400,7 +400,7 @@ pub fn of_readiness(rights: &mut Rights, role: Option<&str>) {
     if role.is_none() {
         let text = "readiness asks IAM about the role that failoverd runs as: `role/failoverd` stands for it; `--role` \
                     says another one, and `readiness.iam_simulation = false` does without";
-        to.rights.notes.insert(text.to_owned());
+        to.rights.aws_notes.insert(text.to_owned());
     }
     let role = role.unwrap_or("failoverd").to_owned();
     let us = to.named("iam", &[String::new()], "role/", &[role]);

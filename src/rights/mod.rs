@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::action::{KubernetesApply, KubernetesCluster};
 use crate::config::{ActionConfig, Loaded};
-use crate::model::{Plan, Reference, Work};
+use crate::model::{DrillPart, Plan, Reference, Work};
 
 pub use aws::AwsRight;
 pub use kubernetes::KubernetesRight;
@@ -60,6 +60,8 @@ pub struct Rights {
     pub kubernetes: Vec<KubernetesRight>,
     /// What is wider than it has to be, or has to be filled in by hand; each once.
     pub notes: BTreeSet<String>,
+    /// The same, of AWS alone.
+    pub aws_notes: BTreeSet<String>,
     /// The account of failoverd's own credentials, or [`ACCOUNT`].
     pub account: String,
 }
@@ -111,21 +113,18 @@ impl Rights {
         let topics = loaded.file.notify.values().filter_map(|route| route.sns.as_ref()).map(|sns| &sns.topic);
         named.extend(topics.filter_map(|topic| account_of(topic)));
         let mut all = named.into_iter();
-        match (all.next(), all.next()) {
-            (Some(only), None) => {
-                self.notes.insert(format!(
-                    "account {only} is taken from the names in the configuration; `--account` says another one"
-                ));
-                self.account = only;
-            }
-            _ => {}
+        if let (Some(only), None) = (all.next(), all.next()) {
+            self.aws_notes.insert(format!(
+                "account {only} is taken from the names in the configuration; `--account` says another one"
+            ));
+            self.account = only;
         }
     }
 
     fn plan(&mut self, plan: &Plan, whose: &str, given: &Given<'_>) {
         for step in &plan.steps {
             let Work::Action(spec) = &step.work else { continue };
-            if !step.terms.drill.is_rehearsed() && step.terms.drill == crate::model::DrillPart::LeftOut {
+            if step.terms.drill == DrillPart::LeftOut {
                 continue;
             }
             let whose = format!("{whose}, step {}", step.name);

@@ -27,7 +27,7 @@ const NEWEST: &str = "SELECT coalesce(max(substring(name from '^failoverd\\.epoc
 const OVERTAKEN: &str = "overtaken by ";
 
 /// How many older names are taken away at once.
-const OLDER: u32 = 10;
+const OLDER: usize = 10;
 
 /// Whether the server keeps an older epoch away from what comes next.
 pub(super) enum Guard {
@@ -63,51 +63,54 @@ impl From<Failure> for Stopped {
 
 /// Refuses a server that a higher epoch has changed. A role that may not look is told nothing.
 pub(super) async fn ours(context: &ActionContext, session: &Session, until: Instant) -> Result<Guard, Halt> {
-    let newest = match session.value(&format!("SELECT newest::text FROM ({NEWEST}) AS marks"), until).await {
-        Ok(text) => text.parse().map_err(|_| Failure::unknown("postgres: an epoch that is not a number"))?,
-        Err(failure) if failure.kind == FailureKind::Denied => return Ok(Guard::Without(failure.reason)),
-        Err(failure) => return Err(failure.into()),
-    };
-    // A dry run has no epoch of its own yet.
-    if context.run.is_some() && newest > context.epoch.0 {
-        return Err(Halt::Overtaken(fenced("the server", newest, context.epoch.0)));
+    match session.value(&format!("SELECT newest::text FROM ({NEWEST}) AS marks"), until).await {
+        Ok(newest) => judged(context, &newest).map(|()| Guard::Held),
+        Err(failure) if failure.kind == FailureKind::Denied => Ok(Guard::Without(failure.reason)),
+        Err(failure) => Err(failure.into()),
     }
-    Ok(Guard::Held)
 }
 
 /// Writes our epoch down, unless a higher one is there.
 pub(super) async fn mark(context: &ActionContext, session: &Session, until: Instant) -> Result<Guard, Stopped> {
-    if let without @ Guard::Without(_) = ours(context, session, until).await.map_err(Stopped::Halted)? {
-        return Ok(without);
-    }
     let name = format!("failoverd.epoch_{}", context.epoch);
     let run = literal(context.run.as_ref().map_or("none", |run| run.as_str()));
-    // Before PostgreSQL 17 only a name that the session knows can be written down.
-    session.run(&format!("SET {name} = {run}"), until).await?;
+    // Before PostgreSQL 17 only a name that the session knows can be written down. In one go with the look:
+    // each way to the server is on the way of the failover.
+    let sql = format!(
+        "SET {name} = {run}; SELECT coalesce(max(epoch), 0)::text, \
+         coalesce(string_agg(epoch::text, ' ') FILTER (WHERE epoch < {}), '') FROM (SELECT DISTINCT \
+         substring(name from '^failoverd\\.epoch_([0-9]{{1,18}})$')::bigint AS epoch FROM pg_file_settings) AS marks",
+        context.epoch
+    );
+    let seen = match session.run(&sql, until).await {
+        Ok(answer) => answer.first.unwrap_or_default(),
+        Err(failure) if failure.kind == FailureKind::Denied => return Ok(Guard::Without(failure.reason)),
+        Err(failure) => return Err(failure.into()),
+    };
+    let mut seen = seen.into_iter().flatten();
+    judged(context, &seen.next().unwrap_or_default()).map_err(Stopped::Halted)?;
     context.permit().map_err(Stopped::Denied)?;
     match session.run(&format!("ALTER SYSTEM SET {name} = {run}"), until).await {
         Ok(_) => {}
         Err(failure) if failure.kind == FailureKind::Denied => return Ok(Guard::Without(failure.reason)),
         Err(failure) => return Err(failure.into()),
     }
-    forget_older(context, session, until).await?;
-    Ok(Guard::Held)
-}
-
-/// Takes the names of older epochs away, so that there is one and not one for each run.
-async fn forget_older(context: &ActionContext, session: &Session, until: Instant) -> Result<(), Stopped> {
-    let sql = format!(
-        "SELECT coalesce(string_agg(epoch::text, ' '), '') FROM (SELECT DISTINCT \
-         substring(name from '^failoverd\\.epoch_([0-9]{{1,18}})$')::bigint AS epoch FROM pg_file_settings) AS marks \
-         WHERE epoch < {}",
-        context.epoch
-    );
-    let older = session.value(&sql, until).await?;
-    for epoch in older.split_ascii_whitespace().take(OLDER as usize) {
-        let Ok(epoch) = epoch.parse::<u64>() else { continue };
+    // One name, and not one for each run.
+    let older = seen.next().unwrap_or_default();
+    for epoch in older.split_ascii_whitespace().take(OLDER).filter_map(|text| text.parse::<u64>().ok()) {
         session.run(&format!("SET failoverd.epoch_{epoch} = ''"), until).await?;
         context.permit().map_err(Stopped::Denied)?;
         session.run(&format!("ALTER SYSTEM RESET failoverd.epoch_{epoch}"), until).await?;
+    }
+    Ok(Guard::Held)
+}
+
+/// Refuses where the highest epoch is above ours.
+fn judged(context: &ActionContext, newest: &str) -> Result<(), Halt> {
+    let newest = newest.parse().map_err(|_| Failure::unknown("postgres: an epoch that is not a number"))?;
+    // A dry run has no epoch of its own yet.
+    if context.run.is_some() && newest > context.epoch.0 {
+        return Err(Halt::Overtaken(fenced("the server", newest, context.epoch.0)));
     }
     Ok(())
 }

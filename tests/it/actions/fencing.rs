@@ -93,7 +93,7 @@ async fn a_role_that_may_not_write_the_epoch_down_promotes_and_says_so() -> Resu
     primary.sql(&format!("CREATE ROLE failover LOGIN PASSWORD '{PASSWORD}'")).await?;
     primary.sql("GRANT EXECUTE ON FUNCTION pg_promote(boolean, integer) TO failover").await?;
     let standby = primary.standby(StandbyOptions::default()).await?;
-    let url = standby.url().replace("postgres:", "failover:").replace("user=postgres", "user=failover");
+    let url = standby.url().replace("//postgres:", "//failover:");
     let (_file, low) = subject("postgres.promote", &url, json!({}))?;
     let evidence = accepted(low.apply().await)?;
     ensure!(evidence.contains("an older epoch is not kept away: postgres: "), "{evidence}");

@@ -93,7 +93,7 @@ async fn an_unknown_outcome_is_resolved_by_observing() -> Result<()> {
     let (_primary, mut standby) = pair(StandbyOptions::default()).await?;
     let proxy = Proxy::to_port(standby.port()).await?;
     let (_file, subject) = promote(&standby.url_through(proxy.port()), json!({}))?;
-    let subject = subject.within(Duration::from_secs(2));
+    let subject = subject.within(Duration::from_secs(5));
     // The server stands still between our look and our call; what we sent is done later.
     let sigstop = async {
         eventually(SOON, "the permit to be asked for", async || {
