@@ -369,7 +369,7 @@ pub fn of_probe(rights: &mut Rights, probe: &ProbeKind, whose: &str) {
         }
         ProbeKind::Elasticache(probe) => {
             let names = [probe.replication_group.clone()];
-            let groups = to.named("elasticache", &[probe.region.clone()], "replicationgroup:", &names);
+            let groups = to.named("elasticache", std::slice::from_ref(&probe.region), "replicationgroup:", &names);
             to.right("elasticache:DescribeReplicationGroups", &groups);
         }
         ProbeKind::Cloudwatch(_) => to.right("cloudwatch:GetMetricData", &[ANY.to_owned()]),

@@ -65,7 +65,11 @@ pub struct Reason {
     pub needed_by: Vec<String>,
 }
 
+/// Group, resource and objects.
 type Rule = (String, String, BTreeSet<String>);
+
+/// For each, what may be done, and what needs it.
+type Rules = BTreeMap<Rule, (BTreeSet<String>, BTreeSet<String>)>;
 
 /// What each cluster is given.
 pub fn clusters(rights: &Rights, whose: &Whose) -> Vec<ClusterRights> {
@@ -73,7 +77,7 @@ pub fn clusters(rights: &Rights, whose: &Whose) -> Vec<ClusterRights> {
 }
 
 fn of_cluster(rights: &Rights, cluster: KubernetesCluster, whose: &Whose) -> ClusterRights {
-    let mut places: BTreeMap<Option<String>, BTreeMap<Rule, (BTreeSet<String>, BTreeSet<String>)>> = BTreeMap::new();
+    let mut places: BTreeMap<Option<String>, Rules> = BTreeMap::new();
     for right in rights.kubernetes.iter().filter(|right| right.cluster == cluster) {
         let KubernetesRight { namespace, group, resource, names, verb, needed_by, .. } = right.clone();
         let rules = places.entry(namespace).or_default();
