@@ -27,7 +27,7 @@ test: ## Everything that CI runs: install counterparts, format, lint, all tests
 	$(call phase,clippy,cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings)
 	$(call phase,compile tests,cargo test $(CARGO_FLAGS) --no-run)
 	$(call phase,tests,$(RUN_TESTS))
-	$(call phase,simulator and model,$(KERNEL) test --locked --test sim --test model --quiet)
+	$(call phase,simulator and model,export SIM_SEEDS=10000; $(KERNEL) test --locked --test sim --test model --quiet)
 	$(call phase,dependencies,tests/deny.sh)
 	$(call phase,documentation,RUSTDOCFLAGS='-D warnings' cargo doc $(CARGO_FLAGS) --no-deps --quiet)
 	$(call phase,documentation examples,cargo test $(CARGO_FLAGS) --doc --quiet)

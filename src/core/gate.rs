@@ -32,7 +32,16 @@ pub(super) enum Gate {
     /// The look is under way.
     Looking(Look),
     /// The look saw the primary down.
-    Passed { at: MonoTime, when: Condition },
+    Passed {
+        at: MonoTime,
+        when: Condition,
+        /// What it saw down.
+        #[serde(default)]
+        down: Vec<ProbeName>,
+        /// One of them has answered since: before the first change it is looked again.
+        #[serde(default)]
+        doubted: bool,
+    },
     /// The condition of the run is not in the configuration any more: nobody can look.
     Lost,
 }
@@ -50,7 +59,7 @@ pub(super) struct Look {
 
 impl Gate {
     pub(super) fn is_open(&self) -> bool {
-        matches!(self, Self::Open | Self::Passed { .. })
+        matches!(self, Self::Open | Self::Passed { doubted: false, .. })
     }
 
     pub(super) fn wakes(&self) -> Option<MonoTime> {
@@ -76,7 +85,7 @@ impl Brain {
         let longest = probes.iter().filter_map(|probe| self.settings.probe(probe)).map(|probe| probe.timeout.get());
         let until = now.mono + longest.max().unwrap_or_default() + MARGIN;
         if probes.is_empty() {
-            return Gate::Passed { at: now.mono, when };
+            return Gate::Passed { at: now.mono, when, down: Vec::new(), doubted: false };
         }
         let asked = probes.into_iter().chain(self.settings.anchors.iter().cloned());
         self.effects.extend(asked.map(crate::core::Effect::ProbeNow));
@@ -85,10 +94,16 @@ impl Brain {
 
     /// Takes what an attempt saw into the look.
     pub(super) fn note_look(&mut self, index: usize, started: MonoTime, health: Health) {
-        if let Some(Driver { gate: Gate::Looking(look), .. }) = &mut self.driver
-            && started >= look.since
-        {
-            look.seen.insert(self.detectors[index].settings.name.clone(), health);
+        let probe = &self.detectors[index].settings.name;
+        match self.driver.as_mut().map(|driver| &mut driver.gate) {
+            Some(Gate::Looking(look)) if started >= look.since => {
+                look.seen.insert(probe.clone(), health);
+            }
+            // Between the look and the change the journal is written, which takes as long as its store takes.
+            Some(Gate::Passed { at, down, doubted, .. }) if health == Health::Up && started >= *at => {
+                *doubted |= down.contains(probe);
+            }
+            _ => {}
         }
     }
 
@@ -107,9 +122,9 @@ impl Brain {
         match &driver.gate {
             Gate::Open => false,
             Gate::Lost => self.abort_at_gate(now, driver, "its scenario is not in the configuration any more"),
-            Gate::Passed { at, when } => {
+            Gate::Passed { at, when, doubted, .. } => {
                 let waits = driver.steps.iter().any(|step| matches!(step.doing, Doing::Ready { .. }));
-                if waits && now.mono.since(*at) > VALID_FOR && self.ledger.paused.is_none() {
+                if waits && (*doubted || now.mono.since(*at) > VALID_FOR) && self.ledger.paused.is_none() {
                     let when = when.clone();
                     driver.gate = self.look_again_at(now, when);
                 }
@@ -120,7 +135,9 @@ impl Brain {
                     if let Some(reason) = self.vetoed_at_gate(now, &driver.run) {
                         return self.abort_at_gate(now, driver, &reason);
                     }
-                    driver.gate = Gate::Passed { at: now.mono, when: look.when.clone() };
+                    let down = look.seen.iter().filter(|(_, health)| **health == Health::Down);
+                    let down = down.map(|(probe, _)| probe.clone()).collect();
+                    driver.gate = Gate::Passed { at: now.mono, when: look.when.clone(), down, doubted: false };
                     self.tell_it_goes_on(now, &driver.run);
                     false
                 }

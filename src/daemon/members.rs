@@ -233,8 +233,8 @@ impl Loop {
         &mut self,
         by: String,
         command: Command,
-        reply: oneshot::Sender<Result<Answer, Refusal>>,
-    ) -> Option<(String, Command, oneshot::Sender<Result<Answer, Refusal>>)> {
+        reply: Replier,
+    ) -> Option<(String, Command, Replier)> {
         let Membership::Follows { leader: Some(leader) } = self.brain.membership() else {
             return Some((by, command, reply));
         };
@@ -251,6 +251,9 @@ impl Loop {
         None
     }
 }
+
+/// Where what became of a command is told.
+type Replier = oneshot::Sender<Result<Answer, Refusal>>;
 
 /// Joins the others.
 ///

@@ -257,3 +257,27 @@ fn looks_in_vain_cost_no_recovery_time_objective() {
     let _: Vec<u64> = (0..4).map(|_| one_in_vain(&mut desk)).collect();
     assert!(desk.now.mono.since(began) < Duration::from_secs(78), "{:?}", desk.now.mono.since(began));
 }
+
+/// The journal may be slow: what is seen between the look and the change still counts.
+#[test]
+fn a_primary_that_answers_between_the_look_and_the_change_is_looked_at_again() {
+    let mut desk = Desk::settled(settings());
+    // The look passes, and the first change waits for what it found.
+    let silent = |desk: &mut Desk| desk.answer_always("fence", Phase::Observe, &Reply::Silence);
+    silent(&mut desk);
+    desk.answer_always("scale", Phase::Observe, &Reply::Silence);
+    desk.answer_always("promote", Phase::Observe, &Reply::Silence);
+    desk.outage();
+    while desk.runs().is_empty() {
+        desk.go_on();
+    }
+    desk.run_for(2);
+    assert!(!desk.run().changed() && desk.result().is_none(), "{:?}", desk.run());
+    desk.recovery();
+    for step in ["fence", "scale", "promote"] {
+        desk.as_usual(step, Phase::Observe);
+    }
+    desk.run_for(40);
+    assert_eq!(desk.changes(), "", "it is back: nothing is changed");
+    assert_eq!(desk.result(), Some(RunResult::Aborted));
+}

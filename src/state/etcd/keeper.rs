@@ -15,6 +15,7 @@ use super::look::{Look, look};
 use super::remote::{Remote, Unreachable};
 use super::roll::{self, RollError, tail_seq};
 use super::{Asked, EtcdSettings, JOURNAL_SCHEMA, MemberCard, StoreEvent, requests};
+use crate::core::campaign::may_campaign;
 use crate::core::lease::Lease;
 use crate::model::{MonoTime, Term, VantageId};
 use crate::state::chain::Tail;
@@ -149,6 +150,9 @@ struct Keeper {
     reached: MonoTime,
     /// Lets others go first until then.
     modest_until: MonoTime,
+    /// When this member began, and since when it knows that nobody leads.
+    began: MonoTime,
+    free_since: Option<MonoTime>,
 }
 
 /// Why a round came to nothing.
@@ -195,6 +199,8 @@ impl Keeper {
             told_trouble: false,
             reached: now(),
             modest_until: MonoTime::ZERO,
+            began: now(),
+            free_since: None,
         }
     }
 
@@ -255,6 +261,9 @@ impl Keeper {
         self.tell_members(&seen).await;
         if let Some(schema) = seen.schema.filter(|schema| *schema > JOURNAL_SCHEMA) {
             return Err(Trouble::Schema(schema));
+        }
+        if seen.leader.is_some() {
+            self.free_since = None;
         }
         match &seen.leader {
             Some(leader) if leader.lease() == lease => {
@@ -365,7 +374,10 @@ impl Keeper {
             Some(_) => return Ok(()),
             None => false,
         };
-        if !is_heir && now() < self.modest_until && seen.members.len() > 1 {
+        let at = now();
+        let free_for = at.since(*self.free_since.get_or_insert(at));
+        let waits = at < self.modest_until || !may_campaign(self.shared.ttl, at.since(self.began), free_for);
+        if !is_heir && waits && seen.members.len() > 1 {
             return Ok(());
         }
         requests::campaign(&self.shared, &self.shared.me.name, lease).await?;
