@@ -48,7 +48,7 @@ async fn a_crowd_the_slow_the_huge_and_the_malformed_are_bounded() -> Result<()>
     }
     // The slow two hold places of their own.
     let held = seen["crowd"]["held"].as_u64().context("a number")?;
-    ensure!(held <= PER_CALLER && held >= PER_CALLER - 4, "{seen:#}");
+    ensure!((PER_CALLER - 4..=PER_CALLER).contains(&held), "{seen:#}");
     ensure!(seen["crowd"]["turned_away"] == 200 - held, "{seen:#}");
     let slow = |what: &str| seen["slow"][what]["seconds"].as_f64().unwrap_or(f64::MAX);
     ensure!(slow("body") < 12.0 && slow("head") < 20.0, "{seen:#}");
