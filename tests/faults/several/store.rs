@@ -6,7 +6,8 @@ use anyhow::{Result, ensure};
 use failoverd::core::view::StatusView;
 use rustix::process::Signal;
 
-use super::{is_done_once, is_told, leaders, nobody, team, told};
+use super::{PATIENCE, is_done_once, is_told, leaders, nobody, team, told};
+use crate::fleet::eventually;
 use crate::fleet::team::{NAMES, Team};
 
 /// Nobody leads, and everybody knows it.
@@ -99,6 +100,13 @@ async fn a_compaction_and_a_restart_of_the_whole_cluster_lose_nothing() -> Resul
 async fn a_cluster_that_was_set_back_is_not_led_on() -> Result<()> {
     let mut team = team(&[]).await?;
     team.leader().await?;
+    // One that has no copy yet could not tell an empty cluster from one that was emptied.
+    eventually(PATIENCE, "each member to have a copy", async || {
+        let copies = (0..3).map(|place| team.records(place)).collect::<Result<Vec<_>>>()?;
+        ensure!(copies.iter().all(|copy| !copy.is_empty()), "one is empty");
+        Ok(())
+    })
+    .await?;
     team.etcd.ctl(&["del", "--prefix", "/shop/"]).await?;
     nobody_leads(&mut team).await?;
     is_told(&team, "not the one that this member has a copy of").await?;
