@@ -102,7 +102,13 @@ pub async fn forward(shared: Arc<Shared>, asked: Asked) -> Reply {
     let refuse = |code: &str, message: String| Err(Refusal { code: code.to_owned(), message });
     match work.await {
         Ok(Ok(Ok(reply))) => reply,
-        Ok(Ok(Err(why))) => refuse("not_leading", format!("the leader could not be asked: {why}; nothing was done")),
+        // The asking itself is a write whose answer may have been lost.
+        Ok(Ok(Err(why))) => refuse(
+            "unknown",
+            format!(
+                "the leader could not be asked: {why}; whether it was carried out is not known; see `failoverd status`"
+            ),
+        ),
         Ok(Err(_)) | Err(_) => refuse(
             "unknown",
             "the leader did not answer in time: whether it was carried out is not known; see `failoverd status`".into(),
