@@ -30,6 +30,9 @@ pub struct MemberView {
     pub schema: u32,
     /// Since when it is there.
     pub since: WallTime,
+    /// So many records of the journal are in its copy.
+    #[serde(default)]
+    pub records: u64,
     /// It leads.
     pub leads: bool,
     /// It is the one that was asked.

@@ -258,9 +258,7 @@ impl Loop {
                     drop(reply.send(answer));
                 }
             }
-            Request::Refused { by, what } => {
-                self.feed(Event::Refused { by, what })?;
-            }
+            Request::Refused { by, what } => self.refused(by, what)?,
         }
         Ok(())
     }
@@ -273,7 +271,7 @@ impl Loop {
                 None => {
                     tracing::error!("SIGUSR1: daemon.manual_scenario is not set, so there is nothing to carry out");
                     let what = "failover: daemon.manual_scenario is not set".to_owned();
-                    self.feed(Event::Refused { by: "signal SIGUSR1".into(), what }).map(drop)
+                    self.refused("signal SIGUSR1".into(), what)
                 }
             },
             Wish::TogglePause => {

@@ -11,7 +11,7 @@ use crate::core::view::{MemberView, MembershipView};
 use crate::core::{Answer, Command, Event, Membership, Refusal, Resigned};
 use crate::model::{Term, VantageId, WallTime};
 use crate::ports::JournalError;
-use crate::state::etcd::{self, Asked, Cluster, EtcdSettings, EtcdTls, JOURNAL_SCHEMA, MemberCard, StoreEvent};
+use crate::state::etcd::{self, Asked, Cluster, Errand, EtcdSettings, EtcdTls, JOURNAL_SCHEMA, MemberCard, StoreEvent};
 use crate::vantage::wire;
 
 /// What is read from the cluster and waits for the loop.
@@ -57,7 +57,8 @@ pub(super) fn etcd_settings(file: &File) -> Result<Option<EtcdSettings>, String>
         }
     };
     let tls = table.tls.map(|tls| EtcdTls { ca_file: tls.ca_file, identity: tls.certificate_file.zip(tls.key_file) });
-    Ok(Some(EtcdSettings { endpoints, prefix, ttl: table.ttl.get(), user, tls }))
+    let members = file.members.keys().map(|name| name.as_str().into()).collect();
+    Ok(Some(EtcdSettings { endpoints, prefix, ttl: table.ttl.get(), user, tls, members }))
 }
 
 /// How this member shows itself.
@@ -68,6 +69,7 @@ pub(super) fn card(loaded: &Loaded, since: WallTime) -> MemberCard {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         schema: JOURNAL_SCHEMA,
         since,
+        records: 0,
     }
 }
 
@@ -106,6 +108,7 @@ impl Members {
             version: card.version.clone(),
             schema: card.schema,
             since: card.since,
+            records: card.records,
             leads: leader.as_ref() == Some(&card.name),
             own: card.name == *own,
         };
@@ -153,7 +156,10 @@ impl Loop {
                 }
                 self.feed(Event::StoreReached { trouble }).map(drop)
             }
-            StoreEvent::Asked(Asked { id, by, command }) => {
+            StoreEvent::Asked(Asked { by, errand: Errand::Refused(what), .. }) => {
+                self.feed(Event::Refused { by, what }).map(drop)
+            }
+            StoreEvent::Asked(Asked { id, by, errand: Errand::Command(command) }) => {
                 tracing::info!(%by, id, "another member hands a command on");
                 let reply = self.feed(Event::Command { by, command })?;
                 if let (Some(members), Some(reply)) = (&self.members, reply) {
@@ -228,6 +234,19 @@ impl Loop {
         self.carry_out(effects).map(drop)
     }
 
+    /// Somebody has no right to what was asked: the journal has it, whichever member was asked. (How many of them
+    /// there are at most, the socket sees to.)
+    pub(super) fn refused(&mut self, by: String, what: String) -> Result<(), JournalError> {
+        let Membership::Follows { leader } = self.brain.membership() else {
+            return self.feed(Event::Refused { by, what }).map(drop);
+        };
+        if let (Some(_), Some(members), Some(id)) = (leader, &self.members, wire::random()) {
+            let by = format!("{by} at {}", self.brain.settings().name);
+            members.cluster.note(Asked { id, by, errand: Errand::Refused(what) });
+        }
+        Ok(())
+    }
+
     /// Hands a command on to the leader, where this member does not lead and another one does.
     pub(super) fn forward(
         &mut self,
@@ -243,7 +262,7 @@ impl Loop {
             return Some((by, command, reply));
         };
         tracing::info!(%by, %leader, "a command is handed on");
-        let forwarded = members.cluster.forward(Asked { id, by, command });
+        let forwarded = members.cluster.forward(Asked { id, by, errand: Errand::Command(command) });
         tokio::spawn(async move {
             // Whoever asked may have gone away; the leader has written down what became of it.
             drop(reply.send(forwarded.await));

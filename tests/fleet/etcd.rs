@@ -1,8 +1,10 @@
 //! An etcd cluster of three members, each of which can be killed, frozen, and cut off.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use failoverd::vantage::certs::{authority, issue};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -19,18 +21,70 @@ struct Node {
 /// The cluster.
 pub struct Etcd {
     nodes: Vec<Node>,
+    secured: Option<Secured>,
 }
+
+/// A cluster that is reached over TLS, by those who have a certificate of its authority and a password.
+struct Secured {
+    folder: TempDir,
+    /// Where each tells whether it is well, without any of that.
+    health: Vec<u16>,
+}
+
+/// The user that a daemon is there, who may touch nothing but its prefix.
+pub const USER: (&str, &str) = ("shop", "canary-etcd-password");
+/// Of the user that makes others.
+const ROOT: &str = "root:canary-etcd-root";
 
 impl Etcd {
     /// Starts that many members, and returns when each answers for all.
     pub async fn start(count: usize) -> Result<Self> {
         let node = || Ok(Node { client: port()?, peer: port()?, server: None, dir: scratch_dir("etcd")? });
-        let mut this = Self { nodes: (0..count).map(|_| node()).collect::<Result<_>>()? };
-        (0..count).try_for_each(|place| this.launch(place))?;
-        for place in 0..count {
-            this.healthy(place).await?;
+        let mut this = Self { nodes: (0..count).map(|_| node()).collect::<Result<_>>()?, secured: None };
+        this.launch_all().await?;
+        Ok(this)
+    }
+
+    async fn launch_all(&mut self) -> Result<()> {
+        (0..self.nodes.len()).try_for_each(|place| self.launch(place))?;
+        for place in 0..self.nodes.len() {
+            self.healthy(place).await?;
+        }
+        Ok(())
+    }
+
+    /// The same over TLS, with [`USER`], who may use the keys below `prefix`.
+    pub async fn start_secured(count: usize, prefix: &str) -> Result<Self> {
+        let folder = scratch_dir("etcd-tls")?;
+        authority(folder.path(), 2)?;
+        for name in ["server", "client"] {
+            issue(folder.path(), &name.into(), &"etcd".into(), &["127.0.0.1".to_owned()], 2)?;
+        }
+        let health = (0..count).map(|_| port()).collect::<Result<_>>()?;
+        let node = || Ok(Node { client: port()?, peer: port()?, server: None, dir: scratch_dir("etcd")? });
+        let nodes = (0..count).map(|_| node()).collect::<Result<_>>()?;
+        let mut this = Self { nodes, secured: Some(Secured { folder, health }) };
+        this.launch_all().await?;
+        let (name, password) = USER;
+        let made = [
+            vec!["user", "add", ROOT],
+            vec!["user", "grant-role", "root", "root"],
+            vec!["role", "add", name],
+            vec!["role", "grant-permission", name, "--prefix=true", "readwrite", prefix],
+            vec!["user", "add", name, "--new-user-password", password],
+            vec!["user", "grant-role", name, name],
+            vec!["auth", "enable"],
+        ];
+        for arguments in made {
+            this.ctl_as(None, &arguments).await?;
         }
         Ok(this)
+    }
+
+    /// The files of [`Etcd::start_secured`]: of the authority, and a client's certificate and key.
+    pub fn files(&self) -> Option<[PathBuf; 3]> {
+        let folder = self.secured.as_ref()?.folder.path();
+        Some(["ca.pem", "client.pem", "client.key"].map(|file| folder.join(file)))
     }
 
     fn launch(&mut self, place: usize) -> Result<()> {
@@ -42,7 +96,15 @@ impl Etcd {
             .collect();
         let node = &mut self.nodes[place];
         let mut etcd = command("etcd");
-        let (client, peer) = (format!("http://127.0.0.1:{}", node.client), format!("http://127.0.0.1:{}", node.peer));
+        let scheme = if self.secured.is_some() { "https" } else { "http" };
+        let client = format!("{scheme}://127.0.0.1:{}", node.client);
+        let peer = format!("http://127.0.0.1:{}", node.peer);
+        if let Some(Secured { folder, health }) = &self.secured {
+            let file = |name: &str| folder.path().join(name).display().to_string();
+            etcd.args(["--client-cert-auth", "--trusted-ca-file", &file("ca.pem")])
+                .args(["--cert-file", &file("server.pem"), "--key-file", &file("server.key")])
+                .args(["--listen-metrics-urls", &format!("http://127.0.0.1:{}", health[place])]);
+        }
         etcd.args(["--name", &format!("n{place}"), "--data-dir", &node.dir.path().join("data").display().to_string()])
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
@@ -64,7 +126,8 @@ impl Etcd {
     /// Waits until this member answers for a quorum.
     pub async fn healthy(&mut self, place: usize) -> Result<()> {
         let node = &mut self.nodes[place];
-        let url = format!("http://127.0.0.1:{}/health", node.client);
+        let answers = self.secured.as_ref().map_or(node.client, |secured| secured.health[place]);
+        let url = format!("http://127.0.0.1:{answers}/health");
         let server = node.server.as_mut().context("it does not run")?;
         server
             .ready(START, "etcd to answer", async || {
@@ -105,9 +168,19 @@ impl Etcd {
 
     /// `etcdctl`, at all members.
     pub async fn ctl(&self, arguments: &[&str]) -> Result<String> {
+        self.ctl_as(self.secured.as_ref().map(|_| ROOT), arguments).await
+    }
+
+    async fn ctl_as(&self, user: Option<&str>, arguments: &[&str]) -> Result<String> {
         let endpoints: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.client)).collect();
         let mut ctl = command("etcdctl");
         ctl.env("ETCDCTL_API", "3").args(["--endpoints", &endpoints.join(",")]).args(arguments);
+        if let Some([authority, certificate, key]) = self.files() {
+            ctl.arg("--cacert").arg(authority).arg("--cert").arg(certificate).arg("--key").arg(key);
+        }
+        if let Some(user) = user {
+            ctl.args(["--user", user]);
+        }
         run(ctl, Duration::from_secs(20)).await
     }
 

@@ -19,6 +19,7 @@ pub mod canary;
 pub mod child;
 pub mod dns;
 pub mod etcd;
+pub mod history;
 pub mod http_app;
 pub mod kube;
 pub mod kube_real;

@@ -387,7 +387,12 @@ impl Moto {
 
     /// Everything as it is: `rds` (by `REGION/ID`), `route53` (by zone id), `hooks`, `published`.
     pub async fn state(&self) -> Result<Value> {
-        Ok(http().get(self.at("/_state")).send().await?.json().await?)
+        Ok(http().get(self.state_url()).send().await?.json().await?)
+    }
+
+    /// Where that is.
+    pub fn state_url(&self) -> String {
+        self.at("/_state")
     }
 
     /// The API dies; all its state with it.

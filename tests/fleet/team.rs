@@ -63,7 +63,17 @@ pub struct Team {
 impl Team {
     /// Everything but the daemons.
     pub async fn prepare(binary: impl Into<PathBuf>, kube: super::kube::Kube, edits: &[Edit]) -> Result<Self> {
-        let (world, etcd) = tokio::join!(World::start(kube), Etcd::start(3));
+        Self::prepare_on(Etcd::start(3), binary, kube, edits).await
+    }
+
+    /// The same, on this cluster.
+    pub async fn prepare_on(
+        etcd: impl Future<Output = Result<Etcd>>,
+        binary: impl Into<PathBuf>,
+        kube: super::kube::Kube,
+        edits: &[Edit],
+    ) -> Result<Self> {
+        let (world, etcd) = tokio::join!(World::start(kube), etcd);
         let (world, etcd) = (world?, etcd?);
         for delay in ["rds_promote", "route53_insync"] {
             world.moto.set_delay(delay, Duration::from_millis(100)).await?;

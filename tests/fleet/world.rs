@@ -217,9 +217,29 @@ impl World {
 
     /// Where the alias points to.
     pub async fn alias_target(&self) -> Result<String> {
-        let record = self.moto.record(&self.zone, NAME, "A").await?.context("the record is gone")?;
-        let target = record["AliasTarget"]["DNSName"].as_str().unwrap_or_default().to_owned();
-        Ok(if target.ends_with('.') { target } else { format!("{target}.") })
+        self.watcher().alias_target().await
+    }
+
+    /// What looks where the record leads to while the world is changed.
+    pub fn watcher(&self) -> Watcher {
+        Watcher { state: self.moto.state_url(), zone: self.zone.clone() }
+    }
+}
+
+/// Looks where the record leads to.
+pub struct Watcher {
+    state: String,
+    zone: String,
+}
+
+impl Watcher {
+    /// Where the alias points to.
+    pub async fn alias_target(&self) -> Result<String> {
+        let state: serde_json::Value = super::http().get(&self.state).send().await?.json().await?;
+        let records = state["route53"][&self.zone]["records"].as_array().context("the zone is gone")?;
+        let record = records.iter().find(|record| record["Name"] == format!("{NAME}.") && record["Type"] == "A");
+        let target = record.context("the record is gone")?["AliasTarget"]["DNSName"].as_str().unwrap_or_default();
+        Ok(format!("{}.", target.trim_end_matches('.')))
     }
 }
 

@@ -32,7 +32,7 @@ pub fn render_members(view: &MembershipView, now: WallTime, style: &Style) -> St
             style.cell(tone, role),
             style.cell(Tone::Plain, clean(member.domain.as_str())),
             style.cell(Tone::Plain, clean(&member.version)),
-            style.cell(Tone::Plain, format!("schema {}", member.schema)),
+            style.cell(Tone::Plain, format!("{} records, schema {}", member.records, member.schema)),
             style.cell(Tone::Plain, relative(now, member.since)),
         ]);
     }

@@ -15,7 +15,7 @@ use super::look::{Look, look};
 use super::remote::{Remote, Unreachable};
 use super::roll::{self, RollError, tail_seq};
 use super::{Asked, EtcdSettings, JOURNAL_SCHEMA, MemberCard, StoreEvent, requests};
-use crate::core::campaign::may_campaign;
+use crate::core::campaign::{Unproven, may_campaign, proven};
 use crate::core::lease::Lease;
 use crate::model::{MonoTime, Term, VantageId};
 use crate::state::chain::Tail;
@@ -32,8 +32,16 @@ pub struct Shared {
     pub(super) shown: String,
     pub(super) ttl: Duration,
     me: MemberCard,
+    members: Vec<VantageId>,
     wishes: Mutex<Wishes>,
     wake: Notify,
+}
+
+impl Shared {
+    /// How this member shows itself now.
+    fn card(&self) -> MemberCard {
+        MemberCard { records: lock(&self.tail).0.seq, ..self.me.clone() }
+    }
 }
 
 /// What the daemon wants of the keeper.
@@ -87,6 +95,12 @@ impl Cluster {
         requests::forward(Arc::clone(&self.shared), asked)
     }
 
+    /// Hands on what nobody waits for. What does not arrive is in this member's log.
+    pub fn note(&self, asked: Asked) {
+        let shared = Arc::clone(&self.shared);
+        self.shared.runtime.spawn(async move { requests::note(&shared, &asked).await });
+    }
+
     /// Of the leader: what became of a command that was handed on.
     pub fn answer(&self, id: String, reply: super::Reply) {
         let shared = Arc::clone(&self.shared);
@@ -123,6 +137,7 @@ pub fn start(
         shown: format!("etcd://{}/{}", settings.endpoints.join(","), settings.prefix.trim_matches('/')),
         ttl: settings.ttl,
         me,
+        members: settings.members.clone(),
         wishes: Mutex::default(),
         wake: Notify::new(),
     });
@@ -160,6 +175,8 @@ enum Trouble {
     Roll(RollError),
     /// The journal is of a newer version.
     Schema(u32),
+    /// It may not be the one that the members wrote.
+    Unproven(Unproven),
 }
 
 impl From<Unreachable> for Trouble {
@@ -178,6 +195,7 @@ impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Roll(why) => why.fmt(f),
+            Self::Unproven(why) => why.fmt(f),
             Self::Schema(schema) => write!(
                 f,
                 "the journal is of schema {schema}, and this version ({}) reads {JOURNAL_SCHEMA}: upgrade this member",
@@ -229,7 +247,7 @@ impl Keeper {
     }
 
     /// Says once that the cluster is out of reach, and once that it is back. Not before a lease would be over:
-    /// one member of the cluster that restarts is no news.
+    /// one member of the cluster that restarts is no news, nor are members that start one after the other.
     async fn tell_reached(&mut self, trouble: Option<Trouble>) {
         match trouble {
             None => {
@@ -240,8 +258,9 @@ impl Keeper {
             }
             Some(why) => {
                 tracing::debug!(%why, "the cluster");
-                let is_out_of_reach = matches!(why, Trouble::Roll(RollError::Unreachable(_)));
-                let waits = is_out_of_reach && now().since(self.reached) < self.shared.ttl;
+                let may_pass =
+                    matches!(why, Trouble::Roll(RollError::Unreachable(_)) | Trouble::Unproven(Unproven::Empty { .. }));
+                let waits = may_pass && now().since(self.reached) < self.shared.ttl;
                 if !waits && !std::mem::replace(&mut self.told_trouble, true) {
                     self.tell(StoreEvent::Reached(Some(why.to_string()))).await;
                 }
@@ -259,6 +278,10 @@ impl Keeper {
         self.give_up().await?;
         let seen = look(&self.shared.remote, &self.shared.keys).await?;
         self.tell_members(&seen).await;
+        let card = self.shared.card();
+        if !seen.members.contains(&card) {
+            requests::put_card(&self.shared, &card, lease).await?;
+        }
         if let Some(schema) = seen.schema.filter(|schema| *schema > JOURNAL_SCHEMA) {
             return Err(Trouble::Schema(schema));
         }
@@ -291,6 +314,9 @@ impl Keeper {
                 self.is_over("the cluster has ended the lease").await;
                 self.catch_up(&seen).await?;
                 self.tell_leader(None).await;
+                let end = seen.tail.as_ref().map_or(Some(0), |tail| tail_seq(tail.value())).unwrap_or(0);
+                let copies = seen.members.iter().map(|member| (member.name.clone(), member.records)).collect();
+                proven(end, &self.shared.members, &copies).map_err(Trouble::Unproven)?;
                 self.campaign(&seen, lease).await?;
             }
         }
@@ -335,7 +361,7 @@ impl Keeper {
         let ttl = i64::try_from(self.shared.ttl.as_secs()).unwrap_or(i64::MAX).max(1);
         let granted = self.shared.remote.call(|mut client| async move { client.lease_grant(ttl, None).await }).await?;
         let id = granted.id();
-        requests::put_card(&self.shared, &self.shared.me, id).await?;
+        requests::put_card(&self.shared, &self.shared.card(), id).await?;
         self.lease = Some((id, sent));
         Ok((id, sent))
     }

@@ -50,6 +50,8 @@ pub struct EtcdSettings {
     pub user: Option<(String, String)>,
     /// Over TLS.
     pub tls: Option<EtcdTls>,
+    /// All members, by the configuration.
+    pub members: Vec<VantageId>,
 }
 
 /// A member, as it says itself.
@@ -65,6 +67,9 @@ pub struct MemberCard {
     pub schema: u32,
     /// Since when it is there.
     pub since: WallTime,
+    /// So many records of the journal are in its copy.
+    #[serde(default)]
+    pub records: u64,
 }
 
 /// What comes from the cluster, in this order.
@@ -91,15 +96,25 @@ pub enum StoreEvent {
     Asked(Asked),
 }
 
-/// A command that was given to a member that does not lead.
+/// What was asked of a member that does not lead.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Asked {
     /// What names it.
     pub id: String,
-    /// Who gave it, as the member that took it knows.
+    /// Who asked, as the member that took it knows.
     pub by: String,
-    /// What.
-    pub command: Command,
+    /// What for.
+    pub errand: Errand,
+}
+
+/// What a member hands on to the leader.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Errand {
+    /// To be carried out.
+    Command(Command),
+    /// Refused, to somebody who has no right to it; to be written down.
+    Refused(String),
 }
 
 /// What became of it.

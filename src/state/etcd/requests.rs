@@ -116,9 +116,20 @@ pub async fn forward(shared: Arc<Shared>, asked: Asked) -> Reply {
     }
 }
 
-async fn ask(shared: &Shared, asked: &Asked) -> Result<Reply, Unreachable> {
+async fn put_ask(shared: &Shared, asked: &Asked) -> Result<(), Unreachable> {
     let text = serde_json::to_vec(asked).unwrap_or_default();
-    put_for_a_while(shared, shared.keys.ask(&asked.id), text).await?;
+    put_for_a_while(shared, shared.keys.ask(&asked.id), text).await
+}
+
+/// Hands on what nobody waits for.
+pub async fn note(shared: &Shared, asked: &Asked) {
+    if let Err(why) = put_ask(shared, asked).await {
+        tracing::warn!(%why, by = asked.by, "what was refused here could not be told to the leader");
+    }
+}
+
+async fn ask(shared: &Shared, asked: &Asked) -> Result<Reply, Unreachable> {
+    put_ask(shared, asked).await?;
     loop {
         tokio::time::sleep(PAUSE).await;
         let key = shared.keys.answer(&asked.id);

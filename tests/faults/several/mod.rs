@@ -1,7 +1,9 @@
 //! Three daemons on an etcd cluster of three: one leads, another takes over, and two never act at once.
 
+mod history;
 mod leading;
 mod operators;
+mod secured;
 mod store;
 #[cfg(feature = "crash-points")]
 mod takeover;

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use failoverd::core::Command;
-use failoverd::model::Entry;
+use failoverd::model::{Entry, Record};
 use rustix::process::Signal;
 
-use super::{is_done_once, leaders, team};
+use super::{PATIENCE, is_done_once, leaders, team};
+use crate::fleet::eventually;
+use crate::fleet::process::Failoverd;
 use crate::fleet::team::{NAMES, Team};
 
 async fn say(team: &Team, place: usize, verb: &[&str]) -> Result<(bool, String)> {
@@ -45,6 +47,29 @@ async fn a_command_to_any_member_is_carried_out_by_the_leader_and_audited() -> R
     let commands = journal.iter().filter(|record| matches!(record.entry, Entry::Command { .. })).count();
     ensure!(commands == 3, "{commands} commands are in the journal");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_no_role_at_a_member_that_follows_is_in_the_journal_of_all() -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mut team = team(&[]).await?;
+    let follower = (team.leader().await? + 1) % 3;
+    // Anybody may come as far as the socket.
+    std::fs::set_permissions(team.dir(), std::fs::Permissions::from_mode(0o755))?;
+    let user = ["--reuid=65534", "--regid=65534", "--clear-groups", env!("CARGO_BIN_EXE_failoverd")];
+    let socket = team.dir().join(format!("{}.sock", NAMES[follower]));
+    let done = Failoverd::new("setpriv").args(user).args(["pause", "--socket"]).arg(socket).run(PATIENCE).await?;
+    ensure!(done.status.code() == Some(3), "{done:?}");
+    let by = format!("nobody (uid 65534) at {}", NAMES[follower]);
+    eventually(PATIENCE, "the audit", async || {
+        let journal = team.one_journal().await?;
+        let is_there = |record: &Record| {
+            matches!(&record.entry, Entry::Command { by: who, result, .. } if *who == by && result.starts_with("refused"))
+        };
+        ensure!(journal.iter().any(is_there), "nothing of {by}");
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -118,6 +118,50 @@ async fn a_cluster_that_was_set_back_is_not_led_on() -> Result<()> {
     Ok(())
 }
 
+/// Waits until a member says why nobody leads on the journal in the cluster.
+async fn says_why(team: &mut Team, place: usize, why: &str) -> Result<()> {
+    let told = team.status(place, "the reason", |status| {
+        let members = status.members.clone().unwrap();
+        ensure!(members.term.is_none(), "{members:?}");
+        let trouble = members.trouble.unwrap_or_default();
+        ensure!(trouble.contains(why), "{trouble}");
+        Ok(())
+    });
+    told.await.map(drop)
+}
+
+/// An empty cluster may be one that was wiped, and who has an empty copy cannot tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_begins_a_journal_before_each_member_has_said_that_it_has_none() -> Result<()> {
+    let mut team = nobody(&[]).await?;
+    team.life(1, None)?;
+    team.life(2, None)?;
+    says_why(&mut team, 1, "not yet heard: a.").await?;
+    is_told(&team, "new, or wiped?").await?;
+    team.life(0, None)?;
+    let leader = team.settled().await?;
+    team.world.kill_primary();
+    is_done_once(&mut team, leader).await
+}
+
+/// Its own copy is gone as well: what it hears from the others keeps it from granting their epochs again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_without_a_copy_does_not_lead_on_a_wiped_cluster() -> Result<()> {
+    let mut team = team(&[]).await?;
+    (0..3).for_each(|place| team.kill9(place));
+    team.etcd.ctl(&["del", "--prefix", "/shop/"]).await?;
+    for ending in ["", "-wal", "-shm"] {
+        let mut path = team.local(2).into_os_string();
+        path.push(ending);
+        let _not_each_is_there = std::fs::remove_file(path);
+    }
+    team.life(2, None)?;
+    says_why(&mut team, 2, "not yet heard: a, b.").await?;
+    team.life(0, None)?;
+    says_why(&mut team, 2, "a has a copy of").await?;
+    says_why(&mut team, 0, "not the one that this member has a copy of").await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_cannot_read_the_journal_does_not_lead() -> Result<()> {
     let mut team = team(&[]).await?;
