@@ -160,7 +160,7 @@ struct Keeper {
     told_term: Option<Term>,
     told_leader: Option<Option<VantageId>>,
     told_members: Vec<MemberCard>,
-    told_trouble: bool,
+    told_trouble: Option<String>,
     /// When the cluster last answered as it should.
     reached: MonoTime,
     /// Lets others go first until then.
@@ -214,7 +214,7 @@ impl Keeper {
             told_term: None,
             told_leader: None,
             told_members: Vec::new(),
-            told_trouble: false,
+            told_trouble: None,
             reached: now(),
             modest_until: MonoTime::ZERO,
             began: now(),
@@ -252,17 +252,21 @@ impl Keeper {
         match trouble {
             None => {
                 self.reached = now();
-                if std::mem::take(&mut self.told_trouble) {
+                if self.told_trouble.take().is_some() {
                     self.tell(StoreEvent::Reached(None)).await;
                 }
             }
             Some(why) => {
                 tracing::debug!(%why, "the cluster");
-                let may_pass =
-                    matches!(why, Trouble::Roll(RollError::Unreachable(_)) | Trouble::Unproven(Unproven::Empty { .. }));
+                let is_out_of_reach = matches!(why, Trouble::Roll(RollError::Unreachable(_)));
+                let may_pass = is_out_of_reach || matches!(why, Trouble::Unproven(Unproven::Empty { .. }));
                 let waits = may_pass && now().since(self.reached) < self.shared.ttl;
-                if !waits && !std::mem::replace(&mut self.told_trouble, true) {
-                    self.tell(StoreEvent::Reached(Some(why.to_string()))).await;
+                let text = why.to_string();
+                // Which member of the cluster did not answer changes all the time; anything else is news.
+                let is_told = self.told_trouble.as_ref().is_some_and(|told| is_out_of_reach || *told == text);
+                if !waits && !is_told {
+                    self.told_trouble = Some(text.clone());
+                    self.tell(StoreEvent::Reached(Some(text))).await;
                 }
             }
         }
