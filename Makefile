@@ -49,9 +49,12 @@ mutants: ## Breaks what decides, one expression at a time: does a test notice? F
 
 faults: ## The fault matrix on real processes (tests/faults/README.md)
 	@tests/fleet/install.sh
-	@cargo test $(CARGO_FLAGS) --no-run --test it
-	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run $(CARGO_FLAGS) --test it -E 'test(faults::)'; \
-	else cargo test $(CARGO_FLAGS) --test it faults:: -- --test-threads=1; fi
+	@cargo test $(CARGO_FLAGS) --no-run
+	@if cargo nextest --version >/dev/null 2>&1; then failed=0; \
+	cargo nextest run $(CARGO_FLAGS) --no-fail-fast -E "$$(tests/faults/results.py)" || failed=$$?; \
+	tests/faults/results.py "$${CARGO_TARGET_DIR:-target}/nextest/default/junit.xml"; exit $$failed; \
+	else echo "make faults: cargo-nextest is missing, so only the tests of tests/faults run" >&2; \
+	cargo test $(CARGO_FLAGS) --test it faults:: -- --test-threads=1; fi
 
 lint: ## Format check and clippy
 	@cargo fmt --check
