@@ -346,3 +346,14 @@ impl Action for SetRecord {
         Duration::from_secs(1)
     }
 }
+
+/// An answer of the API, read as the actions read it.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn answered(data: &[u8]) {
+    let Ok(envelope) = serde_json::from_slice::<Envelope>(data) else { return };
+    let body = String::from_utf8_lossy(data).into_owned();
+    let answer = Answer { status: 400, body, whole: true, retry_after: None };
+    let _refused = refusal("cloudflare list", &answer, Some(&envelope));
+    let listed: Vec<Standing> = serde_json::from_value(envelope.result).unwrap_or_default();
+    let _epochs: Vec<Option<u64>> = listed.iter().map(Standing::epoch).collect();
+}

@@ -1,13 +1,14 @@
 //! What actions read of other systems, reached by the fuzzer.
 
 use super::aws::{route53_records, secret_text};
-use super::kubernetes::manifests;
+use super::kubernetes::{manifests, quota};
 use super::postgres::restore;
+use super::{cloudflare, redis, sentinel};
 use crate::clients::fuzz::{choose, text};
 
 /// One of them, as the first byte says.
 pub(crate) fn actions(data: &[u8]) {
-    let of: [fn(&[u8]); 4] = [
+    let of: [fn(&[u8]); 8] = [
         |data| drop(manifests::parse("file.yaml", &text(data), &mut Vec::new())),
         |data| {
             let said = text(data);
@@ -18,6 +19,14 @@ pub(crate) fn actions(data: &[u8]) {
             let _epoch = route53_records::parse_epoch(&text(data));
         },
         |data| restore::read_and_write(&text(data)),
+        redis::answered,
+        |data| {
+            let _quantity = quota::quantity(&text(data));
+        },
+        |data| {
+            let _epoch = sentinel::epoch(&text(data));
+        },
+        cloudflare::answered,
     ];
     if let Some((parser, rest)) = choose(data, &of) {
         parser(rest);

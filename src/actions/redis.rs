@@ -233,6 +233,16 @@ impl Action for Promote {
     }
 }
 
+/// What a server answers, read as the actions read it.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn answered(data: &[u8]) {
+    if let Ok(reply) = redis::parse_redis_value(data) {
+        let _role = parse_role(reply);
+    }
+    let info = String::from_utf8_lossy(data);
+    let (_data, _keys) = (parse_info(&info), flush::all_keys(&info));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

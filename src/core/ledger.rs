@@ -290,9 +290,10 @@ impl Ledger {
 }
 
 fn next_id<'a>(prefix: &str, ids: impl Iterator<Item = &'a str>) -> String {
-    let highest =
-        ids.filter_map(|id| id.strip_prefix(prefix)).filter_map(|number| number.parse::<u32>().ok()).max().unwrap_or(0);
-    format!("{prefix}{:03}", highest + 1)
+    // None comes after the highest number that there is, so an id that has it is passed over.
+    let after = |number: &str| number.parse::<u64>().ok()?.checked_add(1);
+    let next = ids.filter_map(|id| after(id.strip_prefix(prefix)?)).max().unwrap_or(1);
+    format!("{prefix}{next:03}")
 }
 
 /// JSON has no maps with compound keys: written as a list of pairs.
@@ -315,5 +316,19 @@ pub(super) mod pairs {
         D: Deserializer<'de>,
     {
         Vec::<(K, V)>::deserialize(deserializer).map(|pairs| pairs.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::next_id;
+
+    #[test]
+    fn the_next_id_follows_the_highest_of_its_day() {
+        let next = |ids: &[&str]| next_id("INC-20260730-", ids.iter().copied());
+        assert_eq!(next(&[]), "INC-20260730-001");
+        assert_eq!(next(&["INC-20260730-002", "INC-20260730-001", "INC-20260731-009"]), "INC-20260730-003");
+        assert_eq!(next(&["INC-20260730-4294967295"]), "INC-20260730-4294967296");
+        assert_eq!(next(&["INC-20260730-18446744073709551615"]), "INC-20260730-001");
     }
 }

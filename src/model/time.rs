@@ -173,12 +173,15 @@ impl FromStr for HumanDuration {
             _ => (0, text.trim()),
         };
         let days = days.checked_mul(24 * 3600).map(Duration::from_secs).ok_or_else(error)?;
-        if rest.is_empty() {
-            return Ok(Self(days));
-        }
-        let parsed: jiff::SignedDuration = rest.parse().map_err(|_| error())?;
-        let rest = Duration::try_from(parsed).map_err(|_| error())?;
-        days.checked_add(rest).map(Self).ok_or_else(error)
+        let rest = if rest.is_empty() {
+            Duration::ZERO
+        } else {
+            let parsed: jiff::SignedDuration = rest.parse().map_err(|_| error())?;
+            Duration::try_from(parsed).map_err(|_| error())?
+        };
+        // What is longer than any that can be written would be another one when it is read again.
+        let can_be_written = |all: &Duration| jiff::SignedDuration::try_from(*all).is_ok();
+        days.checked_add(rest).filter(can_be_written).map(Self).ok_or_else(error)
     }
 }
 

@@ -13,6 +13,20 @@ cargo build --locked --features crash-points,fuzzing --example fuzz
 mkdir -p "$build/fuzz/found"
 fuzz="$build/fuzz/fuzz"
 cp --remove-destination "$build/debug/examples/fuzz" "$fuzz"
+
+# Names that nobody finds by chance, as libFuzzer's dictionary: those of the configuration, and those of what is
+# kept or sent as JSON.
+words() {
+  case "$1" in
+    config | language) grep -ohE '"[a-z][a-z0-9_.-]{1,40}"' config/failoverd.schema.json ;;
+    api | witness | journal | events | recording)
+      sed -nE 's/^ +(pub )?([a-z][a-z0-9_]+): .*/\2/p; s/^    ([A-Z][A-Za-z0-9]+)( \{|\(|,).*/\1/p' src/core/event.rs src/model/*.rs |
+        sed -E 's/([a-z0-9])([A-Z])/\1_\L\2/g; s/^([A-Z])/\L\1/; s/.*/"\\"&\\""/'
+      grep -ohE '^\[(probes|scenarios|plans)\.[a-z.-]+' config/examples/demo.toml | sed -E 's/.*\.(.*)/"\\"\1\\""/'
+      ;;
+  esac | sort -u
+}
+
 targets=("$@")
 [[ ${#targets[@]} -gt 0 ]] || targets=(config language texts api witness journal events recording probes clients)
 failed=()
@@ -21,9 +35,10 @@ for target in "${targets[@]}"; do
   kept="tests/fuzz/corpus/$target" learnt="$build/fuzz/corpus/$target" found="$build/fuzz/found/$target-"
   mkdir -p "$kept" "$learnt"
   printf '== %s: %ss\n' "$target" "$seconds"
-  log="$build/fuzz/$target.log"
-  "$fuzz" "$learnt" "$kept" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=3000 -max_len=8192 \
-    -artifact_prefix="$found" -print_final_stats=1 >"$log" 2>&1 || failed+=("$target")
+  log="$build/fuzz/$target.log" dictionary="$build/fuzz/$target.words"
+  words "$target" >"$dictionary"
+  "$fuzz" "$learnt" "$kept" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=3000 -max_len=12288 \
+    -dict="$dictionary" -artifact_prefix="$found" -print_final_stats=1 >"$log" 2>&1 || failed+=("$target")
   grep -e '^stat::number_of_executed_units' -e '^Done' -e "panicked at" -e 'ERROR: libFuzzer' -A2 "$log" || true
   tail -n 1 "$log"
   if [[ -n ${MINIMIZE:-} ]]; then

@@ -6,7 +6,7 @@ for argument; do
         exec "$@" -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
             -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
             -Cllvm-args=-sanitizer-coverage-trace-compares \
-            -Cdebug-assertions=on -Coverflow-checks=on
+            -Copt-level=1 -Cdebug-assertions=on -Coverflow-checks=on
     fi
     previous=$argument
 done

@@ -13,7 +13,7 @@ pub mod delete_pods;
 mod looks;
 pub mod manifests;
 pub mod marks;
-mod quota;
+pub(super) mod quota;
 pub mod ready;
 pub mod restart;
 pub mod rollout;

@@ -73,7 +73,7 @@ fn too_little(quota: &DynamicObject, wanted: &[(&'static str, f64)]) -> Option<S
 }
 
 /// A quantity of Kubernetes: `500m`, `2`, `1Gi`, `128M`.
-fn quantity(text: &str) -> Option<f64> {
+pub(in crate::actions) fn quantity(text: &str) -> Option<f64> {
     let end = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '-' | '+'))).unwrap_or(text.len());
     let number: f64 = text[..end].parse().ok()?;
     let factor = match &text[end..] {

@@ -77,12 +77,12 @@ impl Flush {
 }
 
 /// The keys of all databases: `db0:keys=3,expires=0,…`.
-fn all_keys(info: &str) -> u64 {
+pub(super) fn all_keys(info: &str) -> u64 {
     info.lines()
         .filter_map(|line| {
             line.trim().strip_prefix("db")?.split_once(":keys=")?.1.split(',').next()?.parse::<u64>().ok()
         })
-        .sum()
+        .fold(0, u64::saturating_add)
 }
 
 #[async_trait]
@@ -135,5 +135,6 @@ mod tests {
     fn the_keys_of_all_databases_are_counted() {
         assert_eq!(all_keys("# Keyspace\r\ndb0:keys=3,expires=0,avg_ttl=0\r\ndb12:keys=40,expires=1\r\n"), 43);
         assert_eq!(all_keys("# Keyspace\r\n"), 0);
+        assert_eq!(all_keys("db0:keys=18446744073709551615\r\ndb1:keys=1\r\n"), u64::MAX);
     }
 }
