@@ -17,6 +17,8 @@ const BOOTS: usize = 32;
 pub enum Refused {
     /// It is not signed by the vantage that was asked.
     Forged,
+    /// It is signed by the vantage that was asked, whose certificate has run out.
+    Expired,
     /// It is another vantage's.
     WrongVantage,
     /// It is from another failure domain than the configuration says.
@@ -40,6 +42,7 @@ impl Refused {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Forged => "forged",
+            Self::Expired => "expired",
             Self::WrongVantage => "wrong_vantage",
             Self::WrongDomain => "wrong_domain",
             Self::Replayed => "replayed",

@@ -78,7 +78,10 @@ pub(super) async fn start(
         source,
     })?;
     match server_tls(links)? {
-        Some(config) => tokio::spawn(serve(TlsSource { listener, config }, router, Bounds::default(), stop.clone())),
+        Some(config) => {
+            let source = TlsSource { listener: Arc::new(listener), config };
+            tokio::spawn(serve(source, router, Bounds::default(), stop.clone()))
+        }
         None => tokio::spawn(serve(TcpSource(listener), router, Bounds::default(), stop.clone())),
     };
     Ok(Some(signers))

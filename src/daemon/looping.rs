@@ -325,6 +325,11 @@ impl Loop {
                 if let Err(error) = self.witnesses.reload(&loaded.file, &loaded.settings) {
                     tracing::error!("the witnesses are asked as before: {error}");
                 }
+                if let Some(Err(error)) =
+                    self.members.as_mut().map(|members| members.reload(&loaded.file, &loaded.settings.name))
+                {
+                    tracing::error!("the others are told our votes under the former certificate: {error}");
+                }
                 self.readiness.replace(Subject::of(&loaded));
                 self.anchors.replace(loaded.file.audit.clone());
                 let settings = self.reloader.take(&loaded, &self.runner, &mut self.notices, &self.metrics);

@@ -88,6 +88,14 @@ impl Members {
         self.voice.as_ref().is_none_or(|voice| voice.changes_nothing(event))
     }
 
+    /// See [`Voice::reload`].
+    pub(super) fn reload(&mut self, file: &File, name: &VantageId) -> Result<(), String> {
+        match (&mut self.voice, file.members.get(name.as_str())) {
+            (Some(voice), Some(own)) => voice.reload(file, name, own),
+            _ => Ok(()),
+        }
+    }
+
     /// See [`Voice::note`].
     pub(super) fn note(&mut self, now: crate::model::Now, brain: &crate::core::Brain) {
         if let Some(voice) = &mut self.voice {

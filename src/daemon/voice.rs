@@ -1,16 +1,18 @@
 //! What this vantage says to others: its votes, and when they have changed.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::start::StartError;
-use crate::config::shape::{File, Witness};
+use crate::config::shape::{File, VantageTls, Witness};
 use crate::control::serve::serve;
 use crate::core::{Brain, Event};
 use crate::model::{BallotVote, BootId, Health, Now, Settings, VantageId};
-use crate::vantage::identity::Identity;
+use crate::vantage::identity::{Identity, IdentityError};
 use crate::vantage::serve::{BOUNDS, TlsSource, Votes, router};
 use crate::vantage::wire;
 
@@ -38,8 +40,38 @@ impl Votes for Answers {
     }
 }
 
+/// Answers under one certificate, and under another one where there is a new one.
+struct Teller {
+    listener: Arc<TcpListener>,
+    answers: Arc<Answers>,
+    /// Whose certificate is shown.
+    shown: Arc<Identity>,
+    /// Ends with the daemon.
+    stop: CancellationToken,
+    /// Ends with the certificate.
+    telling: CancellationToken,
+}
+
+impl Teller {
+    /// Answers from here on, under the certificate that is shown.
+    fn tell(&mut self) -> Result<(), String> {
+        let config = self.shown.server().map_err(|error| error.to_string())?;
+        let boot = wire::random().map(BootId::new).ok_or("the system gives no randomness")?;
+        // Each connection has the certificate with which it began, and answers are signed with its key: those
+        // that stand are ended, and whoever asks comes again.
+        self.telling.cancel();
+        self.telling = self.stop.child_token();
+        let source = TlsSource { listener: Arc::clone(&self.listener), config };
+        let votes: Arc<dyn Votes> = self.answers.clone();
+        let routes = router(Arc::clone(&self.shown), votes, boot);
+        tokio::spawn(serve(source, routes, BOUNDS, self.telling.clone()));
+        Ok(())
+    }
+}
+
 /// Notes when our own votes change.
 pub(super) struct Voice {
+    teller: Option<Teller>,
     changes: watch::Sender<u64>,
     /// What the votes were at the last change.
     said: Vec<BallotVote>,
@@ -59,8 +91,7 @@ pub(super) async fn listen(
 ) -> Result<(Voice, mpsc::Receiver<Question>), StartError> {
     let wrong = |error: &dyn std::fmt::Display| StartError::Configuration(error.to_string());
     let tls = file.vantage_tls.as_ref().ok_or_else(|| wrong(&"there is no [vantage_tls]"))?;
-    let identity = Identity::load(tls).map_err(|error| wrong(&error))?;
-    identity.is_of(name, &table.domain.as_str().into()).map_err(|error| wrong(&error))?;
+    let shown = Arc::new(identity(tls, name, table).map_err(|error| wrong(&error))?);
     let port = url::Url::parse(&table.url).ok().and_then(|url| url.port_or_known_default()).unwrap_or(443);
     let address = table.listen.clone().unwrap_or_else(|| format!("[::]:{port}"));
     let listener = TcpListener::bind(&address).await.map_err(|source| StartError::Listen {
@@ -69,21 +100,42 @@ pub(super) async fn listen(
         setting,
         source,
     })?;
-    let config = identity.server().map_err(|error| wrong(&error))?;
-    let boot = wire::random().map(BootId::new).ok_or_else(|| wrong(&"the system gives no randomness"))?;
     let (questions_in, questions) = mpsc::channel(QUESTIONS);
-    let (voice, changes) = Voice::new();
-    let routes =
-        router(std::sync::Arc::new(identity), std::sync::Arc::new(Answers { questions: questions_in, changes }), boot);
-    tokio::spawn(serve(TlsSource { listener, config }, routes, BOUNDS, stop.clone()));
+    let (mut voice, changes) = Voice::new();
+    let answers = Arc::new(Answers { questions: questions_in, changes });
+    let (listener, stop) = (Arc::new(listener), stop.clone());
+    let mut teller = Teller { listener, answers, shown, telling: stop.child_token(), stop };
+    teller.tell().map_err(|error| wrong(&error))?;
+    voice.teller = Some(teller);
     Ok((voice, questions))
+}
+
+/// The certificate that is on disk now, where it is this vantage's.
+fn identity(tls: &VantageTls, name: &VantageId, table: &Witness) -> Result<Identity, IdentityError> {
+    let identity = Identity::load(tls)?;
+    identity.is_of(name, &table.domain.as_str().into())?;
+    Ok(identity)
 }
 
 impl Voice {
     /// Has said nothing yet.
     pub(super) fn new() -> (Self, watch::Receiver<u64>) {
         let (changes, seen) = watch::channel(0);
-        (Self { changes, said: Vec::new(), all_well: false }, seen)
+        (Self { teller: None, changes, said: Vec::new(), all_well: false }, seen)
+    }
+
+    /// Answers under the certificate that is on disk now, where it is another one than before.
+    ///
+    /// # Errors
+    /// What cannot be used, and what to do; then everything stays as it was.
+    pub(super) fn reload(&mut self, file: &File, name: &VantageId, table: &Witness) -> Result<(), String> {
+        let (Some(teller), Some(tls)) = (&mut self.teller, &file.vantage_tls) else { return Ok(()) };
+        let identity = identity(tls, name, table).map_err(|error| error.to_string())?;
+        if identity.is_same(&teller.shown) {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut teller.shown, Arc::new(identity));
+        teller.tell().inspect_err(|_| teller.shown = before)
     }
 
     /// Can this event change no vote? Asked before the brain is told.

@@ -223,13 +223,18 @@ impl Witness {
         let settings = taken.and_then(|loaded| {
             let settings = settings_of(&loaded, &self.name).map_err(|error| error.to_string())?;
             self.runner.replace(self.builder.specs(&loaded, &self.runner)?);
+            if let Some(table) = loaded.file.witnesses.get(self.name.as_str())
+                && let Err(error) = self.voice.reload(&loaded.file, &self.name, table)
+            {
+                tracing::error!("votes are told under the former certificate: {error}");
+            }
             Ok(settings)
         });
         self.metrics.config_reload(settings.is_ok());
         match settings {
             Ok(settings) => {
                 self.feed(Event::Reload(Box::new(settings)));
-                tracing::info!("configuration reloaded; its certificate and address are taken at the next start");
+                tracing::info!("configuration reloaded; its address is taken at the next start");
             }
             Err(error) => tracing::error!("the configuration was not reloaded, the old one holds:\n{error}"),
         }

@@ -169,7 +169,7 @@ pub(super) fn witness(data: &[u8]) {
     if let Ok(request) = serde_json::from_slice::<BallotRequest>(data) {
         let _said = serde_json::to_string(&request);
     }
-    let _opened = crate::vantage::wire::open(data, Some("AAAA"), Some(data));
+    let _opened = crate::vantage::wire::open(data, Some("AAAA"), Some(data), 0);
     let _named = crate::vantage::identity::named(data);
     let Ok(mut ballot) = serde_json::from_slice::<Ballot>(data) else { return };
     let mut juror = Juror::new(ballot.vantage.clone(), ballot.domain.clone(), Duration::from_secs(5));

@@ -150,7 +150,8 @@ async fn ask(
             }
             body.extend_from_slice(&chunk);
         }
-        open(&body, signature.as_deref(), certificate.as_deref()).map_err(Unheard::Refused)
+        let now = jiff::Timestamp::now().as_second();
+        open(&body, signature.as_deref(), certificate.as_deref(), now).map_err(Unheard::Refused)
     };
     let late = |_| Unheard::Silent("no answer in time".into());
     tokio::time::timeout(witness.within(), exchange).await.map_err(late)?

@@ -144,6 +144,11 @@ impl Identity {
         Err(IdentityError::new("certificate_file", reason))
     }
 
+    /// Are certificate, key and authority the same ones?
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.pem, &self.ca_pem) == (&other.pem, &other.ca_pem)
+    }
+
     /// Its certificate, DER.
     #[cfg(test)]
     pub(super) fn certificate(&self) -> &[u8] {

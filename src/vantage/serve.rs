@@ -101,8 +101,8 @@ async fn tell(State(teller): State<Teller>, body: Bytes) -> Response {
 /// Connections over TLS. The handshake is made by the connection's own task: whoever stalls it holds up
 /// nobody else's.
 pub struct TlsSource {
-    /// The socket.
-    pub listener: TcpListener,
+    /// The socket; another source may go on with it.
+    pub listener: Arc<TcpListener>,
     /// The server's side of the handshake.
     pub config: Arc<ServerConfig>,
 }

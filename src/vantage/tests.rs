@@ -7,6 +7,9 @@ use crate::config::shape::VantageTls;
 use crate::core::Refused;
 use crate::model::Ballot;
 
+/// Before any of these certificates runs out.
+const NOW: i64 = 0;
+
 fn identity(folder: &Path, name: &str, domain: &str) -> Identity {
     let written = issue(folder, &name.into(), &domain.into(), &["127.0.0.1".into()], 30).expect("issued");
     let files =
@@ -36,7 +39,9 @@ fn a_ballot_is_only_its_vantages_own() {
     let ap = identity(folder.path(), "ap", "ap-east-1");
     let (body, signature) = seal(&ballot("eu", "eu-central-1"), &eu).expect("sealed");
     let (eu_certificate, ap_certificate) = (eu.certificate(), ap.certificate());
-    assert_eq!(open(&body, Some(&signature), Some(eu_certificate)), Ok(ballot("eu", "eu-central-1")));
+    assert_eq!(open(&body, Some(&signature), Some(eu_certificate), NOW), Ok(ballot("eu", "eu-central-1")));
+    let ended = open(&body, Some(&signature), Some(eu_certificate), eu.not_after + 1);
+    assert_eq!(ended, Err(Refused::Expired), "on a connection that began before");
     let mut changed = body.clone();
     let place = changed.iter().position(|byte| *byte == b'1').expect("a 1");
     changed[place] = b'2';
@@ -48,7 +53,7 @@ fn a_ballot_is_only_its_vantages_own() {
         ("no certificate", &body, Some(signature.as_str()), None),
         ("no certificate at all", &body, Some(signature.as_str()), Some(&b"x"[..])),
     ] {
-        assert_eq!(open(body, signature, certificate), Err(Refused::Forged), "{what}");
+        assert_eq!(open(body, signature, certificate, NOW), Err(Refused::Forged), "{what}");
     }
 }
 
@@ -61,7 +66,7 @@ fn a_key_signs_in_no_other_name_and_no_other_domain() {
         [(ballot("ap", "eu-central-1"), Refused::WrongVantage), (ballot("eu", "us-west-2"), Refused::WrongDomain)]
     {
         let (body, signature) = seal(&claims, &eu).expect("sealed");
-        assert_eq!(open(&body, Some(&signature), Some(eu.certificate())), Err(why));
+        assert_eq!(open(&body, Some(&signature), Some(eu.certificate()), NOW), Err(why));
     }
 }
 

@@ -36,17 +36,22 @@ pub fn seal(ballot: &Ballot, identity: &Identity) -> Option<(Vec<u8>, String)> {
     Some((body, STANDARD.encode(signature)))
 }
 
-/// Opens an answer that came over a connection with this certificate.
+/// Opens an answer that came over a connection with this certificate, `now` in seconds since 1970. A connection
+/// outlives the certificate with which it began: whether that still holds is looked at here.
 ///
 /// # Errors
-/// [`Refused`], where it is not signed by that certificate's key, is not in its name, or is no ballot.
-pub fn open(body: &[u8], signature: Option<&str>, certificate: Option<&[u8]>) -> Result<Ballot, Refused> {
+/// [`Refused`], where it is not signed by that certificate's key, the certificate has run out, it is not in its
+/// name, or is no ballot.
+pub fn open(body: &[u8], signature: Option<&str>, certificate: Option<&[u8]>, now: i64) -> Result<Ballot, Refused> {
     let certificate = certificate.ok_or(Refused::Forged)?;
     let signature = signature.and_then(|text| STANDARD.decode(text).ok()).ok_or(Refused::Forged)?;
     if !is_signed(certificate, &signed_text(body), &signature) {
         return Err(Refused::Forged);
     }
     let who = named(certificate).ok_or(Refused::Forged)?;
+    if now > who.not_after {
+        return Err(Refused::Expired);
+    }
     let ballot: Ballot = serde_json::from_slice(body).map_err(|_| Refused::Malformed)?;
     if ballot.vantage != who.vantage {
         return Err(Refused::WrongVantage);

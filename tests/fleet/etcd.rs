@@ -143,6 +143,21 @@ impl Etcd {
         self.nodes[place].client
     }
 
+    /// The process of a member.
+    pub fn pid(&self, place: usize) -> Result<i32> {
+        Ok(self.nodes[place].server.as_ref().context("it does not run")?.pid())
+    }
+
+    /// Which member leads the others.
+    pub async fn leader(&self) -> Result<usize> {
+        let told = self.ctl(&["endpoint", "status", "-w", "json"]).await?;
+        let told: Vec<serde_json::Value> = serde_json::from_str(&told)?;
+        let leads = |status: &&serde_json::Value| status["Status"]["leader"] == status["Status"]["header"]["member_id"];
+        let leader = told.iter().find(leads).and_then(|status| status["Endpoint"].as_str()).context("nobody leads")?;
+        let of = |node: &Node| leader.ends_with(&format!(":{}", node.client));
+        self.nodes.iter().position(of).context("it is none of ours")
+    }
+
     /// SIGKILL.
     pub fn kill9(&mut self, place: usize) {
         if let Some(mut server) = self.nodes[place].server.take() {

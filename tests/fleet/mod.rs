@@ -13,6 +13,7 @@
 // Each consumer (tests, benches, demo) uses its own subset.
 #![allow(dead_code)]
 
+pub mod apart;
 pub mod aws;
 pub mod aws_cbor;
 pub mod canary;
@@ -33,7 +34,9 @@ pub mod process;
 pub mod prometheus;
 pub mod proxy;
 pub mod redis;
+pub mod slow_disk;
 pub mod team;
+pub mod wall_clock;
 pub mod world;
 
 use std::fs::{File, OpenOptions};

@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 
 use super::START;
+use super::apart::Namespace;
 
 /// What the proxy does with connections. A change applies to open connections too.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,9 +33,43 @@ pub enum Mode {
     DropAfter(usize),
 }
 
+/// An address, and the network namespace that it is of; ours where none is named.
+#[derive(Clone)]
+pub struct End {
+    pub net: Option<Namespace>,
+    pub at: SocketAddr,
+}
+
+impl End {
+    /// A port of 127.0.0.1, there.
+    pub fn local(net: Option<Namespace>, port: u16) -> Self {
+        Self { net, at: ([127, 0, 0, 1], port).into() }
+    }
+
+    /// A socket is of the namespace in which it was made, wherever it is used.
+    fn socket(&self) -> std::io::Result<TcpSocket> {
+        match &self.net {
+            None => TcpSocket::new_v4(),
+            Some(net) => net.within(TcpSocket::new_v4),
+        }
+    }
+
+    /// With SO_REUSEADDR, connections that linger from before do not keep the port.
+    fn listen(&self) -> std::io::Result<TcpListener> {
+        let socket = self.socket()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(self.at)?;
+        socket.listen(128)
+    }
+
+    async fn connect(&self) -> std::io::Result<TcpStream> {
+        self.socket()?.connect(self.at).await
+    }
+}
+
 /// A running proxy; dropping it closes everything.
 pub struct Proxy {
-    port: u16,
+    at: SocketAddr,
     mode: watch::Sender<Mode>,
     /// Whether the listener is open, reported by the accept loop.
     listening: watch::Receiver<bool>,
@@ -45,11 +80,16 @@ impl Proxy {
     /// Starts passing a fresh port on to `target`.
     pub async fn start(target: SocketAddr) -> anyhow::Result<Self> {
         // Reserved, because `Refuse` gives the port up for a while.
-        let port = super::port()?;
+        Self::between(End::local(None, super::port()?), End { net: None, at: target }).await
+    }
+
+    /// Starts passing on from one place to another.
+    pub async fn between(from: End, target: End) -> anyhow::Result<Self> {
+        let at = from.at;
         let (mode, mode_seen) = watch::channel(Mode::Pass);
         let (report, listening) = watch::channel(false);
-        let task = tokio::spawn(accept_loop(port, target, mode_seen, report));
-        let this = Self { port, mode, listening, task };
+        let task = tokio::spawn(accept_loop(from, target, mode_seen, report));
+        let this = Self { at, mode, listening, task };
         this.wait_listening(true).await?;
         Ok(this)
     }
@@ -61,12 +101,12 @@ impl Proxy {
 
     /// Where clients connect to.
     pub fn addr(&self) -> SocketAddr {
-        ([127, 0, 0, 1], self.port).into()
+        self.at
     }
 
-    /// The port on 127.0.0.1.
+    /// The port of that.
     pub fn port(&self) -> u16 {
-        self.port
+        self.at.port()
     }
 
     /// Switches; returns when the listener is in the new state.
@@ -91,14 +131,14 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept_loop(port: u16, target: SocketAddr, mut mode: watch::Receiver<Mode>, listening: watch::Sender<bool>) {
+async fn accept_loop(from: End, target: End, mut mode: watch::Receiver<Mode>, listening: watch::Sender<bool>) {
     // Aborting this task drops the set, and with it every connection.
     let mut connections = tokio::task::JoinSet::new();
     loop {
         if wait(&mut mode, |m| m != Mode::Refuse).await.is_none() {
             return;
         }
-        let Ok(listener) = listen(port) else {
+        let Ok(listener) = from.listen() else {
             return;
         };
         listening.send_replace(true);
@@ -110,7 +150,7 @@ async fn accept_loop(port: u16, target: SocketAddr, mut mode: watch::Receiver<Mo
                 }
                 accepted = listener.accept() => {
                     if let Ok((client, _)) = accepted {
-                        connections.spawn(serve(client, target, mode.clone()));
+                        connections.spawn(serve(client, target.clone(), mode.clone()));
                     }
                 }
                 Some(_) = connections.join_next() => {}
@@ -121,29 +161,21 @@ async fn accept_loop(port: u16, target: SocketAddr, mut mode: watch::Receiver<Mo
     }
 }
 
-/// With SO_REUSEADDR, connections that linger from before do not keep the port.
-fn listen(port: u16) -> std::io::Result<TcpListener> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(([127, 0, 0, 1], port).into())?;
-    socket.listen(128)
-}
-
 /// Waits until the mode is one of those wanted; `None` when the proxy is gone.
 async fn wait(mode: &mut watch::Receiver<Mode>, wanted: impl Fn(Mode) -> bool) -> Option<Mode> {
     mode.wait_for(|m| wanted(*m)).await.ok().map(|m| *m)
 }
 
-async fn serve(mut client: TcpStream, target: SocketAddr, mut mode: watch::Receiver<Mode>) {
+async fn serve(mut client: TcpStream, target: End, mut mode: watch::Receiver<Mode>) {
     let _ = client.set_nodelay(true);
-    if carry(&mut client, target, &mut mode).await.is_none() {
+    if carry(&mut client, &target, &mut mode).await.is_none() {
         // Closing with a zero linger time sends RST instead of FIN.
         let _ = client.set_zero_linger();
     }
 }
 
 /// Carries one connection to its orderly end; `None` means that it must be reset.
-async fn carry(client: &mut TcpStream, target: SocketAddr, mode: &mut watch::Receiver<Mode>) -> Option<()> {
+async fn carry(client: &mut TcpStream, target: &End, mode: &mut watch::Receiver<Mode>) -> Option<()> {
     let lost = *mode.borrow() == Mode::Blackhole;
     let now = wait(mode, |m| m != Mode::Blackhole).await?;
     if now == Mode::Reset {
@@ -151,7 +183,7 @@ async fn carry(client: &mut TcpStream, target: SocketAddr, mode: &mut watch::Rec
     }
     // A client that gave up inside the black hole would never have got through.
     let begun = if lost { sent_by(client)? } else { Vec::new() };
-    let mut server = TcpStream::connect(target).await.ok()?;
+    let mut server = target.connect().await.ok()?;
     let _ = server.set_nodelay(true);
     server.write_all(&begun).await.ok()?;
     let (client_read, client_write) = client.split();

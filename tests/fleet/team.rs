@@ -11,9 +11,10 @@ use failoverd::model::Health;
 use failoverd::model::Record;
 use failoverd::state::read_records;
 
+use super::apart::Apart;
 use super::etcd::Etcd;
 use super::process::{Failoverd, Finished, Running};
-use super::proxy::{Mode, Proxy};
+use super::proxy::{End, Mode, Proxy};
 use super::world::World;
 use super::{eventually, port};
 
@@ -57,7 +58,10 @@ pub struct Team {
     doors: Vec<Proxy>,
     ports: Vec<u16>,
     pub members: [Option<Member>; 3],
-    env: Vec<(String, String)>,
+    /// Of all members, or of one.
+    env: Vec<(Option<usize>, String, String)>,
+    /// Where each daemon is in a network namespace of its own.
+    apart: Option<Apart>,
 }
 
 impl Team {
@@ -73,6 +77,29 @@ impl Team {
         kube: super::kube::Kube,
         edits: &[Edit],
     ) -> Result<Self> {
+        Self::prepare_in(None, etcd, binary, kube, edits).await
+    }
+
+    /// The same, where packets between the daemons and the store can be lost. Needs root.
+    pub async fn prepare_apart(binary: impl Into<PathBuf>, kube: super::kube::Kube, edits: &[Edit]) -> Result<Self> {
+        let apart = Apart::start(3).await?;
+        let mut this = Self::prepare_in(Some(apart), Etcd::start(3), binary, kube, edits).await?;
+        let mut texts: Vec<String> = this.world.env().into_iter().map(|(_, value)| value).collect();
+        texts.push(std::fs::read_to_string(this.world.kube.kubeconfig())?);
+        texts.extend(this.doors.iter().map(|door| door.addr().to_string()));
+        for place in 0..3 {
+            this.apart.as_mut().context("it is there")?.open_gates(place, &texts).await?;
+        }
+        Ok(this)
+    }
+
+    async fn prepare_in(
+        apart: Option<Apart>,
+        etcd: impl Future<Output = Result<Etcd>>,
+        binary: impl Into<PathBuf>,
+        kube: super::kube::Kube,
+        edits: &[Edit],
+    ) -> Result<Self> {
         let (world, etcd) = tokio::join!(World::start(kube), etcd);
         let (world, etcd) = (world?, etcd?);
         for delay in ["rds_promote", "route53_insync"] {
@@ -80,18 +107,26 @@ impl Team {
         }
         world.inbox().await?;
         let (mut ways, mut doors, mut ports) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in NAMES {
+        for place in 0..3 {
             let mut of_daemon = Vec::new();
             for node in 0..3 {
-                of_daemon.push(Proxy::to_port(etcd.port(node)).await?);
+                let way = match &apart {
+                    None => End::local(None, port()?),
+                    Some(apart) => apart.at_store(port()?)?,
+                };
+                of_daemon.push(Proxy::between(way, End::local(None, etcd.port(node))).await?);
             }
             ways.push(of_daemon);
-            let port = port()?;
-            doors.push(Proxy::to_port(port).await?);
-            ports.push(port);
+            let own = port()?;
+            let target = match &apart {
+                None => End::local(None, own),
+                Some(apart) => apart.port_of(place, own)?,
+            };
+            doors.push(Proxy::between(End::local(None, port()?), target).await?);
+            ports.push(own);
         }
-        let binary = binary.into();
-        let this = Self { world, etcd, binary, ways, doors, ports, members: [None, None, None], env: Vec::new() };
+        let (binary, members) = (binary.into(), [None, None, None]);
+        let this = Self { world, etcd, binary, ways, doors, ports, members, env: Vec::new(), apart };
         this.configure(edits)?;
         let folder = this.dir().display().to_string();
         this.finish(&["certs", "init", "--folder", &folder]).await?;
@@ -109,6 +144,11 @@ impl Team {
         (0..3).try_for_each(|place| this.life(place, None))?;
         this.settled().await?;
         Ok(this)
+    }
+
+    /// Where the daemons are in namespaces of their own.
+    pub fn apart(&self) -> Result<&Apart> {
+        self.apart.as_ref().context("its daemons share the network of the machine")
     }
 
     async fn finish(&self, verb: &[&str]) -> Result<Finished> {
@@ -150,7 +190,12 @@ impl Team {
 
     /// A variable of every life from here on.
     pub fn set_env(&mut self, name: &str, value: &str) {
-        self.env.push((name.to_owned(), value.to_owned()));
+        self.env.push((None, name.to_owned(), value.to_owned()));
+    }
+
+    /// The same, of one member.
+    pub fn set_env_of(&mut self, place: usize, name: &str, value: &str) {
+        self.env.push((Some(place), name.to_owned(), value.to_owned()));
     }
 
     /// A member's own file.
@@ -162,8 +207,13 @@ impl Team {
     pub fn verb(&self, place: usize, args: &[&str]) -> Failoverd {
         let dir = self.dir();
         let own = |kind: &str| dir.join(format!("{}.{kind}", NAMES[place])).display().to_string();
-        let ways: Vec<String> = self.ways[place].iter().map(|way| format!("127.0.0.1:{}", way.port())).collect();
-        Failoverd::new(&self.binary)
+        let ways: Vec<String> = self.ways[place].iter().map(|way| way.addr().to_string()).collect();
+        let program = match self.apart.as_ref().map(|apart| apart.prefix(place)) {
+            None => Failoverd::new(&self.binary),
+            Some(prefix) => Failoverd::new("nsenter").args(prefix.expect("it is one of them")).arg(&self.binary),
+        };
+        let env = self.env.iter().filter(|(of, ..)| of.is_none_or(|of| of == place));
+        program
             .args(args)
             .arg("--config")
             .arg(dir.join("failoverd.toml"))
@@ -175,7 +225,7 @@ impl Team {
             .env("FAILOVERD__VANTAGE_TLS__CERTIFICATE_FILE", own("pem"))
             .env("FAILOVERD__VANTAGE_TLS__KEY_FILE", own("key"))
             .env("FAILOVERD__READINESS__EVERY", "0s")
-            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .envs(env.map(|(_, name, value)| (name, value)))
     }
 
     /// A life of a member; one that ends at a crash point where one is named.

@@ -1,7 +1,11 @@
 //! Three daemons on an etcd cluster of three: one leads, another takes over, and two never act at once.
 
+mod certificates;
+mod clocks;
+mod disks;
 mod history;
 mod leading;
+mod network;
 mod operators;
 mod secured;
 mod store;
@@ -28,6 +32,11 @@ async fn team(edits: &[Edit]) -> Result<Team> {
 /// Nothing runs yet.
 async fn nobody(edits: &[Edit]) -> Result<Team> {
     Team::prepare(env!("CARGO_BIN_EXE_failoverd"), Kube::stand_in().await?, edits).await
+}
+
+/// Those that are not this one.
+fn others(place: usize) -> Vec<usize> {
+    (0..3).filter(|other| *other != place).collect()
 }
 
 /// What the chat was told.

@@ -140,7 +140,7 @@ estimate = "100ms"
 impl Arena {
     /// Starts everything, and returns when the daemon sees everything up.
     pub async fn start(binary: PathBuf, myself: Myself) -> Result<Self> {
-        let (network, dir) = (Network::start().await?, scratch_dir("partitions")?);
+        let (network, dir) = (Network::of(&Node::all()).await?, scratch_dir("partitions")?);
         std::fs::write(dir.path().join("failoverd.toml"), config(dir.path()))?;
         let parts = Parts { primary: None, _others: Vec::new() };
         let mut arena = Self {

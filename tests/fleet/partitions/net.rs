@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::fault::Rule;
 use super::place::Node;
+use crate::fleet::apart::Namespace;
 use crate::fleet::child::{Proc, command, run};
 use crate::fleet::{START, scratch_dir};
 
@@ -19,13 +20,13 @@ pub struct Network {
 }
 
 impl Network {
-    /// Makes it. Needs root, iproute2, util-linux and nftables.
-    pub async fn start() -> Result<Self> {
+    /// Makes it, with these nodes. Needs root, iproute2, util-linux and nftables.
+    pub async fn of(wanted: &[Node]) -> Result<Self> {
         ensure!(rustix::process::geteuid().is_root(), "network namespaces need root");
         let dir = scratch_dir("net")?;
         let router = namespace("router", dir.path()).await?;
         let mut nodes = BTreeMap::new();
-        for node in Node::all() {
+        for node in wanted.iter().copied() {
             nodes.insert(node, namespace(&node.link(), dir.path()).await?);
         }
         let network = Self { router, nodes, dir };
@@ -42,6 +43,12 @@ impl Network {
     pub fn within(&self, node: Node, program: impl AsRef<std::ffi::OsStr>) -> Result<Command> {
         let holder = self.nodes.get(&node).with_context(|| format!("there is no {node}"))?;
         Ok(inside(holder, program))
+    }
+
+    /// Where this node is, for sockets of our own.
+    pub fn namespace(&self, node: Node) -> Result<Namespace> {
+        let holder = self.nodes.get(&node).with_context(|| format!("there is no {node}"))?;
+        Namespace::of(holder.pid())
     }
 
     /// The words that come before a program that is to run where this node is.

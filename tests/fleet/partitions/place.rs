@@ -1,4 +1,5 @@
-//! Who is where: the nodes, each in a network namespace of its own, and the places that fail together.
+//! Who is where: the nodes, each in a network namespace of its own, and the places that fail together. Several
+//! daemons on one state stand in a network of their own ([`super::super::apart`]).
 
 use std::net::Ipv4Addr;
 
@@ -24,6 +25,10 @@ pub enum Node {
     Client(u8),
     /// Answers, unless the one who asks is cut off.
     Anchor(u8),
+    /// One of several daemons on one state.
+    Member(u8),
+    /// Where those keep their state.
+    Store,
 }
 
 /// What stands for it in a rule of the firewall, a certificate and a table.
@@ -37,6 +42,8 @@ impl std::fmt::Display for Node {
             Self::Eu => f.write_str("witness eu"),
             Self::Client(number) => write!(f, "client {number}"),
             Self::Anchor(number) => write!(f, "anchor {number}"),
+            Self::Member(number) => write!(f, "member {number}"),
+            Self::Store => f.write_str("store"),
         }
     }
 }
@@ -45,7 +52,7 @@ impl std::fmt::Display for Node {
 pub const VANTAGES: [Node; 3] = [Node::Daemon, Node::East, Node::Eu];
 
 impl Node {
-    /// All of them.
+    /// All that stand in two regions.
     pub fn all() -> Vec<Self> {
         let fixed = [Self::Primary, Self::East, Self::Backup, Self::Daemon, Self::Eu];
         let clients = (0..CLIENTS).map(Self::Client);
@@ -61,6 +68,8 @@ impl Node {
             Self::Eu => 5,
             Self::Client(number) => 10 + number,
             Self::Anchor(number) => 20 + number,
+            Self::Member(number) => 30 + number,
+            Self::Store => 40,
         }
     }
 

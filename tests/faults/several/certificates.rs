@@ -1,0 +1,88 @@
+//! The certificates with which the members know each other run out while they are in use.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, ensure};
+use rcgen::string::Ia5String;
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
+use rustix::process::Signal;
+
+use super::{PATIENCE, is_done_once, is_told, leaders, others, team};
+use crate::fleet::team::{NAMES, Team};
+
+/// Long enough for all to take them, and to be heard under them.
+const SHORT: Duration = Duration::from_secs(6);
+const LONG: Duration = Duration::from_secs(24 * 3600);
+
+/// As `failoverd certs issue` makes them, but for a time of seconds, and in the place of those that are there.
+fn issue(folder: &Path, name: &str, life: Duration) -> Result<()> {
+    let read = |name: &str| std::fs::read_to_string(folder.join(name));
+    let issuer = Issuer::from_ca_cert_pem(&read("ca.pem")?, KeyPair::from_pem(&read("ca.key")?)?)?;
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()])?;
+    let mark = format!("failoverd://zone-{name}/{name}");
+    params.subject_alt_names.push(SanType::URI(Ia5String::try_from(mark)?));
+    params.use_authority_key_identifier_extension = true;
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    (params.not_before, params.not_after) = (epoch + now.saturating_sub(LONG), epoch + now + life);
+    let certificate = params.signed_by(&key, &issuer)?;
+    std::fs::write(folder.join(format!("{name}.pem")), certificate.pem())?;
+    Ok(std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem())?)
+}
+
+/// New ones for all, and all are told.
+fn renew(team: &mut Team, life: Duration) -> Result<()> {
+    NAMES.iter().try_for_each(|name| issue(team.dir(), name, life))?;
+    (0..3).try_for_each(|place| team.member(place).running.signal(Signal::HUP))
+}
+
+/// How many others a member hears.
+async fn hears(team: &mut Team, place: usize, many: usize) -> Result<()> {
+    let what = format!("{many} others to be heard");
+    let heard = team.status(place, &what, |status| {
+        let heard = status.vantages.iter().filter(|vantage| !vantage.own && !vantage.silent).count();
+        ensure!(heard == many, "{:?}", status.vantages);
+        Ok(())
+    });
+    heard.await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_whose_certificates_run_out_do_nothing_until_there_are_new_ones() -> Result<()> {
+    let mut team = team(&[]).await?;
+    let leader = team.leader().await?;
+    renew(&mut team, SHORT)?;
+    // The connections go on; the certificates with which they began do not.
+    for place in 0..3 {
+        hears(&mut team, place, 0).await?;
+        team.member(place).running.wait_log(PATIENCE, "the witness is not heard: refused: expired").await?;
+    }
+    team.world.kill_primary();
+    is_told(&team, "cannot tell whether regional-outage holds").await?;
+    ensure!(team.member(leader).client.runs().await?.is_empty(), "without a quorum nothing is begun");
+    renew(&mut team, LONG)?;
+    is_done_once(&mut team, leader).await?;
+    for place in 0..3 {
+        hears(&mut team, place, 2).await?;
+    }
+    ensure!(leaders(&team.one_journal().await?) == [NAMES[leader]], "the lease has nothing to do with it");
+    Ok(())
+}
+
+/// One that nobody renewed: it is heard by nobody, and the others are enough.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_whose_certificate_has_run_out_is_not_heard_and_not_needed() -> Result<()> {
+    let mut team = team(&[]).await?;
+    let leader = team.leader().await?;
+    let late = others(leader)[0];
+    issue(team.dir(), NAMES[late], SHORT)?;
+    team.member(late).running.signal(Signal::HUP)?;
+    hears(&mut team, leader, 1).await?;
+    team.world.kill_primary();
+    is_done_once(&mut team, leader).await?;
+    ensure!(leaders(&team.one_journal().await?) == [NAMES[leader]]);
+    Ok(())
+}
