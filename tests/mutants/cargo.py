@@ -177,6 +177,23 @@ def played(state):
     return 0
 
 
+def is_green(binary, environment):
+    """Runs the tests of a binary up to the first that is red: others may hang on what it saw."""
+    run = subprocess.Popen(
+        [binary, "--test-threads=8", *TEST_ARGUMENTS],
+        env=environment,
+        cwd=BUILD / "package",
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for line in run.stdout:
+        print(line, end="", flush=True)
+        if line.rstrip().endswith("FAILED"):
+            run.kill()
+            return False
+    return run.wait() == 0
+
+
 def test(arguments):
     state = json.loads((BUILD / "state.json").read_text())
     number = played(state)
@@ -188,8 +205,7 @@ def test(arguments):
         return
     environment = {**os.environ, "MUTANT": str(number), "CARGO_MANIFEST_DIR": os.getcwd()}
     for binary in state["binaries"]:
-        run = subprocess.run([binary, *TEST_ARGUMENTS], env=environment, cwd=BUILD / "package")
-        if run.returncode:
+        if not is_green(binary, environment):
             sys.exit(101)
 
 
