@@ -97,4 +97,12 @@ mod tests {
         assert!(!may_campaign(ttl, seconds(15), Duration::from_millis(1_999)));
         assert!(may_campaign(ttl, Duration::ZERO, seconds(2)), "where nobody else comes it must not wait for ever");
     }
+
+    #[test]
+    fn a_journal_that_is_not_led_on_says_what_to_do() {
+        let set_back = Unproven::SetBack { member: "b".into(), records: 7, end: 3 }.to_string();
+        assert!(set_back.contains("has 3 records, and b has a copy of 7"), "{set_back}");
+        let empty = Unproven::Empty { silent: vec!["b".into(), "c".into()] }.to_string();
+        assert!(empty.contains("not yet heard: b, c."), "{empty}");
+    }
 }

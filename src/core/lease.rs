@@ -125,4 +125,9 @@ mod tests {
         lease.renewed(TERM, at(8_000));
         assert_eq!(lease.may_act(at(8_000)), Err(MayNot::NotLeading));
     }
+
+    #[test]
+    fn four_renewals_fit_into_the_half_in_which_it_acts() {
+        assert_eq!(Lease::new(Duration::from_secs(10)).renewal_interval(), Duration::from_millis(1_250));
+    }
 }

@@ -214,4 +214,55 @@ mod tests {
         let peers = [peer("w", "b", Health::Down, 2)];
         assert_eq!(ask(2, true, &own(Health::Down), &peers), Verdict::Inconclusive(Inconclusive::Isolated));
     }
+
+    #[test]
+    fn a_domain_that_says_both_is_no_majority_for_either() {
+        let peers = [peer("w", "b", Health::Up, 2)];
+        assert_eq!(ask(1, false, &own(Health::Down), &peers), Verdict::Inconclusive(Inconclusive::Split));
+        assert_eq!(ask(1, false, &own(Health::Up), &[peer("w", "a", Health::Up, 2)]), Verdict::Up);
+        assert_eq!(ask(2, true, &own(Health::Up), &peers), Verdict::Up, "only a Down of its own may be its isolation");
+        // Two that are Up outvote one that is Down, and the other way round.
+        let (up, down) = (own(Health::Up), own(Health::Down));
+        let more = [peer("w", "b", Health::Up, 2), peer("x", "c", Health::Down, 2)];
+        assert_eq!(ask(2, false, &up, &more), Verdict::Up);
+        assert_eq!(ask(2, false, &down, &more), Verdict::Down { outage_start: MonoTime(1) });
+        assert_eq!(ask(3, false, &down, &more), Verdict::Inconclusive(Inconclusive::Split));
+    }
+
+    #[test]
+    fn nobody_asked_has_answered_yet() {
+        let mut silent = own(Health::Up);
+        silent = Detector::new(silent.settings);
+        assert_eq!(ask(2, false, &silent, &[]), Verdict::Inconclusive(Inconclusive::NotYet));
+        assert_eq!(ask(1, false, &silent, &[]), Verdict::Inconclusive(Inconclusive::NotYet));
+        assert_eq!(ask(1, false, &silent, &[peer("w", "b", Health::Up, 2)]), Verdict::Up, "others count for it");
+        assert_eq!(ask(2, false, &own(Health::Up), &[]), Verdict::Inconclusive(Inconclusive::TooFewVotes));
+    }
+
+    #[test]
+    fn a_vote_counts_up_to_the_end_of_its_time_and_says_the_same_only_in_all_that_counts() {
+        let vote = peer("w", "b", Health::Up, 10);
+        let max_age = HumanDuration(Duration::from_nanos(5));
+        assert!(vote.is_fresh(MonoTime(15), max_age) && !vote.is_fresh(MonoTime(16), max_age));
+        assert!(vote.says_as(&peer("w", "b", Health::Up, 11)));
+        assert!(!vote.says_as(&peer("w", "b", Health::Down, 10)) && !vote.says_as(&peer("w", "c", Health::Up, 10)));
+        assert!(!vote.says_as(&PeerVote { degraded: true, ..vote.clone() }));
+    }
+
+    #[test]
+    fn degraded_is_what_a_quorum_sees_as_degraded_now() {
+        let well = own(Health::Up);
+        let mut unwell = Detector::new(well.settings.clone());
+        unwell.observe(MonoTime(1), Observation::degraded(Duration::ZERO, CauseKind::Slow, ""));
+        let says = |domain: &str, degraded| PeerVote { degraded, ..peer("w", domain, Health::Up, 1) };
+        let (domain, now) = ("a".into(), MonoTime(10));
+        let asked = |now, need, own: &Detector, peers: &[PeerVote]| {
+            is_degraded(&Question { now, need, domain: &domain, isolated: None, tilt: false }, own, peers)
+        };
+        assert!(asked(now, 1, &unwell, &[]) && !asked(now, 2, &unwell, &[]) && !asked(now, 1, &well, &[]));
+        assert!(!asked(now, 1, &well, &[says("b", false)]) && asked(now, 1, &well, &[says("b", true)]));
+        assert!(asked(now, 2, &unwell, &[says("b", true)]) && !asked(now, 2, &unwell, &[says("a", true)]));
+        let late = now + Duration::from_secs(60);
+        assert!(!asked(late, 1, &unwell, &[]) && !asked(late, 1, &well, &[says("b", true)]));
+    }
 }

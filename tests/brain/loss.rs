@@ -225,3 +225,90 @@ fn a_primary_that_has_answered_since_may_have_taken_writes() {
     desk.run_for(20);
     assert_eq!((desk.decision().as_str(), desk.runs().len()), ("hold:lag_above_rpo", 0), "60 s of writes are lost");
 }
+
+/// Without a primary that is named, what of the condition went down last held the data.
+#[test]
+fn a_standby_of_an_unnamed_primary_is_not_believed_after_the_outage_neither() {
+    let mut desk = Desk::settled(with(|s| s.scenarios[0].replication[0].primary = None));
+    desk.see("standby", lagging(secs(300)));
+    desk.run_for(5);
+    desk.outage();
+    desk.see("standby", lagging(Duration::ZERO));
+    desk.run_for(30);
+    assert_eq!(desk.decision(), "hold:lag_above_rpo");
+}
+
+#[test]
+fn of_standbys_that_are_as_far_behind_the_first_is_named() {
+    let mut desk = Desk::settled(with(|s| {
+        s.probes.push(probe("orders"));
+        s.scenarios[0].replication.push(ReplicationPair { standby: "orders".into(), primary: Some("db".into()) });
+    }));
+    desk.see("standby", lagging(secs(90)));
+    desk.see("orders", lagging(secs(90)));
+    desk.run_for(5);
+    desk.outage();
+    desk.see("orders", cut_off());
+    desk.run_for(30);
+    let view = desk.brain.status(desk.now).scenarios.remove(0);
+    let Some(Decision::Hold(HoldReason::LagAboveRpo { probe, .. })) = view.decision else { panic!("{view:?}") };
+    assert_eq!(probe.as_str(), "standby");
+}
+
+/// Our own way to the database breaks; a witness sees it alive, and takes its writes, for a minute more.
+/// One who has fallen silent since says nothing of the last write any more.
+#[test]
+fn the_vantage_that_saw_the_primary_last_says_when_it_took_its_last_write() {
+    for (silent, decision) in [(false, "hold:lag_above_rpo"), (true, "hold:already_run")] {
+        let mut desk = Desk::settled(with(|s| s.quorum = 2));
+        let votes = |desk: &mut Desk, seconds: u64, of: &[(&str, Health)]| {
+            for _ in 0..seconds {
+                for (witness, health) in of {
+                    for probe in ["api", "db", "cache"] {
+                        desk.vote(witness, witness, probe, *health);
+                    }
+                    desk.vote(witness, witness, "standby", Health::Up);
+                }
+                desk.run_for(1);
+            }
+        };
+        votes(&mut desk, 5, &[("b", Health::Up), ("c", Health::Up)]);
+        desk.outage();
+        desk.command(Command::Pause).unwrap();
+        votes(&mut desk, 70, &[("b", Health::Down), ("c", Health::Up)]);
+        votes(&mut desk, 5, &[("b", Health::Down), ("c", Health::Down)]);
+        let all = [("b", Health::Down), ("c", Health::Down)];
+        votes(&mut desk, 20, if silent { &all[..1] } else { &all });
+        desk.command(Command::Resume).unwrap();
+        votes(&mut desk, 5, if silent { &all[..1] } else { &all });
+        assert_eq!(desk.decision(), decision, "silent: {silent}");
+    }
+}
+
+/// A Down of our own that counts no more says nothing of the last write, which others saw end before.
+#[test]
+fn our_own_vote_is_heard_on_the_last_write_only_while_it_counts() {
+    let mut desk = Desk::settled(with(|s| (s.quorum, s.probes[1].fall) = (2, 10)));
+    let votes = |desk: &mut Desk, seconds: u64| {
+        for _ in 0..seconds {
+            for witness in ["b", "c"] {
+                for probe in ["api", "db", "cache"] {
+                    desk.vote(witness, witness, probe, Health::Down);
+                }
+                desk.vote(witness, witness, "standby", Health::Up);
+            }
+            desk.run_for(1);
+        }
+    };
+    votes(&mut desk, 1);
+    desk.command(Command::Pause).unwrap();
+    desk.outage();
+    desk.see("db", blind());
+    votes(&mut desk, 80);
+    desk.see("db", bad());
+    votes(&mut desk, 10);
+    desk.see("db", blind());
+    votes(&mut desk, 7);
+    desk.command(Command::Resume).unwrap();
+    assert_eq!(desk.runs().len(), 1, "{}", desk.decision());
+}

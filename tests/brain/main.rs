@@ -1,5 +1,6 @@
 //! The brain in virtual time: one hand-written case per promise, reason and turn of a run.
 mod approval;
+mod bounds;
 mod correlation;
 mod desk;
 mod drills;
@@ -18,6 +19,7 @@ mod lower_layers;
 mod members;
 mod operators;
 mod persons;
+mod records;
 mod reload;
 mod replicas;
 mod restart;

@@ -95,7 +95,10 @@ fn one_that_steps_down_forgets_what_is_not_durable_and_can_lead_again() {
     desk.notices.clear();
     desk.step_down(place);
     assert_eq!(desk.notices.len(), 1, "{:?}", desk.notices);
-    assert!(desk.notices[0].importance == Importance::Page && desk.notices[0].subject.contains("leads no more"));
+    assert!(
+        desk.notices[0].importance == Importance::Page
+            && desk.notices[0].subject.contains("leads no more: the lease was not renewed in time")
+    );
     desk.run_for(30);
     assert!(desk.calls.is_empty() && desk.durable.len() == place, "it starts nothing");
     assert_eq!(desk.notices.len(), 1, "it is said once");
@@ -125,6 +128,7 @@ fn a_new_leader_tells_people_once_and_pages_only_where_an_incident_is_open() {
         assert_eq!(told.len(), 1, "{:?}", desk.notices);
         assert!(told[0].subject.contains("other leads now in place of"), "{}", told[0].subject);
         assert_eq!(told[0].importance == Importance::Page, open);
+        assert_eq!(told[0].subject.contains("open incidents"), open, "{}", told[0].subject);
     }
 }
 
@@ -160,7 +164,7 @@ fn a_store_out_of_reach_is_told_once_and_so_is_its_return() {
     }
     let told: Vec<(Importance, &str)> = desk.notices.iter().map(|told| (told.importance, &*told.subject)).collect();
     assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told[0].0 == Importance::Page && told[0].1.contains("can not take over"), "{told:?}");
+    assert!(told[0].0 == Importance::Page && told[0].1.contains("no answer; it goes on probing"), "{told:?}");
     assert!(told[1].0 == Importance::Info && told[1].1.contains("again"), "{told:?}");
 }
 

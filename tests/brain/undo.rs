@@ -284,3 +284,120 @@ fn a_daemon_that_ends_leaves_the_undoing_to_its_next_life() {
     desk.run_for(5);
     assert_eq!((desk.result(), desk.changes().as_str()), (Some(RunResult::Aborted), "a b c -b -a"));
 }
+
+/// Aborted while the apply of `a` is out, of which nobody knows afterwards what it did.
+fn unsure_of_a(script: impl FnOnce(&mut Desk)) -> Desk {
+    let mut desk = Desk::settled(chain());
+    desk.answer("a", Phase::Apply, [Reply::Silence]);
+    script(&mut desk);
+    desk.outage();
+    desk.run_for(13);
+    let call = desk.calls.iter().rfind(|call| call.phase == Phase::Apply).expect("an apply").call;
+    desk.command(ABORT).unwrap();
+    desk.event(Event::Outcome { call, outcome: unknown() });
+    desk
+}
+
+fn compensations(desk: &Desk) -> usize {
+    desk.changes().matches("-a").count()
+}
+
+#[test]
+fn what_stands_as_neither_before_nor_after_is_brought_back() {
+    let as_before = Reply::Say(not_done());
+    let otherwise = Observed::NotDone { evidence: "half".into(), before: serde_json::json!("something else") };
+    for (seen, brought_back) in [(as_before, 0), (Reply::Say(CallOutcome::Observed(otherwise)), 1)] {
+        let mut desk = unsure_of_a(|desk| desk.answer("a", Phase::Observe, [Reply::Say(not_done()), seen]));
+        desk.run_for(5);
+        assert_eq!((desk.result(), compensations(&desk)), (Some(RunResult::Aborted), brought_back));
+    }
+}
+
+#[test]
+fn undoing_is_tried_six_times_and_then_it_is_said_that_it_stands() {
+    let refusing = |desk: &mut Desk| desk.answer_always("a", Phase::Compensate, &Reply::Say(refused(true)));
+    let mut desk = Desk::settled(chain());
+    desk.answer("c", Phase::Apply, [Reply::Say(refused(false))]);
+    refusing(&mut desk);
+    desk.outage();
+    desk.run_for(20);
+    desk.command(ABORT).unwrap();
+    desk.run_for(30);
+    assert_eq!((desk.result(), compensations(&desk)), (Some(RunResult::Aborted), 6));
+    // Where nobody knows what it came to, each try is a look and, as it still stands, another undoing.
+    let mut desk = unsure_of_a(|desk| {
+        let stands = CallOutcome::Observed(Observed::Done { evidence: "still there".into() });
+        desk.answer("a", Phase::Observe, [Reply::Say(not_done())]);
+        desk.answer_always("a", Phase::Observe, &Reply::Say(stands));
+        desk.answer_always("a", Phase::Compensate, &Reply::Say(unknown()));
+    });
+    desk.run_for(60);
+    assert_eq!((desk.result(), compensations(&desk)), (Some(RunResult::Aborted), 3));
+    let ended = desk.notices_of(NoticeKind::RunEnded);
+    assert!(ended[0].subject.contains("NOT undone: a"), "{}", ended[0].subject);
+    // Begun with an undoing, the last try is a look.
+    let mut desk = parked_at_c(|desk| {
+        let stands = CallOutcome::Observed(Observed::Done { evidence: "still there".into() });
+        desk.answer("a", Phase::Observe, [Reply::Say(not_done())]);
+        desk.answer_always("a", Phase::Observe, &Reply::Say(stands));
+        desk.answer_always("a", Phase::Compensate, &Reply::Say(unknown()));
+    });
+    desk.command(ABORT).unwrap();
+    desk.run_for(60);
+    assert_eq!((desk.result(), compensations(&desk)), (Some(RunResult::Aborted), 3));
+    let StepState::Undone(Applied::Refused { reason, .. }) = desk.state("a") else { panic!("{:?}", desk.state("a")) };
+    assert_eq!(reason, "it stands: still there");
+}
+
+/// No probe answers and nothing else happens: the wake-ups that the brain asks for are enough.
+#[test]
+fn an_undoing_that_never_answers_is_given_up_at_a_wake_up() {
+    let mut desk = unsure_of_a(|desk| {
+        desk.answer("a", Phase::Observe, [Reply::Say(not_done()), Reply::Silence]);
+        desk.answer("a", Phase::Compensate, [Reply::Silence]);
+    });
+    let look = desk.calls.last().unwrap().clone();
+    assert_eq!(look.phase, Phase::Observe);
+    let end = desk.now.mono + std::time::Duration::from_secs(120);
+    while desk.result().is_none() {
+        let wake = desk.brain.next_wake().filter(|wake| *wake <= end).expect("a wake-up");
+        desk.move_to(wake);
+        desk.event(Event::Tick);
+    }
+    let cancelled = |call: &StepCall| desk.effects.contains(&Effect::Cancel(call.call));
+    assert!(cancelled(&look), "a look is cut off");
+    let undoing = desk.calls.iter().find(|call| call.phase == Phase::Compensate);
+    assert!(undoing.is_none_or(|call| !cancelled(call)), "what changes something is not");
+}
+
+#[test]
+fn an_abort_cuts_off_a_look_and_gives_up_an_apply_in_its_time() {
+    let mut desk = Desk::settled(chain());
+    desk.answer("a", Phase::Observe, [Reply::Silence]);
+    desk.outage();
+    desk.run_for(13);
+    let look = desk.calls.last().unwrap().call;
+    desk.command(ABORT).unwrap();
+    assert!(desk.effects.contains(&Effect::Cancel(look)));
+    assert_eq!(desk.result(), Some(RunResult::Aborted));
+    let mut desk = Desk::settled(chain());
+    desk.answer("a", Phase::Apply, [Reply::Silence]);
+    desk.outage();
+    desk.run_for(13);
+    let apply = desk.calls.last().unwrap().clone();
+    let sent = desk.durable.iter().rfind(|record| matches!(record.entry, Entry::StepIntent { .. })).unwrap().at;
+    desk.command(ABORT).unwrap();
+    let given_up = |desk: &Desk| {
+        let applied = desk.durable.iter().find(|record| matches!(record.entry, Entry::StepApplied { .. }));
+        applied.map(|record| record.at.since(sent))
+    };
+    for _ in 0..100 {
+        if given_up(&desk).is_some() {
+            break;
+        }
+        let wake = desk.brain.next_wake().expect("a wake-up");
+        desk.move_to(wake);
+        desk.event(Event::Tick);
+    }
+    assert_eq!(given_up(&desk), Some(apply.timeout + std::time::Duration::from_secs(5)));
+}
