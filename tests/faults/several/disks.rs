@@ -62,17 +62,3 @@ async fn while_all_disks_below_the_cluster_are_stuck_nothing_is_done_and_then_it
     is_done_once(&mut team, leader).await?;
     epochs(&team.one_journal().await?).map(drop)
 }
-
-/// Everything that is written takes longer than a call may: each is sent until its outcome is known.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_all_disks_below_the_cluster_are_slow_it_is_done_once() -> Result<()> {
-    let mut team = team(&[]).await?;
-    let mut slow = Vec::new();
-    for node in 0..3 {
-        slow.push(SlowDisk::below(team.etcd.pid(node)?, Duration::from_millis(300)).await?);
-    }
-    team.world.kill_primary();
-    let leader = team.leader().await?;
-    is_done_once(&mut team, leader).await?;
-    epochs(&team.one_journal().await?).map(drop)
-}
