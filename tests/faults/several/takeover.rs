@@ -14,10 +14,14 @@ use crate::fleet::team::{NAMES, Team};
 async fn outage_at(point: &str) -> Result<Team> {
     let mut team = nobody(&[]).await?;
     team.life(0, Some(point))?;
-    ensure!(team.leader_among(&[0]).await? == 0);
     team.life(1, None)?;
     team.life(2, None)?;
-    ensure!(team.settled().await? == 0, "the first one leads");
+    let leader = team.settled().await?;
+    if leader != 0 {
+        let done = team.verb(leader, &["hand-over", NAMES[0]]).run(PATIENCE).await?;
+        ensure!(done.status.success(), "{done:?}");
+    }
+    ensure!(team.leader().await? == 0, "the first one leads");
     team.world.kill_primary();
     Ok(team)
 }
