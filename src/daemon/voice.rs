@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use rustls::pki_types::UnixTime;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -131,7 +132,7 @@ impl Voice {
     pub(super) fn reload(&mut self, file: &File, name: &VantageId, table: &Witness) -> Result<(), String> {
         let (Some(teller), Some(tls)) = (&mut self.teller, &file.vantage_tls) else { return Ok(()) };
         let identity = identity(tls, name, table).map_err(|error| error.to_string())?;
-        if identity.is_same(&teller.shown) {
+        if !identity.replaces(&teller.shown, UnixTime::now()).map_err(|error| error.to_string())? {
             return Ok(());
         }
         let before = std::mem::replace(&mut teller.shown, Arc::new(identity));

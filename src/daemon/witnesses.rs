@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::UnixTime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -29,6 +30,8 @@ pub(super) struct Witnesses {
     asking: CancellationToken,
     /// Each witness, and why it is not heard.
     jurors: BTreeMap<VantageId, (Juror, Option<Unheard>)>,
+    /// With which they are asked.
+    identity: Option<Identity>,
     metrics: Metrics,
 }
 
@@ -36,7 +39,7 @@ impl Witnesses {
     /// Asks nobody yet.
     pub(super) fn new(heard: mpsc::Sender<Heard>, metrics: Metrics, stop: CancellationToken) -> Self {
         let asking = stop.child_token();
-        Self { heard, stop, asking, jurors: BTreeMap::new(), metrics }
+        Self { heard, stop, asking, jurors: BTreeMap::new(), identity: None, metrics }
     }
 
     /// Asks the witnesses of this configuration instead of all others, with the certificates as they are on
@@ -49,6 +52,9 @@ impl Witnesses {
         if let Some(tls) = file.vantage_tls.as_ref().filter(|_| !settings.witnesses.is_empty()) {
             let identity = Identity::load(tls).map_err(|error| error.to_string())?;
             identity.is_of(&settings.name, &settings.domain).map_err(|error| error.to_string())?;
+            if let Some(before) = &self.identity {
+                identity.replaces(before, UnixTime::now()).map_err(|error| error.to_string())?;
+            }
             let client = Arc::new(ask::client(&identity).map_err(|error| error.to_string())?);
             for known in &settings.witnesses {
                 let name = known.name.as_str();
@@ -58,6 +64,7 @@ impl Witnesses {
                 let witness = ask::Witness { name: known.name.clone(), url, asker, wait: wait(settings) };
                 tasks.push((witness, known.domain.clone(), Arc::clone(&client)));
             }
+            self.identity = Some(identity);
         }
         self.asking.cancel();
         self.asking = self.stop.child_token();

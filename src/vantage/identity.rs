@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, UnparsedPublicKey};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -116,17 +118,21 @@ impl Identity {
     /// # Errors
     /// Where certificate and key do not belong together.
     pub fn server(&self) -> Result<Arc<ServerConfig>, IdentityError> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let clients = WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), Arc::clone(&provider))
-            .build()
-            .map_err(|error| IdentityError::new("ca_file", error.to_string()))?;
-        let config = ServerConfig::builder_with_provider(provider)
+        let clients = self.verifier()?;
+        let config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|error| IdentityError::new("key_file", error.to_string()))?
             .with_client_cert_verifier(clients)
             .with_single_cert(self.chain.clone(), self.key.clone_key())
             .map_err(|error| IdentityError::new("key_file", error.to_string()))?;
         Ok(Arc::new(config))
+    }
+
+    /// What looks whether a certificate is of this authority, and of now.
+    fn verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, IdentityError> {
+        WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), provider())
+            .build()
+            .map_err(|error| IdentityError::new("ca_file", error.to_string()))
     }
 
     /// Is it the certificate of this vantage, in this domain?
@@ -144,9 +150,21 @@ impl Identity {
         Err(IdentityError::new("certificate_file", reason))
     }
 
-    /// Are certificate, key and authority the same ones?
-    pub fn is_same(&self, other: &Self) -> bool {
-        (&self.pem, &self.ca_pem) == (&other.pem, &other.ca_pem)
+    /// Does it take the place of the one that was used before? `false` where it is the same one.
+    ///
+    /// # Errors
+    /// Where nobody would accept it: what works must not end for one that has run out, or is of another authority.
+    pub fn replaces(&self, before: &Self, now: UnixTime) -> Result<bool, IdentityError> {
+        if (&self.pem, &self.ca_pem) == (&before.pem, &before.ca_pem) {
+            return Ok(false);
+        }
+        let (first, others) =
+            self.chain.split_first().ok_or_else(|| IdentityError::new("certificate_file", "holds no certificate"))?;
+        self.verifier()?.verify_client_cert(first, others, now).map_err(|error| {
+            let reason = format!("no other vantage would accept it ({error}); make one with `failoverd certs issue`");
+            IdentityError::new("certificate_file", reason)
+        })?;
+        Ok(true)
     }
 
     /// Its certificate, DER.
@@ -159,6 +177,10 @@ impl Identity {
     pub(super) fn sign(&self, text: &[u8]) -> Option<Vec<u8>> {
         self.signing.sign(&SystemRandom::new(), text).ok().map(|signature| signature.as_ref().to_vec())
     }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
 fn certificates(field: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, IdentityError> {

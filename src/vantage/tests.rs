@@ -1,4 +1,7 @@
 use std::path::Path;
+use std::time::Duration;
+
+use rustls::pki_types::UnixTime;
 
 use super::certs::{authority, issue};
 use super::identity::Identity;
@@ -55,6 +58,26 @@ fn a_ballot_is_only_its_vantages_own() {
     ] {
         assert_eq!(open(body, signature, certificate, NOW), Err(Refused::Forged), "{what}");
     }
+}
+
+/// A reload must not put in the place of one that works what nobody would accept.
+#[test]
+fn only_a_certificate_of_now_and_of_its_authority_replaces_another() {
+    let (folder, foreign) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    authority(folder.path(), 30).expect("an authority");
+    authority(foreign.path(), 30).expect("an authority");
+    let before = identity(folder.path(), "eu", "eu-central-1");
+    let next = identity(folder.path(), "eu-2", "eu-central-1");
+    let now = UnixTime::now();
+    assert_eq!((before.replaces(&before, now), next.replaces(&before, now)), (Ok(false), Ok(true)));
+    let past = UnixTime::since_unix_epoch(Duration::from_secs(next.not_after.unsigned_abs() + 1));
+    let refused = next.replaces(&before, past).expect_err("it has run out");
+    assert!(refused.reason.contains("no other vantage would accept it"), "{refused}");
+    let written = issue(foreign.path(), &"eu".into(), &"eu-central-1".into(), &[], 30).expect("issued");
+    let ca_file = folder.path().join("ca.pem");
+    let files = VantageTls { ca_file, certificate_file: written.certificate, key_file: written.key };
+    let other = Identity::load(&files).expect("it can be read");
+    assert!(other.replaces(&before, now).is_err(), "of another authority");
 }
 
 #[test]

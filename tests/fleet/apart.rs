@@ -9,16 +9,16 @@
 //! The counterparts themselves stay on the loopback of the machine. What a daemon reaches there without loss is
 //! passed on by a gate: a proxy that listens on the daemon's own loopback, at the same port. Nothing of the
 //! machine's network is changed, and there is no route out of a namespace.
-#![allow(unsafe_code)] // `setns` is not among what rustix is built with here; see where it is called.
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use regex::Regex;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::partitions::fault::Rule;
 use super::partitions::net::Network;
@@ -28,13 +28,6 @@ use super::proxy::{End, Proxy};
 /// A network namespace, for sockets that this process makes in it.
 #[derive(Clone)]
 pub struct Namespace(Arc<File>);
-
-unsafe extern "C" {
-    fn setns(fd: i32, kind: i32) -> i32;
-}
-
-/// A network namespace, in the words of the kernel.
-const CLONE_NEWNET: i32 = 0x4000_0000;
 
 impl Namespace {
     /// That of a process.
@@ -46,10 +39,7 @@ impl Namespace {
     /// Does something there: on a thread of its own, since a thread that has gone there stays.
     pub fn within<T: Send>(&self, what: impl FnOnce() -> std::io::Result<T> + Send) -> std::io::Result<T> {
         let there = || {
-            // SAFETY: two numbers go in and one comes back; the descriptor is open as long as `self` is.
-            if unsafe { setns(self.0.as_raw_fd(), CLONE_NEWNET) } != 0 {
-                return Err(std::io::Error::last_os_error());
-            }
+            move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network))?;
             what()
         };
         std::thread::scope(|scope| scope.spawn(there).join()).map_err(|_| std::io::Error::other("it panicked"))?
@@ -129,5 +119,10 @@ impl Apart {
         };
         let rules: Vec<Rule> = ways.iter().map(rule).collect();
         self.network.apply(&rules).await
+    }
+
+    /// How many packets were lost since then.
+    pub async fn lost(&self) -> Result<u64> {
+        self.network.lost().await
     }
 }

@@ -1,7 +1,6 @@
 //! Clients that write all the time, to whichever server the record leads to, and the history of what they were
 //! told.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use tokio_postgres::{Client, NoTls};
 use tokio_util::sync::CancellationToken;
 
 use super::eventually;
+use super::load::missing;
 use super::postgres::Postgres;
 use super::world::{BACKUP_TARGET, PRIMARY_TARGET, Watcher, World};
 
@@ -146,12 +146,7 @@ impl Writer {
 impl History {
     /// The acknowledged writes that a server does not have.
     pub async fn lost_on(&self, server: &Postgres) -> Result<Vec<i64>> {
-        let rows = server.sql("SELECT id FROM writes").await?;
-        let there: BTreeSet<i64> = rows
-            .into_iter()
-            .map(|row| row.into_iter().next().flatten().context("an empty id")?.parse().context("an odd id"))
-            .collect::<Result<_>>()?;
-        Ok(self.writes.iter().map(|write| write.id).filter(|id| !there.contains(id)).collect())
+        missing(server, self.writes.iter().map(|write| write.id)).await
     }
 
     /// Nobody who asked after the first answer of the new primary was answered by the old one.

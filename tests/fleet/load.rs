@@ -86,11 +86,16 @@ impl Writes {
 
     /// Those that a server does not have.
     pub async fn lost_on(&self, server: &Postgres) -> Result<Vec<i64>> {
-        let rows = server.sql("SELECT id FROM writes").await?;
-        let there: BTreeSet<i64> = rows
-            .into_iter()
-            .map(|row| row.into_iter().next().flatten().context("an empty id")?.parse().context("an odd id"))
-            .collect::<Result<_>>()?;
-        Ok(self.ids.iter().copied().filter(|id| !there.contains(id)).collect())
+        missing(server, self.ids.iter().copied()).await
     }
+}
+
+/// The writes among these that a server does not have.
+pub async fn missing(server: &Postgres, ids: impl Iterator<Item = i64>) -> Result<Vec<i64>> {
+    let rows = server.sql("SELECT id FROM writes").await?;
+    let there: BTreeSet<i64> = rows
+        .into_iter()
+        .map(|row| row.into_iter().next().flatten().context("an empty id")?.parse().context("an odd id"))
+        .collect::<Result<_>>()?;
+    Ok(ids.filter(|id| !there.contains(id)).collect())
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::child::{Proc, command};
-use super::{START, scratch_dir};
+use super::{START, eventually, scratch_dir};
 
 /// As long as this lives, each time that the process has something put on its disk takes longer.
 pub struct SlowDisk {
     _tracer: Proc,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl SlowDisk {
@@ -19,7 +19,7 @@ impl SlowDisk {
         let dir = scratch_dir("disk")?;
         let mut strace = command("strace");
         strace
-            .args(["-f", "-qq", "-o", "/dev/null", "-p", &pid.to_string(), "-e", "trace=fsync,fdatasync", "-e"])
+            .args(["-f", "-qq", "-o", &Self::trace(&dir), "-p", &pid.to_string(), "-e", "trace=fsync,fdatasync", "-e"])
             .arg(format!("inject=fsync,fdatasync:delay_enter={}", by.as_micros()));
         let mut tracer = Proc::start("strace", strace, &dir.path().join("log"))?;
         tracer
@@ -32,6 +32,20 @@ impl SlowDisk {
             })
             .await
             .context("strace is to slow a disk; may this user trace?")?;
-        Ok(Self { _tracer: tracer, _dir: dir })
+        Ok(Self { _tracer: tracer, dir })
+    }
+
+    fn trace(dir: &tempfile::TempDir) -> String {
+        dir.path().join("trace").display().to_string()
+    }
+
+    /// Waits until it has held something up: what is slowed is really asked for.
+    pub async fn has_held_up(&self) -> Result<()> {
+        eventually(START, "a write to be held up", async || {
+            let trace = std::fs::read_to_string(Self::trace(&self.dir))?;
+            ensure!(trace.contains("(DELAYED)"), "it holds nothing up: {trace}");
+            Ok(())
+        })
+        .await
     }
 }

@@ -316,9 +316,8 @@ impl Keeper {
             }
             None => {
                 self.is_over("the cluster has ended the lease").await;
-                self.catch_up(&seen).await?;
+                let end = self.catch_up(&seen).await?;
                 self.tell_leader(None).await;
-                let end = seen.tail.as_ref().map_or(Some(0), |tail| tail_seq(tail.value())).unwrap_or(0);
                 let copies = seen.members.iter().map(|member| (member.name.clone(), member.records)).collect();
                 proven(end, &self.shared.members, &copies).map_err(Trouble::Unproven)?;
                 self.campaign(&seen, lease).await?;
@@ -415,8 +414,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// Reads what the leader wrote, up to the end that was seen.
-    async fn catch_up(&mut self, seen: &Look) -> Result<(), RollError> {
+    /// Reads what the leader wrote, up to the end that was seen, and says which record that is.
+    async fn catch_up(&mut self, seen: &Look) -> Result<u64, RollError> {
         let end = seen.tail.as_ref().map_or(Some(0), |tail| tail_seq(tail.value()));
         let mut tail = lock(&self.shared.tail).0.clone();
         let diverged = |seq, reason: &str| RollError::Diverged { seq, reason: reason.to_owned() };
@@ -441,7 +440,7 @@ impl Keeper {
             }
             self.shared.set_tail(tail, revision);
         }
-        Ok(())
+        Ok(end)
     }
 
     async fn tell_leader(&mut self, leader: Option<VantageId>) {

@@ -67,8 +67,8 @@ pub struct MemberCard {
     pub schema: u32,
     /// Since when it is there.
     pub since: WallTime,
-    /// So many records of the journal are in its copy.
-    #[serde(default)]
+    /// So many records of the journal are in its copy. (A card that does not say so is not read: on an empty
+    /// cluster its member has not been heard.)
     pub records: u64,
 }
 

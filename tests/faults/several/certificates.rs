@@ -12,11 +12,14 @@ use super::{PATIENCE, is_done_once, is_told, leaders, others, team};
 use crate::fleet::team::{NAMES, Team};
 
 /// Long enough for all to take them, and to be heard under them.
-const SHORT: Duration = Duration::from_secs(6);
-const LONG: Duration = Duration::from_secs(24 * 3600);
+const SHORT: i64 = 10;
+const LONG: i64 = 24 * 3600;
+/// It ran out before.
+const OVER: i64 = -60;
 
-/// As `failoverd certs issue` makes them, but for a time of seconds, and in the place of those that are there.
-fn issue(folder: &Path, name: &str, life: Duration) -> Result<()> {
+/// As `failoverd certs issue` makes them, but for a time of seconds from now, and in the place of those that are
+/// there.
+fn issue(folder: &Path, name: &str, life: i64) -> Result<()> {
     let read = |name: &str| std::fs::read_to_string(folder.join(name));
     let issuer = Issuer::from_ca_cert_pem(&read("ca.pem")?, KeyPair::from_pem(&read("ca.key")?)?)?;
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
@@ -25,16 +28,16 @@ fn issue(folder: &Path, name: &str, life: Duration) -> Result<()> {
     params.subject_alt_names.push(SanType::URI(Ia5String::try_from(mark)?));
     params.use_authority_key_identifier_extension = true;
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-    let epoch = rcgen::date_time_ymd(1970, 1, 1);
-    (params.not_before, params.not_after) = (epoch + now.saturating_sub(LONG), epoch + now + life);
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
+    let at = |seconds: i64| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds.unsigned_abs());
+    (params.not_before, params.not_after) = (at(now - LONG), at(now + life));
     let certificate = params.signed_by(&key, &issuer)?;
     std::fs::write(folder.join(format!("{name}.pem")), certificate.pem())?;
     Ok(std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem())?)
 }
 
 /// New ones for all, and all are told.
-fn renew(team: &mut Team, life: Duration) -> Result<()> {
+fn renew(team: &mut Team, life: i64) -> Result<()> {
     NAMES.iter().try_for_each(|name| issue(team.dir(), name, life))?;
     (0..3).try_for_each(|place| team.member(place).running.signal(Signal::HUP))
 }
@@ -55,6 +58,10 @@ async fn members_whose_certificates_run_out_do_nothing_until_there_are_new_ones(
     let mut team = team(&[]).await?;
     let leader = team.leader().await?;
     renew(&mut team, SHORT)?;
+    for place in 0..3 {
+        team.member(place).running.wait_log(PATIENCE, "configuration reloaded").await?;
+        hears(&mut team, place, 2).await?;
+    }
     // The connections go on; the certificates with which they began do not.
     for place in 0..3 {
         hears(&mut team, place, 0).await?;
@@ -80,9 +87,26 @@ async fn a_member_whose_certificate_has_run_out_is_not_heard_and_not_needed() ->
     let late = others(leader)[0];
     issue(team.dir(), NAMES[late], SHORT)?;
     team.member(late).running.signal(Signal::HUP)?;
+    team.member(leader).running.wait_log(PATIENCE, "the witness is not heard: refused: expired").await?;
     hears(&mut team, leader, 1).await?;
     team.world.kill_primary();
     is_done_once(&mut team, leader).await?;
     ensure!(leaders(&team.one_journal().await?) == [NAMES[leader]]);
     Ok(())
+}
+
+/// What works does not end for a certificate that nobody would accept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_does_not_take_a_certificate_that_has_run_out() -> Result<()> {
+    let mut team = team(&[]).await?;
+    let leader = team.leader().await?;
+    renew(&mut team, OVER)?;
+    for place in 0..3 {
+        let running = &mut team.member(place).running;
+        running.wait_log(PATIENCE, "the witnesses are asked as before").await?;
+        running.wait_log(PATIENCE, "told our votes under the former certificate").await?;
+        hears(&mut team, place, 2).await?;
+    }
+    team.world.kill_primary();
+    is_done_once(&mut team, leader).await
 }

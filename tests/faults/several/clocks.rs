@@ -110,6 +110,9 @@ async fn members_whose_clocks_are_set_apart_follow_and_one_of_them_takes_over() 
 async fn members_that_start_with_clocks_an_hour_apart_hear_each_other_and_fail_over() -> Result<()> {
     let (mut team, _clocks) = with_clocks([HOUR, 0, -HOUR]).await?;
     let leader = team.settled().await?;
+    let since: Vec<_> = team.membership(leader).await?.members.iter().map(|member| member.since).collect();
+    let apart = since.iter().max().zip(since.iter().min()).map(|(last, first)| last.since(*first));
+    ensure!(apart > Some(Duration::from_secs(3600)), "their clocks are not apart: {since:?}");
     team.world.kill_primary();
     is_done_by(&mut team, leader).await
 }

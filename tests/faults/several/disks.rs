@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::{epochs, is_done_once, leaders, team};
+use super::{epochs, is_done_once, leaders, see_the_outage, team};
 use crate::fleet::slow_disk::SlowDisk;
 use crate::fleet::team::NAMES;
 
@@ -17,11 +17,12 @@ async fn one_is_slow(leads: bool) -> Result<()> {
     let leader = team.leader().await?;
     let first = team.etcd.leader().await?;
     let slow = if leads { first } else { (first + 1) % 3 };
-    let _slow = SlowDisk::below(team.etcd.pid(slow)?, STUCK).await?;
+    let slow = SlowDisk::below(team.etcd.pid(slow)?, STUCK).await?;
     team.world.kill_primary();
     // Where the slow one led the cluster itself, the lease may have run out meanwhile.
     let leader = if leads { team.leader().await? } else { leader };
     is_done_once(&mut team, leader).await?;
+    slow.has_held_up().await?;
     let journal = team.one_journal().await?;
     ensure!(leads || leaders(&journal) == [NAMES[leader]], "{:?}", leaders(&journal));
     epochs(&journal).map(drop)
@@ -47,12 +48,9 @@ async fn while_all_disks_below_the_cluster_are_stuck_nothing_is_done_and_then_it
         slow.push(SlowDisk::below(team.etcd.pid(node)?, STUCK).await?);
     }
     team.world.kill_primary();
-    for place in 0..3 {
-        team.status(place, "the outage to be seen", |status| {
-            ensure!(status.scenarios[0].truth == failoverd::model::Truth::True, "{:?}", status.scenarios[0].truth);
-            Ok(())
-        })
-        .await?;
+    see_the_outage(&mut team, &[0, 1, 2]).await?;
+    for disk in &slow {
+        disk.has_held_up().await?;
     }
     // What is not written down was not begun.
     let promoted = team.world.moto.calls_of("PromoteReadReplica").await?;

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use super::{PATIENCE, epochs, is_done_once, team};
 #[cfg(feature = "crash-points")]
-use super::{leaders, nobody};
+use super::{first_leads, leaders};
 use crate::fleet::history::{Clients, Side};
 use crate::fleet::team::Team;
 
@@ -23,17 +23,7 @@ async fn holds(team: &Team, clients: Clients) -> Result<()> {
 #[cfg(feature = "crash-points")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_lose_nothing_where_the_leader_dies_between_promotion_and_route() -> Result<()> {
-    let mut team = nobody(&[]).await?;
-    team.life(0, Some("done:apply:promote"))?;
-    team.life(1, None)?;
-    team.life(2, None)?;
-    let leader = team.settled().await?;
-    if leader != 0 {
-        let to_a = ["hand-over", "a"];
-        let done = team.verb(leader, &to_a).run(PATIENCE).await?;
-        ensure!(done.status.success(), "{done:?}");
-        ensure!(team.leader().await? == 0);
-    }
+    let mut team = first_leads("done:apply:promote").await?;
     let clients = Clients::start(&team.world).await?;
     clients.reach(Side::Primary, 200, PATIENCE).await?;
     let first = team.world.alias_target().await?;

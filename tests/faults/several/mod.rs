@@ -15,12 +15,12 @@ mod takeover;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use failoverd::model::{Entry, Epoch, Record};
+use failoverd::model::{Entry, Epoch, Record, Truth};
 use serde_json::Value;
 
 use crate::fleet::eventually;
 use crate::fleet::kube::Kube;
-use crate::fleet::team::{Edit, Team};
+use crate::fleet::team::{Edit, NAMES, Team};
 
 /// Nothing that is waited for takes longer on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,6 +32,34 @@ async fn team(edits: &[Edit]) -> Result<Team> {
 /// Nothing runs yet.
 async fn nobody(edits: &[Edit]) -> Result<Team> {
     Team::prepare(env!("CARGO_BIN_EXE_failoverd"), Kube::stand_in().await?, edits).await
+}
+
+/// All run, everything is up, and the first one leads, whose life ends or stops at this point.
+#[cfg(feature = "crash-points")]
+async fn first_leads(point: &str) -> Result<Team> {
+    let mut team = nobody(&[]).await?;
+    team.life(0, Some(point))?;
+    team.life(1, None)?;
+    team.life(2, None)?;
+    let leader = team.settled().await?;
+    if leader != 0 {
+        let done = team.verb(leader, &["hand-over", NAMES[0]]).run(PATIENCE).await?;
+        ensure!(done.status.success(), "{done:?}");
+    }
+    ensure!(team.leader().await? == 0, "the first one leads");
+    Ok(team)
+}
+
+/// Each of these members sees that the primary is down.
+async fn see_the_outage(team: &mut Team, places: &[usize]) -> Result<()> {
+    for place in places {
+        team.status(*place, "the outage to be seen", |status| {
+            ensure!(status.scenarios[0].truth == Truth::True, "{:?}", status.scenarios[0].truth);
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 /// Those that are not this one.

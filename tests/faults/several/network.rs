@@ -51,12 +51,20 @@ async fn is_done_by_somebody(team: &Team) -> Result<Vec<Record>> {
     Ok(journal)
 }
 
+/// The rule was about packets that there are.
+async fn has_lost_packets(team: &Team) -> Result<()> {
+    let lost = team.apart()?.lost().await?;
+    ensure!(lost > 0, "no packet was lost");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_loss_on_every_way_to_the_store_the_failover_is_done_once() -> Result<()> {
     let (mut team, _) = team_apart().await?;
     team.apart()?.lose(25, BOTH, &[0, 1, 2]).await?;
     team.world.kill_primary();
-    is_done_by_somebody(&team).await.map(drop)
+    is_done_by_somebody(&team).await?;
+    has_lost_packets(&team).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -64,7 +72,8 @@ async fn a_leader_on_a_lossy_way_to_the_store_goes_on_or_is_followed_by_one() ->
     let (mut team, leader) = team_apart().await?;
     team.apart()?.lose(30, BOTH, &[leader]).await?;
     team.world.kill_primary();
-    is_done_by_somebody(&team).await.map(drop)
+    is_done_by_somebody(&team).await?;
+    has_lost_packets(&team).await
 }
 
 /// Nothing comes through any more, one way; connections that stand say nothing of it.
@@ -82,6 +91,7 @@ async fn cut_one_way(way: Way) -> Result<()> {
     team.world.kill_primary();
     let journal = is_done_by_somebody(&team).await?;
     ensure!(leaders(&journal) == [NAMES[old], NAMES[new]], "{:?}", leaders(&journal));
+    has_lost_packets(&team).await?;
     team.apart()?.lose(100, &[], &[]).await?;
     team.status(old, "the run in its copy", |status| {
         ensure!(status.epoch.0 == 1, "epoch {}", status.epoch);

@@ -7,7 +7,7 @@ use failoverd::core::Command;
 use failoverd::model::{Entry, Record};
 use rustix::process::Signal;
 
-use super::{PATIENCE, is_done_once, leaders, team};
+use super::{PATIENCE, is_done_once, leaders, see_the_outage, team};
 use crate::fleet::eventually;
 use crate::fleet::process::Failoverd;
 use crate::fleet::team::{NAMES, Team};
@@ -121,11 +121,7 @@ async fn two_operators_at_two_members_start_one_run() -> Result<()> {
     let leader = team.leader().await?;
     let failover = Command::Failover { scenario: "regional-outage".into(), allow_data_loss: None };
     team.world.kill_primary();
-    team.status(leader, "the outage to be seen", |status| {
-        ensure!(status.scenarios[0].truth == failoverd::model::Truth::True);
-        Ok(())
-    })
-    .await?;
+    see_the_outage(&mut team, &[leader]).await?;
     let (one, other) = ((leader + 1) % 3, (leader + 2) % 3);
     let clients = [one, other].map(|place| team.members[place].as_ref().map(|member| member.client.clone()));
     let [Some(first), Some(second)] = clients else { anyhow::bail!("both run") };

@@ -81,6 +81,19 @@ impl Network {
         nft.arg("-f").arg(&file);
         run(nft, START).await.map(drop).context("setting the firewall (nftables)")
     }
+
+    /// How many packets were lost since the rules were set.
+    pub async fn lost(&self) -> Result<u64> {
+        let mut nft = inside(&self.router, "nft");
+        nft.args(["list", "table", "ip", "partitions"]);
+        Ok(dropped(&run(nft, START).await?))
+    }
+}
+
+/// The packets that the rules of the firewall have dropped since they were set.
+fn dropped(listing: &str) -> u64 {
+    let count = |(_, rest): (&str, &str)| rest.split_whitespace().next()?.parse::<u64>().ok();
+    listing.lines().filter_map(|line| line.split_once("counter packets ").and_then(count)).sum()
 }
 
 async fn namespace(name: &str, dir: &Path) -> Result<Proc> {
@@ -116,7 +129,7 @@ fn table(rules: &[Rule]) -> String {
     for Rule { from, to, percent } in rules {
         let share = if *percent >= 100 { String::new() } else { format!("numgen random mod 100 < {percent} ") };
         let (from, to) = (addresses(from), addresses(to));
-        text.push_str(&format!("    ip saddr {{ {from} }} ip daddr {{ {to} }} {share}drop\n"));
+        text.push_str(&format!("    ip saddr {{ {from} }} ip daddr {{ {to} }} {share}counter drop\n"));
     }
     text.push_str("  }\n}\n");
     text
