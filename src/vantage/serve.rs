@@ -131,6 +131,8 @@ pub enum Handshaking {
     Greets(Box<Accept<TcpStream>>),
     /// Done.
     Stands(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+    /// It came to nothing, and is not to be asked again: whoever serves the connection still shuts it down.
+    Failed,
 }
 
 impl Handshaking {
@@ -141,13 +143,17 @@ impl Handshaking {
         if let Self::Greets(accept) = self {
             match pin!(accept.as_mut()).poll(context) {
                 Poll::Ready(Ok(stream)) => *self = Self::Stands(Box::new(stream)),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Err(error)) => {
+                    *self = Self::Failed;
+                    return Poll::Ready(Err(error));
+                }
                 Poll::Pending => return Poll::Pending,
             }
         }
         match self {
             Self::Stands(stream) => Poll::Ready(Ok(Pin::new(stream.as_mut()))),
             Self::Greets(_) => Poll::Pending,
+            Self::Failed => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 }

@@ -1,12 +1,17 @@
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::UnixTime;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::certs::{authority, issue};
 use super::identity::Identity;
+use super::serve::TlsSource;
 use super::wire::{open, random, seal};
 use crate::config::shape::VantageTls;
+use crate::control::serve::Source;
 use crate::core::Refused;
 use crate::model::Ballot;
 
@@ -58,6 +63,21 @@ fn a_ballot_is_only_its_vantages_own() {
     ] {
         assert_eq!(open(body, signature, certificate, NOW), Err(Refused::Forged), "{what}");
     }
+}
+
+/// Whoever serves a connection reads, is told that there is none, and shuts it down.
+#[tokio::test]
+async fn a_handshake_that_failed_is_used_again_without_harm() {
+    let folder = tempfile::tempdir().expect("a folder");
+    authority(folder.path(), 30).expect("an authority");
+    let config = identity(folder.path(), "eu", "eu-central-1").server().expect("a server");
+    let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.expect("a port"));
+    let mut source = TlsSource { listener: Arc::clone(&listener), config };
+    let mut client = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("connected");
+    client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("written");
+    let (mut connection, _) = source.accept().await.expect("accepted");
+    assert!(connection.read_u8().await.is_err(), "that was no greeting");
+    assert!(connection.read_u8().await.is_err() && connection.shutdown().await.is_err());
 }
 
 /// A reload must not put in the place of one that works what nobody would accept.
