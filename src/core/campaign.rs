@@ -50,7 +50,7 @@ impl fmt::Display for Unproven {
                 let silent: Vec<&str> = silent.iter().map(VantageId::as_str).collect();
                 write!(
                     f,
-                    "the journal in the cluster is empty: new, or wiped? Nothing is led on it before each member has said that it has no copy either; not yet heard: {}. Start what is missing, or take what is gone for good from [members]",
+                    "the journal in the cluster is empty: new, or wiped? Nothing is led on it before each member has said that it has no copy either; not yet heard: {}. Start what is missing, or take what is gone for good from [members] and restart",
                     silent.join(", ")
                 )
             }
