@@ -124,7 +124,7 @@ impl Shared {
             store.commits = 0;
             // What was written is on disk whatever happens here; only what comes next is refused.
             if let Err(error) = store.connection.wal_checkpoint_v2(Some(c"main"), CheckpointMode::PASSIVE)
-                && error.sqlite_error_code() != Some(rusqlite::ErrorCode::DatabaseBusy)
+                && !is_of_another_checkpoint(&error)
             {
                 self.doubt_for(&format!("a checkpoint failed: {}", schema::describe(&error)));
             }
@@ -209,6 +209,12 @@ impl Shared {
         };
         if ends { Ok(()) } else { Err(self.corrupt(tail.seq, "it was changed by another process while we ran")) }
     }
+}
+
+/// Whoever else checkpoints (a backup, a shell) does our work; any other failure is the disk's.
+/// (`SQLITE_BUSY` of <https://www.sqlite.org/c3ref/wal_checkpoint_v2.html>.)
+pub(super) fn is_of_another_checkpoint(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
 }
 
 /// The kind of a row's entry, as the crash points call it: serde writes the tag first.

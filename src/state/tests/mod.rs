@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
+mod journal;
 mod outbox;
 mod samples;
 
@@ -166,11 +167,17 @@ fn a_missing_tail_is_where_the_journal_goes_on() {
 
 #[test]
 fn another_writer_is_noticed() {
-    let place = Place::with(3);
-    let (mut journal, ..) = place.open();
-    place.sql("DELETE FROM journal WHERE seq = 3");
-    let error = journal.append(&paused(4, 1)).unwrap_err();
-    assert!(error.to_string().contains("changed by another process"), "{error}");
+    for sql in [
+        "DELETE FROM journal WHERE seq = 3",
+        "UPDATE journal SET checksum = 'of another record' WHERE seq = 3",
+        "UPDATE journal SET seq = 4 WHERE seq = 3",
+    ] {
+        let place = Place::with(3);
+        let (mut journal, ..) = place.open();
+        place.sql(sql);
+        let error = journal.append(&paused(4, 1)).unwrap_err();
+        assert!(error.to_string().contains("changed by another process"), "{sql}: {error}");
+    }
 }
 
 #[test]
@@ -323,12 +330,28 @@ fn a_replaced_file_ends_the_right_to_call() {
 }
 
 #[test]
-fn the_log_is_checkpointed_and_does_not_grow_for_ever() {
+fn the_log_is_checkpointed_in_batches_and_does_not_grow_for_ever() {
     let place = Place::new();
     let (mut journal, ..) = place.open();
-    for seq in 1..=900 {
-        journal.append(&paused(seq, 1)).unwrap();
-    }
-    let wal = fs::metadata(schema::beside(&place.path, "-wal")).unwrap().len();
-    assert!(wal < 4 << 20, "{wal} bytes");
+    let mut written = 0;
+    let mut size_after = |count: usize| {
+        while written < count {
+            written += 1;
+            journal.append(&paused(written as u64, 1)).unwrap();
+        }
+        fs::metadata(schema::beside(&place.path, "-wal")).unwrap().len()
+    };
+    // Each commit is at least a page: had they been brought home one by one, the log would begin anew each time.
+    let first = size_after(190);
+    assert!(first > 190 * 4096, "{first} bytes");
+    let later = size_after(900);
+    assert!(later < 2 * first, "{first} bytes after 190 commits, {later} after 900");
+}
+
+#[test]
+fn whoever_else_checkpoints_is_no_failure_of_the_disk() {
+    let failed = |code| rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+    assert!(sqlite::is_of_another_checkpoint(&failed(rusqlite::ffi::SQLITE_BUSY)));
+    assert!(!sqlite::is_of_another_checkpoint(&failed(rusqlite::ffi::SQLITE_IOERR_FSYNC)));
+    assert!(!sqlite::is_of_another_checkpoint(&rusqlite::Error::InvalidQuery));
 }
