@@ -198,4 +198,6 @@ fn a_newer_ballot_holds_although_its_votes_were_seen_earlier_and_takes_back_what
     assert_eq!(health(&brain), Health::Down);
     let _effects = brain.handle(now(11_000), event(Vec::new()));
     assert_eq!(health(&brain), Health::Unknown, "what it does not say any more does not count");
+    let seen_up = brain.last_writes_of(brain.index[&"api".into()], at(11_500)).believed;
+    assert_eq!(seen_up, Some(at(10_900)), "who answered then may have taken a write then, whoever says so still");
 }

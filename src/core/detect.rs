@@ -61,6 +61,8 @@ pub(super) struct Detector {
     seen: MonoTime,
     pub(super) latest: Option<Latest>,
     pub(super) last_up: Option<MonoTime>,
+    /// When another vantage last saw it up. No vote, but what was seen: it outlives the vote and whoever gave it.
+    up_elsewhere: Option<MonoTime>,
     pub(super) last_bad: Option<MonoTime>,
     pub(super) latency: Option<Duration>,
     pub(super) facts: Option<Box<Facts>>,
@@ -101,6 +103,7 @@ impl Detector {
             seen: MonoTime::ZERO,
             latest: None,
             last_up: None,
+            up_elsewhere: None,
             last_bad: None,
             latency: None,
             facts: None,
@@ -300,6 +303,16 @@ impl Detector {
     /// Did commits wait for a standby when last seen, no earlier than `from`?
     pub(super) fn synchronous_since(&self, from: MonoTime) -> bool {
         self.synchronous.is_some_and(|(at, synchronous)| synchronous && at >= from)
+    }
+
+    /// Another vantage voted that it was up when it looked.
+    pub(super) fn was_up_elsewhere(&mut self, at: MonoTime) {
+        self.up_elsewhere = self.up_elsewhere.max(Some(at));
+    }
+
+    /// When anybody last saw it up.
+    pub(super) fn up_anywhere(&self) -> Option<MonoTime> {
+        self.last_up.max(self.up_elsewhere)
     }
 
     /// Takes over what a former life saw last, where this one has seen nothing yet.

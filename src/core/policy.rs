@@ -108,17 +108,13 @@ impl Brain {
 
     pub(super) fn last_writes_of(&self, index: usize, now: MonoTime) -> LastWrites {
         let own = &self.detectors[index];
-        let mut up = own.last_up;
+        let mut up = own.up_anywhere();
         let mut bad = own.failing_since().filter(|_| own.health() == Some(Health::Down) && own.is_fresh(now));
-        for peer in &self.peers[index] {
-            match (peer.health, peer.first_bad) {
-                (Health::Up, _) => up = up.max(Some(peer.seen)),
-                (Health::Down, Some(first)) if peer.is_fresh(now, own.settings.max_age) => {
-                    bad = bad.max(Some(first));
-                    // It saw it up at the attempt before.
-                    up = up.max(Some(first.minus(own.settings.interval.get())));
-                }
-                (Health::Down | Health::Unknown, _) => {}
+        for peer in self.peers[index].iter().filter(|peer| peer.is_fresh(now, own.settings.max_age)) {
+            if let (Health::Down, Some(first)) = (peer.health, peer.first_bad) {
+                bad = bad.max(Some(first));
+                // It saw it up at the attempt before.
+                up = up.max(Some(first.minus(own.settings.interval.get())));
             }
         }
         let is_down = self.fell(index, now).is_some();

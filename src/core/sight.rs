@@ -73,6 +73,9 @@ impl Brain {
 
     pub(super) fn peer_vote(&mut self, probe: &ProbeName, vote: PeerVote) -> bool {
         let Some(&index) = self.index.get(probe) else { return false };
+        if vote.health == Health::Up {
+            self.detectors[index].was_up_elsewhere(vote.seen);
+        }
         let votes = &mut self.peers[index];
         match votes.iter_mut().find(|known| known.vantage == vote.vantage) {
             // Late or repeated: what is known is newer.
@@ -104,6 +107,9 @@ impl Brain {
             let Some(&index) = self.index.get(&probe) else { continue };
             said[index] = true;
             let (vantage, domain, seen) = (vantage.clone(), domain.clone(), seen.min(now.mono));
+            if health == Health::Up {
+                self.detectors[index].was_up_elsewhere(seen);
+            }
             let vote = PeerVote { vantage, domain, health, seen, first_bad, degraded, cause };
             match self.peers[index].iter_mut().find(|known| known.vantage == vote.vantage) {
                 Some(known) => {

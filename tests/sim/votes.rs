@@ -32,6 +32,8 @@ struct Theirs {
 pub struct Votes {
     own: BTreeMap<ProbeName, Own>,
     theirs: BTreeMap<(ProbeName, VantageId), Theirs>,
+    /// When any of them last saw the database up, whatever became of its vote since.
+    theirs_up: Option<MonoTime>,
     tilt_until: Option<MonoTime>,
     /// When this life began.
     pub started: MonoTime,
@@ -114,6 +116,9 @@ impl Votes {
             return;
         };
         let vote = Theirs { domain: domain.clone(), health: *health, seen: *seen.min(&now), first_bad: *first_bad };
+        if vote.health == Health::Up && probe.as_str() == "db" {
+            self.theirs_up = self.theirs_up.max(Some(vote.seen));
+        }
         let key = (probe.clone(), vantage.clone());
         if self.theirs.get(&key).is_none_or(|known| known.seen < vote.seen) {
             self.theirs.insert(key, vote);
@@ -277,12 +282,10 @@ impl Votes {
     fn well(&self, settings: &Settings, now: MonoTime) -> Option<MonoTime> {
         let probe = settings.probe(&"db".into())?;
         let own = self.own.get(&"db".into()).and_then(|db| db.last_up);
-        let up =
-            self.their_votes_on_the_database().filter(|vote| vote.health == Health::Up).map(|vote| vote.seen).max();
         let fresh = |vote: &&Theirs| now.since(vote.seen) <= probe.max_age.get();
         let bad = self.their_votes_on_the_database().filter(fresh).filter_map(|vote| vote.first_bad).max();
         // A witness that saw it down saw it up at the attempt before.
-        own.max(up).max(bad.map(|bad| bad.minus(probe.interval.get())))
+        own.max(self.theirs_up).max(bad.map(|bad| bad.minus(probe.interval.get())))
     }
 
     fn their_votes_on_the_database(&self) -> impl Iterator<Item = &Theirs> {
