@@ -9,7 +9,7 @@ use super::event::{Effect, Event};
 use super::extent::{Places, places};
 use super::ledger::{IllegalRecord, Ledger};
 use super::marks::Marks;
-use super::member::Membership;
+use super::member::{Membership, Sight};
 use super::quorum::PeerVote;
 use super::run::{Doing, Driver};
 use super::scenario::Watch;
@@ -39,6 +39,8 @@ pub struct Brain {
     pub(super) membership: Membership,
     /// Why the store of several daemons cannot be reached from here.
     pub(super) store_trouble: Option<String>,
+    /// Of one that leads.
+    pub(super) sight: Sight,
     pub(super) marks: Marks,
     /// When each other vantage last answered.
     pub(super) heard: HashMap<VantageId, MonoTime>,
@@ -92,6 +94,7 @@ impl Brain {
             ledger,
             membership: Membership::Alone,
             store_trouble: None,
+            sight: Sight::Never,
             driver: None,
             started: now,
             tilt_until: None,
@@ -243,6 +246,7 @@ impl Brain {
         self.remind(now);
         self.tell_people(now);
         self.watch_budgets(now);
+        self.mind_sight(now);
         self.set_paces();
         self.attentive = self.driver.is_some() || self.watches.iter().any(Watch::is_attentive);
         self.wake = self.earliest_wake(now.mono);
@@ -256,6 +260,7 @@ impl Brain {
         let driver = self.driver.as_ref().and_then(Driver::earliest_wake);
         let reminders = self.reminders.values().copied();
         let driver = driver.into_iter().chain(reminders).chain(self.telling.wake).chain(self.drill_clock.wake);
+        let driver = driver.chain(self.sight.wakes());
         expiries.chain(watches).chain(driver).chain(self.tilt_until).filter(|at| *at > now).min()
     }
 

@@ -10,7 +10,7 @@ use super::brain::Brain;
 use super::detect::Detector;
 use super::ledger::IllegalRecord;
 use super::marks::Marks;
-use super::member::Membership;
+use super::member::{Membership, Sight};
 use super::quorum::PeerVote;
 use super::run::Driver;
 use super::scenario::Watch;
@@ -51,6 +51,8 @@ struct Volatile {
     started: Now,
     #[serde(default)]
     store_trouble: Option<String>,
+    #[serde(default)]
+    sight: Sight,
     tilt_until: Option<MonoTime>,
     doubt: Option<String>,
     ending: bool,
@@ -85,6 +87,7 @@ impl Brain {
             driver: self.driver.clone(),
             started: self.started,
             store_trouble: self.store_trouble.clone(),
+            sight: self.sight,
             tilt_until: self.tilt_until,
             doubt: self.doubt.clone(),
             ending: self.ending,
@@ -131,6 +134,7 @@ impl Brain {
         brain.driver = known.driver;
         brain.started = known.started;
         brain.store_trouble = known.store_trouble;
+        brain.sight = known.sight;
         brain.tilt_until = known.tilt_until;
         brain.doubt = known.doubt;
         brain.ending = known.ending;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::member::Resigned;
 use crate::model::{
     CallId, CallOutcome, Cause, DrillTarget, DutyName, Epoch, FailureDomain, Given, Grade, Health, HumanDuration,
     IncidentId, Mode, MonoTime, Notice, Observation, PlanHash, PlanName, ProbeName, Record, RunId, RunKind,
@@ -322,6 +323,8 @@ pub enum Effect {
     HandOver {
         /// Who shall have it; `None`: whoever comes first.
         to: Option<VantageId>,
+        /// Why.
+        why: Resigned,
     },
     /// To the operator of this event.
     Reply(Result<Answer, Refusal>),

@@ -4,6 +4,7 @@
 //! it writes nothing, begins nothing and tells nobody. What the leader writes comes to it as records.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,11 @@ use super::ledger::Ledger;
 use super::marks::Marks;
 use super::run::{Activity, Doing};
 use crate::model::sabotage::{Sabotage, is_broken};
-use crate::model::{Entry, Importance, NoticeKind, Now, Phase, Record, Term, VantageId};
+use crate::model::{Entry, Health, Importance, MonoTime, NoticeKind, Now, Phase, Record, RunId, Term, VantageId};
+
+/// A leader that has seen nothing for so long gives the lead back: a detector has waited for its own failures
+/// already, and the next leader needs no more than the lease's time.
+const BLIND_FOR: Duration = Duration::from_secs(5);
 
 /// What a brain is among several.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,10 +42,13 @@ pub enum Membership {
 }
 
 /// Why a member leads no more.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Resigned {
     /// Somebody wanted it so.
     ByHand,
+    /// It saw nothing any more of what it decides on.
+    Blind,
     /// It may not, or cannot, write any more.
     Lost {
         /// Why.
@@ -52,7 +60,34 @@ impl fmt::Display for Resigned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ByHand => f.write_str("it was handed over"),
+            Self::Blind => {
+                f.write_str("none of its own probes comes to a conclusion any more, and those of another may")
+            }
             Self::Lost { why } => f.write_str(why),
+        }
+    }
+}
+
+/// What a leader has seen in its term. One that never saw anything keeps the lead: whoever comes next may see
+/// no more, and the lead must not go round for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Sight {
+    /// Nothing yet.
+    #[default]
+    Never,
+    /// It sees.
+    Sees,
+    /// It saw, and sees nothing since.
+    Lost(MonoTime),
+}
+
+impl Sight {
+    /// When it has been lost for long enough.
+    pub(super) fn wakes(self) -> Option<MonoTime> {
+        match self {
+            Self::Lost(since) => Some(since + BLIND_FOR),
+            Self::Never | Self::Sees => None,
         }
     }
 }
@@ -86,6 +121,7 @@ impl Brain {
             return;
         }
         self.membership = Membership::Leads { term };
+        self.sight = Sight::Never;
         let active = self.ledger.active_run().map(|run| run.id.clone());
         let keeps = is_broken(Sabotage::OldEpochAtTakeOver);
         let epoch = active.is_some().then(|| self.ledger.epoch.next()).filter(|_| !keeps);
@@ -126,16 +162,44 @@ impl Brain {
             }
             _ => {}
         }
-        let changing = |activity: &Activity| {
-            matches!(activity.doing, Doing::Calling { phase: Phase::Apply | Phase::Compensate, .. })
-        };
-        if let Some(driver) = self.driver.as_ref().filter(|driver| driver.steps.iter().any(changing)) {
-            let text = format!("a step of run {} is being applied: try again when it is done", driver.run);
+        if let Some(run) = self.changing() {
+            let text = format!("a step of run {run} is being applied: try again when it is done");
             return Err(refuse("not_now", text));
         }
         let who = to.as_ref().map_or("another member".to_owned(), ToString::to_string);
-        self.effects.push(Effect::HandOver { to });
+        self.effects.push(Effect::HandOver { to, why: Resigned::ByHand });
         Ok(Answer { text: format!("{} gives the lead back; {who} takes it", self.settings.name), run: None })
+    }
+
+    /// The run of which a change is out.
+    fn changing(&self) -> Option<&RunId> {
+        let is_change = |activity: &Activity| {
+            matches!(activity.doing, Doing::Calling { phase: Phase::Apply | Phase::Compensate, .. })
+        };
+        self.driver.as_ref().filter(|driver| driver.steps.iter().any(is_change)).map(|driver| &driver.run)
+    }
+
+    /// A leader whose own probes all fail to look (no descriptors left, no resolver, cut off from all but the
+    /// store) could neither judge nor act: another one may.
+    pub(super) fn mind_sight(&mut self, now: Now) {
+        let Membership::Leads { .. } = self.membership else { return };
+        self.sight = match self.sight {
+            _ if self.sees_anything(now.mono) => Sight::Sees,
+            Sight::Sees => Sight::Lost(now.mono),
+            known => known,
+        };
+        if self.sight.wakes().is_some_and(|at| at <= now.mono) && self.changing().is_none() {
+            self.sight = Sight::Never;
+            self.effects.push(Effect::HandOver { to: None, why: Resigned::Blind });
+        }
+    }
+
+    fn sees_anything(&self, now: MonoTime) -> bool {
+        self.detectors.iter().filter(|own| own.is_fresh(now)).any(|own| match own.health() {
+            Some(Health::Up) => true,
+            Some(Health::Down) => !own.first_bad().is_some_and(|since| self.is_isolated_since(since)),
+            Some(Health::Unknown) | None => false,
+        })
     }
 
     /// It leads no more: what was decided and is not in the journal was not decided. What was seen stays.
@@ -158,7 +222,7 @@ impl Brain {
         self.note_evidence();
         let importance = match why {
             Resigned::ByHand => Importance::Info,
-            Resigned::Lost { .. } => Importance::Page,
+            Resigned::Blind | Resigned::Lost { .. } => Importance::Page,
         };
         let name = &self.settings.name;
         let subject =

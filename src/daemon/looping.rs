@@ -388,9 +388,9 @@ impl Loop {
                 Effect::Pace { probe, fast } => {
                     self.runner.set_pace(&probe, if fast { Pace::Fast } else { Pace::Normal });
                 }
-                Effect::HandOver { to } => {
+                Effect::HandOver { to, why } => {
                     if let Some(members) = &mut self.members {
-                        members.heir = Some(to);
+                        members.heir = Some((to, why));
                     }
                 }
                 Effect::Reply(answer) => reply = Some(answer),

@@ -24,7 +24,7 @@ pub(super) struct Members {
     there: Vec<MemberCard>,
     trouble: Option<String>,
     /// A hand-over that was asked for, once all that came before it is carried out.
-    pub(super) heir: Option<Option<VantageId>>,
+    pub(super) heir: Option<(Option<VantageId>, Resigned)>,
 }
 
 /// What a member hears beside what every daemon hears.
@@ -212,11 +212,11 @@ impl Loop {
     /// Carries out a hand-over, where one was asked for.
     pub(super) fn hand_over(&mut self) -> Result<(), JournalError> {
         match self.members.as_mut().and_then(|members| members.heir.take()) {
-            Some(heir) => {
+            Some((heir, why)) => {
                 if let (Membership::Leads { term }, Some(members)) = (self.brain.membership(), &self.members) {
                     members.cluster.hand_over(*term, heir);
                 }
-                self.step_down(&Resigned::ByHand)
+                self.step_down(&why)
             }
             None => Ok(()),
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use failoverd::core::{Command, Effect, Event, Membership};
+use failoverd::core::{Command, Effect, Event, Membership, Resigned};
 use failoverd::model::*;
 
 use crate::desk::{Desk, Reply};
@@ -145,7 +145,9 @@ fn the_lead_is_handed_over_between_two_changes_and_not_during_one() {
     assert!(desk.command(hand_over(Some("here"))).unwrap().text.contains("leads already"));
     assert!(!desk.effects.iter().any(|effect| matches!(effect, Effect::HandOver { .. })));
     desk.command(hand_over(Some("other"))).unwrap();
-    assert!(desk.effects.iter().any(|effect| matches!(effect, Effect::HandOver { to: Some(_) })));
+    assert!(
+        desk.effects.iter().any(|effect| matches!(effect, Effect::HandOver { to: Some(_), why: Resigned::ByHand }))
+    );
     let mut desk = Desk::following(settings());
     desk.event(leads(1));
     desk.run_for(20);
@@ -154,6 +156,99 @@ fn the_lead_is_handed_over_between_two_changes_and_not_during_one() {
     desk.run_for(20);
     let refused = desk.command(hand_over(None)).unwrap_err();
     assert!(refused.message.contains("being applied"), "{refused}");
+}
+
+/// The hand-overs that nobody asked for.
+fn given_back(desk: &Desk) -> usize {
+    let blind = Effect::HandOver { to: None, why: Resigned::Blind };
+    desk.effects.iter().filter(|effect| **effect == blind).count()
+}
+
+fn leading(settings: Settings) -> Desk {
+    let mut desk = Desk::following(settings);
+    desk.event(leads(1));
+    desk.run_for(20);
+    desk
+}
+
+const ALL: [&str; 5] = ["api", "db", "cache", "standby", "dns"];
+
+fn anchored() -> Settings {
+    with(|s| {
+        s.probes.push(probe("dns"));
+        (s.anchors, s.anchors_at_least) = (vec!["dns".into()], 1);
+    })
+}
+
+/// No descriptors, no resolver, or cut off from everything but the store: it could neither judge nor act.
+#[test]
+fn a_leader_that_goes_blind_gives_the_lead_back_once() {
+    for observation in [blind(), bad()] {
+        let mut desk = leading(anchored());
+        ALL.iter().for_each(|probe| desk.see(probe, observation.clone()));
+        // Three looks in vain, and five seconds.
+        desk.run_for(6);
+        assert_eq!(given_back(&desk), 0);
+        desk.run_for(4);
+        assert_eq!(given_back(&desk), 1, "{observation:?}");
+        desk.run_for(60);
+        assert_eq!(given_back(&desk), 1, "it was asked once");
+        // It comes back to one that sees nothing: nobody else wanted it, and it must not go round.
+        let kept = desk.durable.len();
+        desk.step_down(kept);
+        desk.event(leads(2));
+        desk.run_for(60);
+        assert_eq!(given_back(&desk), 1);
+        // It saw again, and lost sight again.
+        ALL.iter().for_each(|probe| desk.see(probe, up()));
+        desk.run_for(20);
+        ALL.iter().for_each(|probe| desk.see(probe, observation.clone()));
+        desk.run_for(10);
+        assert_eq!(given_back(&desk), 2);
+    }
+}
+
+#[test]
+fn a_leader_that_sees_one_thing_or_has_been_blind_for_a_moment_keeps_the_lead() {
+    for (one, seen) in [("standby", up()), ("db", bad())] {
+        let mut desk = leading(settings());
+        ALL.iter().filter(|probe| **probe != one).for_each(|probe| desk.see(probe, blind()));
+        desk.see(one, seen);
+        desk.run_for(60);
+        assert_eq!(given_back(&desk), 0, "{one}");
+    }
+    let mut desk = leading(settings());
+    for _ in 0..5 {
+        ALL.iter().for_each(|probe| desk.see(probe, blind()));
+        desk.run_for(6);
+        ALL.iter().for_each(|probe| desk.see(probe, up()));
+        desk.run_for(10);
+    }
+    assert_eq!(given_back(&desk), 0);
+    // One that is alone has nobody to give it to, and one that follows has nothing to give.
+    for mut desk in [Desk::settled(settings()), Desk::following(settings())] {
+        desk.run_for(20);
+        ALL.iter().for_each(|probe| desk.see(probe, blind()));
+        desk.run_for(60);
+        assert_eq!(given_back(&desk), 0);
+    }
+}
+
+#[test]
+fn a_leader_that_goes_blind_waits_for_the_outcome_of_a_change() {
+    let mut desk = leading(settings());
+    desk.answer_always("promote", Phase::Apply, &Reply::Silence);
+    desk.outage();
+    desk.run_for(20);
+    assert!(desk.phases("promote").ends_with("apply"), "{}", desk.phases("promote"));
+    ALL.iter().for_each(|probe| desk.see(probe, blind()));
+    let mut waited = 0;
+    while given_back(&desk) == 0 {
+        desk.run_for(1);
+        waited += 1;
+        assert!(waited < 600, "it keeps the lead for ever");
+    }
+    assert!(waited > 10, "{waited} s");
 }
 
 #[test]

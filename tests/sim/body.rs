@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use failoverd::core::{Brain, Effect, Event};
+use failoverd::core::{Brain, Effect, Event, Resigned};
 use failoverd::model::*;
 
 use crate::check::Truth;
@@ -166,8 +166,8 @@ impl Sim {
             }
             Effect::ProbeNow(probe) => self.attempt(&probe),
             Effect::Cancel(call) => self.trace.note(self.now, "cancel", || format!("{call:?}")),
-            Effect::HandOver { .. } => {
-                self.trace.count("handed over");
+            Effect::HandOver { why, .. } => {
+                self.trace.count(if why == Resigned::Blind { "handed over blind" } else { "handed over" });
                 self.resign();
                 return self.step_down("handed over");
             }

@@ -94,7 +94,7 @@ fn explain(seed: u64) -> String {
 }
 
 /// Everything that has to have happened at least once over all seeds.
-const MUST_HAPPEN: [&str; 101] = [
+const MUST_HAPPEN: [&str; 102] = [
     "a witness lied",
     "a witness that fell with its region",
     "a write failed",
@@ -142,6 +142,7 @@ const MUST_HAPPEN: [&str; 101] = [
     "frozen",
     "frozen between permit and call",
     "handed over",
+    "handed over blind",
     "held for flapping",
     "held for want of a quorum",
     "held: correlating",
