@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::plan::ancestors;
+use super::view::VantageView;
 use crate::model::{
     Aspect, Dependency, Drift, EffectKind, Finding, HumanDuration, Lag, Looked, MonoTime, OnError, Place, Plan,
     PlanReadiness, Readiness, RegionName, Step, StepName, StepReadiness,
@@ -35,6 +36,22 @@ pub fn combine<'f>(findings: impl Iterator<Item = (Option<&'f StepName>, &'f Fin
         None if any => Readiness::Ready,
         None => Readiness::Unknown { reason: "there is nothing that could be looked at beforehand".into() },
     }
+}
+
+/// Why no quorum can be had now: too few failure domains have a vantage that is heard. In an outage nothing would
+/// be decided, and nobody would know before.
+pub fn no_quorum(need: u32, vantages: &[VantageView]) -> Option<Finding> {
+    let heard: BTreeSet<_> = vantages.iter().filter(|one| !one.silent).map(|one| &one.domain).collect();
+    if heard.len() >= need as usize {
+        return None;
+    }
+    let silent: Vec<_> = vantages.iter().filter(|one| one.silent).map(|one| one.name.to_string()).collect();
+    let why = format!(
+        "{need} failure domains have to agree, and {} can be heard; silent: {}",
+        heard.len(),
+        if silent.is_empty() { "nobody".to_owned() } else { silent.join(", ") }
+    );
+    Some(Finding::not_ready("quorum", Aspect::Serves, why))
 }
 
 /// What a step lacks now may be there when its turn comes, where another one before it makes things.

@@ -201,3 +201,31 @@ fn a_standby_is_as_fresh_as_it_was_over_the_last_hour() {
     long_ago.extend(vec![lag(1); SAMPLES]);
     assert_eq!(judged(&long_ago), "ready", "an hour is remembered");
 }
+
+#[test]
+fn where_too_few_failure_domains_are_heard_there_is_no_quorum() {
+    let vantage = |name: &str, domain: &str, silent| VantageView {
+        name: name.into(),
+        domain: domain.into(),
+        own: false,
+        heard: None,
+        silent,
+        up: 0,
+        down: 0,
+        unknown: 0,
+    };
+    let all =
+        |c, d| [vantage("a", "west", false), vantage("b", "west", false), vantage("c", "eu", c), vantage("d", "ap", d)];
+    assert_eq!(no_quorum(2, &all(false, true)), None, "one more may fall silent");
+    let lacking = no_quorum(2, &all(true, true)).unwrap();
+    assert_eq!(
+        lacking.verdict.reason(),
+        "2 failure domains have to agree, and 1 can be heard; silent: c, d",
+        "two in one domain are one voice"
+    );
+    assert_eq!(no_quorum(1, &all(true, true)), None);
+    assert_eq!(
+        no_quorum(1, &[]).unwrap().verdict.reason(),
+        "1 failure domains have to agree, and 0 can be heard; silent: nobody"
+    );
+}

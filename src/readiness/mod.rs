@@ -15,15 +15,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 pub use kept::{Kept, KeptError, kept_path};
 pub use subject::Subject;
 
 use crate::actions;
+use crate::actions::ready::reach::lasts;
 use crate::actions::ready::{access, iam, needs};
 use crate::clients::Clients;
 use crate::core::readiness::{
-    LagHistory, Need, combine, drift, excuse_what_is_made_before, is_dispensable, lost, prove,
+    LagHistory, Need, combine, drift, excuse_what_is_made_before, is_dispensable, lost, no_quorum, prove,
 };
 use crate::core::view::StatusView;
 use crate::model::{
@@ -79,12 +82,18 @@ impl Evaluator {
             took: HumanDuration::ZERO,
             verdict: Readiness::Ready,
             steps,
-            general: status.map(|status| general(subject, plan, status, lags)).unwrap_or_default(),
+            // Only what is wrong: that we are well says nothing of the plan.
+            general: own_certificates(subject)
+                .await
+                .into_iter()
+                .filter(|own| own.verdict != Readiness::Ready)
+                .collect(),
             lost,
             proof,
             last_good: good.map(|good| good.at),
             drift: Vec::new(),
         };
+        found.general.extend(status.map(|status| general(subject, plan, status, lags)).unwrap_or_default());
         found.verdict = combine(found.findings());
         found.drift = good.map(|good| drift(&found, good)).unwrap_or_default();
         found.took = HumanDuration(began.elapsed());
@@ -199,7 +208,22 @@ fn watched(probe: &ProbeName, status: Option<&StatusView>) -> Looked {
     Looked::Found(vec![found])
 }
 
-/// What the probes know: the lag of the standbys, and certificates near their end.
+/// The certificates of the daemon itself. Without them no other vantage is heard, and nothing is decided.
+async fn own_certificates(subject: &Subject) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (setting, path) in &subject.certificates {
+        let name = format!("certificate of {setting} ({})", path.display());
+        let finding = match tokio::fs::read(path).await.map(|pem| CertificateDer::from_pem_slice(&pem)) {
+            Ok(Ok(certificate)) => lasts(name, &certificate, limits(subject).certificate_left),
+            Ok(Err(_)) => Finding::not_ready(name, Aspect::Exists, "it holds no certificate in PEM"),
+            Err(error) => Finding::not_ready(name, Aspect::Exists, error.to_string()),
+        };
+        findings.push(finding);
+    }
+    findings
+}
+
+/// What the brain knows: the quorum, the lag of the standbys, and certificates near their end.
 fn general(
     subject: &Subject,
     plan: &Plan,
@@ -207,7 +231,7 @@ fn general(
     lags: &BTreeMap<ProbeName, LagHistory>,
 ) -> Vec<Finding> {
     let of_plan = subject.scenarios.iter().filter(|scenario| scenario.plan.as_ref() == Some(&plan.name));
-    let mut findings = Vec::new();
+    let mut findings: Vec<Finding> = no_quorum(subject.quorum, &status.vantages).into_iter().collect();
     for scenario in of_plan {
         let Some(rpo) = scenario.rpo else { continue };
         for pair in &scenario.replication {

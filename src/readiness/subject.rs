@@ -1,6 +1,7 @@
 //! What is looked at, made from a configuration.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::here;
 use crate::config::load::Loaded;
@@ -23,6 +24,10 @@ pub struct Subject {
     pub here: Place,
     /// What the daemon itself hangs on.
     pub own: Vec<Dependency>,
+    /// The certificates that it shows, or by which it knows others: the setting, and the file.
+    pub certificates: Vec<(&'static str, PathBuf)>,
+    /// So many failure domains must agree.
+    pub quorum: u32,
     /// Where hosts are, by what the owner says: of the table, and of the probes with a region.
     places: BTreeMap<String, Place>,
 }
@@ -47,6 +52,8 @@ impl Subject {
             primaries: primaries.map(|(name, _)| name.as_str().into()).collect(),
             here: here(file.daemon.failure_domain.as_deref()),
             own: vec![Dependency { kind: DependencyKind::State, name: file.daemon.state.clone(), place: Place::Here }],
+            certificates: certificates(file),
+            quorum: loaded.settings.quorum,
             // What the owner says for this very purpose goes first.
             places: of_probes.chain(of_table).collect(),
         }
@@ -64,6 +71,18 @@ impl Subject {
         }
         dependency
     }
+}
+
+fn certificates(file: &shape::File) -> Vec<(&'static str, PathBuf)> {
+    let vantage = file.vantage_tls.iter();
+    let vantage = vantage.flat_map(|tls| {
+        let own = ("vantage_tls.certificate_file", tls.certificate_file.clone());
+        [own, ("vantage_tls.ca_file", tls.ca_file.clone())]
+    });
+    let etcd = file.etcd.iter().filter_map(|etcd| etcd.tls.as_ref()?.certificate_file.clone());
+    let links = file.links.iter().filter_map(|links| Some(links.tls.as_ref()?.certificate_file.clone()));
+    let etcd = etcd.map(|path| ("etcd.tls.certificate_file", path));
+    vantage.chain(etcd).chain(links.map(|path| ("links.tls.certificate_file", path))).collect()
 }
 
 /// The host that a probe asks, where it stands in the file.

@@ -92,15 +92,14 @@ async fn accepted(target: &Target<'_>, port: u16, stream: TcpStream, until: Inst
         Err(_) => return vec![serves(Some(format!("TLS at port {port}: no answer in time")))],
     };
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let ends = certificates.first().and_then(|certificate| {
-        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-        Some(parsed.validity().not_after.timestamp())
-    });
-    vec![serves(None), certificate(target, ends)]
+    let subject = format!("certificate of {}", target.host);
+    let first = certificates.first().map_or(&[][..], |first| first);
+    vec![serves(None), lasts(subject, first, target.certificate_left).with("for", target.name)]
 }
 
-fn certificate(target: &Target<'_>, ends: Option<i64>) -> Finding {
-    let subject = format!("certificate of {}", target.host);
+/// Is a certificate (DER) valid for longer than that?
+pub fn lasts(subject: String, certificate: &[u8], longer_than: Duration) -> Finding {
+    let ends = X509Certificate::from_der(certificate).ok().map(|(_, parsed)| parsed.validity().not_after.timestamp());
     let Some(ends) = ends else {
         return Finding::unknown(subject, Aspect::Fresh, "the end of its validity cannot be read");
     };
@@ -108,8 +107,7 @@ fn certificate(target: &Target<'_>, ends: Option<i64>) -> Finding {
     let left = Duration::from_secs(u64::try_from(ends).unwrap_or_default().saturating_sub(now));
     let when = Timestamp::from_second(ends).map(|ends| ends.to_string()).unwrap_or_default();
     let days = left.as_secs() / 86_400;
-    let wrong = (left <= target.certificate_left).then(|| {
-        format!("it ends in {days} days, on {when}; less than {} is not ready", HumanDuration(target.certificate_left))
-    });
-    Finding::judged(subject, Aspect::Fresh, wrong).with("for", target.name).measuring("ends", when)
+    let wrong = (left <= longer_than)
+        .then(|| format!("it ends in {days} days, on {when}; less than {} is not ready", HumanDuration(longer_than)));
+    Finding::judged(subject, Aspect::Fresh, wrong).measuring("ends", when)
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 use failoverd::model::Aspect;
+use failoverd::vantage::certs;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::TlsAcceptor;
@@ -77,4 +78,28 @@ async fn a_program_has_to_be_there_and_is_not_run() -> Result<()> {
     ensure!(good.verdict.name() == "ready", "{good:#?}");
     ensure!(!trace.exists(), "it was run");
     Ok(())
+}
+
+/// The daemon's own: without it no other vantage is heard, and no outage is told from one of ours.
+#[tokio::test]
+async fn a_certificate_of_our_own_near_its_end_is_found() -> Result<()> {
+    let ca = tempfile::tempdir()?;
+    certs::authority(ca.path(), 300)?;
+    let own = certs::issue(ca.path(), &"shop".into(), &"us-west-2".into(), &[], 10)?;
+    let (certificate, key) = (own.certificate.display().to_string(), own.key.display().to_string());
+    let authority = ca.path().join("ca.pem").display().to_string();
+    let more = |days: u32, certificate: &str| {
+        format!(
+            "[readiness]\ncertificate_days = {days}\n[vantage_tls]\nca_file = {authority:?}\ncertificate_file = {certificate:?}\nkey_file = {key:?}"
+        )
+    };
+    let step = r#"run.exec.run = { argv = ["/bin/true"], idempotent = true }"#;
+    let clients = Arc::new(clients());
+    let good = look(step, &more(9, &certificate), &clients).await?;
+    ensure!(good.general.is_empty(), "{:?}", good.general);
+    let found = look(step, &more(11, &certificate), &clients).await?;
+    is(&found, Aspect::Fresh, "vantage_tls.certificate_file", "not_ready", "it ends in 9 days")?;
+    ensure!(found.verdict.name() == "not_ready" && found.general.len() == 1, "{found:#?}");
+    let found = look(step, &more(9, &key), &clients).await?;
+    is(&found, Aspect::Exists, "vantage_tls.certificate_file", "not_ready", "no certificate in PEM")
 }
