@@ -76,17 +76,20 @@ pub(super) enum Sight {
     /// Nothing yet.
     #[default]
     Never,
-    /// It sees.
+    /// Something answers it.
     Sees,
+    /// Nothing does, and that something is down is no fault of ours as long as an anchor or another member answers:
+    /// looked at again after a while.
+    SeesDown(MonoTime),
     /// It saw, and sees nothing since.
     Lost(MonoTime),
 }
 
 impl Sight {
-    /// When it has been lost for long enough.
+    /// When it is to be looked at again, or has been lost for long enough.
     pub(super) fn wakes(self) -> Option<MonoTime> {
         match self {
-            Self::Lost(since) => Some(since + BLIND_FOR),
+            Self::SeesDown(since) | Self::Lost(since) => Some(since + BLIND_FOR),
             Self::Never | Self::Sees => None,
         }
     }
@@ -183,23 +186,33 @@ impl Brain {
     /// store) could neither judge nor act: another one may.
     pub(super) fn mind_sight(&mut self, now: Now) {
         let Membership::Leads { .. } = self.membership else { return };
-        self.sight = match self.sight {
-            _ if self.sees_anything(now.mono) => Sight::Sees,
-            Sight::Sees => Sight::Lost(now.mono),
-            known => known,
+        let is_due = self.sight.wakes().is_some_and(|at| at <= now.mono);
+        self.sight = match (self.best_seen(now.mono), self.sight) {
+            (Some(Health::Up), _) => Sight::Sees,
+            (Some(_), known @ Sight::SeesDown(_)) if !is_due => known,
+            (Some(_), _) => Sight::SeesDown(now.mono),
+            (None, Sight::Sees | Sight::SeesDown(_)) => Sight::Lost(now.mono),
+            (None, known) => known,
         };
-        if self.sight.wakes().is_some_and(|at| at <= now.mono) && self.changing().is_none() {
+        if is_due && matches!(self.sight, Sight::Lost(since) if since < now.mono) && self.changing().is_none() {
             self.sight = Sight::Never;
             self.effects.push(Effect::HandOver { to: None, why: Resigned::Blind });
         }
     }
 
-    fn sees_anything(&self, now: MonoTime) -> bool {
-        self.detectors.iter().filter(|own| own.is_fresh(now)).any(|own| match own.health() {
-            Some(Health::Up) => true,
-            Some(Health::Down) => !own.first_bad().is_some_and(|since| self.is_isolated_since(since)),
-            Some(Health::Unknown) | None => false,
-        })
+    /// The best that its own probes say now, of what does not speak of its own isolation.
+    fn best_seen(&self, now: MonoTime) -> Option<Health> {
+        let fresh = self.detectors.iter().filter(|own| own.is_fresh(now));
+        let counted = fresh.filter_map(|own| match own.health()? {
+            Health::Up => Some(Health::Up),
+            Health::Down => {
+                // What was down before we were cut off has not been seen down since.
+                let since = now.minus(own.settings.max_age.get()).max(own.first_bad().unwrap_or_default());
+                (!self.is_isolated_since(since)).then_some(Health::Down)
+            }
+            Health::Unknown => None,
+        });
+        counted.max_by_key(|health| *health == Health::Up)
     }
 
     /// It leads no more: what was decided and is not in the journal was not decided. What was seen stays.

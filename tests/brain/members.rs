@@ -183,8 +183,12 @@ fn anchored() -> Settings {
 /// No descriptors, no resolver, or cut off from everything but the store: it could neither judge nor act.
 #[test]
 fn a_leader_that_goes_blind_gives_the_lead_back_once() {
-    for observation in [blind(), bad()] {
+    for (observation, down_before) in [(blind(), false), (bad(), false), (bad(), true)] {
         let mut desk = leading(anchored());
+        if down_before {
+            desk.see("cache", bad());
+            desk.run_for(20);
+        }
         ALL.iter().for_each(|probe| desk.see(probe, observation.clone()));
         // Three looks in vain, and five seconds.
         desk.run_for(6);

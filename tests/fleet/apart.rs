@@ -23,7 +23,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use super::partitions::fault::Rule;
 use super::partitions::net::Network;
 use super::partitions::place::Node;
-use super::proxy::{End, Proxy};
+use super::proxy::{End, Mode, Proxy};
 
 /// A network namespace, for sockets that this process makes in it.
 #[derive(Clone)]
@@ -49,7 +49,7 @@ impl Namespace {
 /// The network of the daemons.
 pub struct Apart {
     network: Network,
-    gates: Vec<Proxy>,
+    gates: Vec<(usize, Proxy)>,
 }
 
 /// Which loses what.
@@ -82,7 +82,15 @@ impl Apart {
             .collect::<Result<_, _>>()?;
         for port in ports {
             let gate = Proxy::between(End::local(Some(self.of(place)?), port), End::local(None, port)).await;
-            self.gates.push(gate.with_context(|| format!("a gate at {port} of {}", member(place)))?);
+            self.gates.push((place, gate.with_context(|| format!("a gate at {port} of {}", member(place)))?));
+        }
+        Ok(())
+    }
+
+    /// From now on a daemon reaches nothing but the store; what it has open is reset.
+    pub async fn close_gates(&self, place: usize) -> Result<()> {
+        for (_, gate) in self.gates.iter().filter(|(of, _)| *of == place) {
+            gate.set(Mode::Refuse).await?;
         }
         Ok(())
     }

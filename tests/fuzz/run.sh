@@ -37,8 +37,11 @@ for target in "${targets[@]}"; do
   printf '== %s: %ss\n' "$target" "$seconds"
   log="$build/fuzz/$target.log" dictionary="$build/fuzz/$target.words"
   words "$target" >"$dictionary"
+  # An empty one is an error to libFuzzer.
+  named=()
+  [[ ! -s $dictionary ]] || named=(-dict="$dictionary")
   "$fuzz" "$learnt" "$kept" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=3000 -max_len=12288 \
-    -dict="$dictionary" -artifact_prefix="$found" -print_final_stats=1 >"$log" 2>&1 || failed+=("$target")
+    "${named[@]}" -artifact_prefix="$found" -print_final_stats=1 >"$log" 2>&1 || failed+=("$target")
   grep -e '^stat::number_of_executed_units' -e '^Done' -e "panicked at" -e 'ERROR: libFuzzer' -A2 "$log" || true
   tail -n 1 "$log"
   if [[ -n ${MINIMIZE:-} ]]; then

@@ -190,8 +190,8 @@ async fn without_the_votes_of_the_others_there_is_no_quorum_and_nothing_is_done(
     Ok(())
 }
 
-/// Nothing new can be opened: no connection, no file. It can neither look nor act, and gives the lead to one that
-/// can.
+/// Nothing new can be opened: no connection, no file. As long as those that it has serve, it goes on; where it sees
+/// nothing any more, it gives the lead to one that does. Nobody ends it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_without_descriptors_is_no_danger() -> Result<()> {
     let mut team = team(&[]).await?;
@@ -218,9 +218,7 @@ async fn a_leader_without_descriptors_is_no_danger() -> Result<()> {
     let others: Vec<usize> = (0..3).filter(|place| *place != old).collect();
     let place = others[0];
     is_done_once(&mut team, place).await?;
-    let journal = team.one_journal().await?;
-    ensure!(leaders(&journal).len() >= 2, "{:?}", leaders(&journal));
-    epochs(&journal).map(drop)
+    epochs(&team.one_journal().await?).map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -111,3 +111,16 @@ async fn a_leader_whose_packets_to_the_store_are_dropped_is_followed_by_another(
 async fn a_leader_to_which_no_packet_of_the_store_comes_is_followed_by_another() -> Result<()> {
     cut_one_way(Way::Back).await
 }
+
+/// It goes on renewing its lease, and can neither look nor act.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_cut_off_from_all_but_the_store_gives_the_lead_back() -> Result<()> {
+    let (mut team, old) = team_apart().await?;
+    team.apart()?.close_gates(old).await?;
+    team.member(old).running.wait_log(PATIENCE, "leads no more: none of its own probes").await?;
+    let new = team.leader_among(&others(old)).await?;
+    team.world.kill_primary();
+    let journal = is_done_by_somebody(&team).await?;
+    ensure!(leaders(&journal) == [NAMES[old], NAMES[new]], "{:?}", leaders(&journal));
+    Ok(())
+}
