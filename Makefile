@@ -45,7 +45,7 @@ SEEDS ?= 10000
 sim: ## Seeds of faults against real brains in virtual time: SEEDS=10000, or one with its trace: SEED=17
 	@$(if $(SEED),SIM_SEED=$(SEED) SIM_LINES=$(or $(LINES),400),SIM_SEEDS=$(SEEDS)) bash -c '$(KERNEL) test --locked --test sim -- --nocapture $(if $(SEED),seeds_hold)'
 
-mutants: ## Breaks what decides, one expression at a time: does a test notice? FILES="src/core/quorum.rs"
+mutants: ## Breaks what decides and what keeps the journal, one expression at a time: does a test notice? FILES="src/core/quorum.rs"
 	@tests/mutants/run.sh $(FILES)
 
 faults: ## The fault matrix on real processes (tests/faults/README.md)

@@ -50,7 +50,8 @@ impl Line {
         let (state, told) = line.split_once(']')?;
         let (epoch, state) = state.split_once(' ')?;
         let ended = state.strip_prefix("ended ").map(str::to_owned);
-        Some(Self { epoch: epoch.parse().ok()?, ended, told: told.trim().to_owned() })
+        // As it would be written again: it may have been edited.
+        Some(Self { epoch: epoch.parse().ok()?, ended, told: one_line(told) })
     }
 
     /// The comment with this line in place of the step's former one, and without those of other runs.
