@@ -33,9 +33,8 @@ test: ## Everything that CI runs: install counterparts, format, lint, all tests
 	$(call phase,documentation examples,cargo test $(CARGO_FLAGS) --doc --quiet)
 
 # nextest kills a test that hangs; without it, one limit holds for all of them together.
-# They wait more than they compute: one more than there are cores.
 RUN_TESTS = if cargo nextest --version >/dev/null 2>&1; \
-	then cargo nextest run $(CARGO_FLAGS) --no-fail-fast --test-threads $$(($$(nproc) + 1)); \
+	then cargo nextest run $(CARGO_FLAGS) --no-fail-fast; \
 	else timeout --foreground 40m cargo test $(CARGO_FLAGS) --lib --bins --tests --no-fail-fast; fi
 
 # The brain alone, optimised: what plays thousands of seeds is built without the rest of the daemon.
