@@ -186,15 +186,14 @@ impl Brain {
     /// store) could neither judge nor act: another one may.
     pub(super) fn mind_sight(&mut self, now: Now) {
         let Membership::Leads { .. } = self.membership else { return };
-        let is_due = self.sight.wakes().is_some_and(|at| at <= now.mono);
         self.sight = match (self.best_seen(now.mono), self.sight) {
             (Some(Health::Up), _) => Sight::Sees,
-            (Some(_), known @ Sight::SeesDown(_)) if !is_due => known,
             (Some(_), _) => Sight::SeesDown(now.mono),
             (None, Sight::Sees | Sight::SeesDown(_)) => Sight::Lost(now.mono),
             (None, known) => known,
         };
-        if is_due && matches!(self.sight, Sight::Lost(since) if since < now.mono) && self.changing().is_none() {
+        let is_blind = matches!(self.sight, Sight::Lost(since) if since + BLIND_FOR <= now.mono);
+        if is_blind && self.changing().is_none() {
             self.sight = Sight::Never;
             self.effects.push(Effect::HandOver { to: None, why: Resigned::Blind });
         }
