@@ -1,6 +1,6 @@
 //! Woken by nothing but the time that the brain asked for.
 
-use failoverd::core::{Command, Event};
+use failoverd::core::{Command, Effect, Event};
 use failoverd::model::*;
 
 use crate::desk::{Desk, Reply};
@@ -23,4 +23,30 @@ fn a_silent_change_is_given_up_by_the_wake_up_alone() {
     assert_eq!(desk.now.mono.since(began).as_secs(), 35, "30 s for the call, and 5 s more");
     assert_eq!(desk.result(), Some(RunResult::Done));
     assert!(desk.phases("fence").starts_with("observe apply observe"), "{}", desk.phases("fence"));
+}
+
+/// Its probes say nothing at all any more (their tasks hang): it is woken when its last vote expires, and once more
+/// when it has seen nothing for five seconds.
+#[test]
+fn a_leader_of_whose_probes_nothing_comes_gives_the_lead_back_by_the_wake_up_alone() {
+    for last in [up(), bad()] {
+        let mut desk = Desk::following(settings());
+        desk.event(Event::Leads { term: Term(1) });
+        desk.command(Command::Pause).unwrap();
+        for probe in ["api", "db", "cache", "standby"] {
+            desk.see(probe, last.clone());
+        }
+        desk.run_for(20);
+        let (began, mut gaps) = (desk.now.mono, Vec::new());
+        let gave_back = |desk: &Desk| desk.effects.iter().any(|effect| matches!(effect, Effect::HandOver { .. }));
+        while !gave_back(&desk) {
+            let wake = desk.brain.next_wake().expect("it has to be looked at again");
+            gaps.push(wake.since(desk.now.mono).as_millis());
+            desk.move_to(wake);
+            desk.event(Event::Tick);
+            assert!(gaps.len() < 100 && desk.now.mono.since(began).as_secs() < 120, "{gaps:?}");
+        }
+        let gaps: Vec<u128> = gaps.into_iter().filter(|gap| *gap > 0).collect();
+        assert_eq!(gaps.last(), Some(&5000), "{gaps:?}");
+    }
 }
