@@ -39,10 +39,11 @@ pub fn combine<'f>(findings: impl Iterator<Item = (Option<&'f StepName>, &'f Fin
 }
 
 /// Why no quorum can be had now: too few failure domains have a vantage that is heard. In an outage nothing would
-/// be decided, and nobody would know before.
+/// be decided, and nobody would know before. One that decides alone has no quorum to lose: it may have forgotten its
+/// own votes after a stall, for seconds.
 pub fn no_quorum(need: u32, vantages: &[VantageView]) -> Option<Finding> {
     let heard: BTreeSet<_> = vantages.iter().filter(|one| !one.silent).map(|one| &one.domain).collect();
-    if heard.len() >= need as usize {
+    if need < 2 || heard.len() >= need as usize {
         return None;
     }
     let silent: Vec<_> = vantages.iter().filter(|one| one.silent).map(|one| one.name.to_string()).collect();

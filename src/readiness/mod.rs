@@ -231,7 +231,9 @@ fn general(
     lags: &BTreeMap<ProbeName, LagHistory>,
 ) -> Vec<Finding> {
     let of_plan = subject.scenarios.iter().filter(|scenario| scenario.plan.as_ref() == Some(&plan.name));
-    let mut findings: Vec<Finding> = no_quorum(subject.quorum, &status.vantages).into_iter().collect();
+    // After a stall all votes are dropped: that nobody is heard then says nothing.
+    let quorum = status.tilt_until.is_none().then(|| no_quorum(subject.quorum, &status.vantages)).flatten();
+    let mut findings: Vec<Finding> = quorum.into_iter().collect();
     for scenario in of_plan {
         let Some(rpo) = scenario.rpo else { continue };
         for pair in &scenario.replication {
