@@ -79,7 +79,10 @@ impl Verify {
     }
 
     fn via(&self) -> Result<Vec<SocketAddr>, Failure> {
-        self.params.via.map_or_else(dns::resolvers, |via| Ok(vec![via]))
+        match self.params.via {
+            Some(via) => Ok(vec![via]),
+            None => dns::resolvers().map_err(Failure::again),
+        }
     }
 
     async fn wanted(&self, until: Instant) -> Result<Wanted, Failure> {

@@ -14,7 +14,7 @@ use super::show::unknown;
 use crate::clients::Clients;
 use crate::core::view::ReadinessView;
 use crate::model::{PlanReadiness, Readiness};
-use crate::readiness::{Evaluator, Kept, Subject, kept_path};
+use crate::readiness::{Evaluator, Kept, Presented, Subject, kept_path};
 
 /// How often the daemon is asked whether it has looked.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -78,7 +78,7 @@ async fn looked_at_now(context: &Context, within: Duration) -> Result<ReadinessV
 async fn local(global: &Global, args: &Args) -> Result<ReadinessView, Failure> {
     let loaded = load_or_tell(global, &load_options(global, true))?;
     let subject = Subject::of(&loaded);
-    let evaluator = Evaluator::new(Arc::new(Clients::new(&loaded.file.limits)));
+    let evaluator = Evaluator::new(Arc::new(Clients::new(&loaded.file.limits)), Presented::default());
     let state = loaded.file.daemon.state.strip_prefix("sqlite:").map(|path| kept_path(path.as_ref()));
     // Whoever may not read it sees no diff.
     let kept = state.and_then(|path| Kept::read(&path).ok()).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! Plain DNS: one question to one server, never cached; and the sending of signed updates.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use super::CONNECT_TIMEOUT;
 use super::failure::Failure;
 
 /// A question without an answer is sent again after this long.
-const AGAIN: Duration = Duration::from_millis(400);
+pub const AGAIN: Duration = Duration::from_millis(400);
 
 /// The largest datagram that we ask for: what passes every network unfragmented (DNS flag day 2020).
 const DATAGRAM: u16 = 1232;
@@ -46,21 +47,31 @@ pub fn normal_text(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// The resolvers of this host.
+/// The resolvers of this host. Read each time: the file is small, and changes with the network.
 ///
 /// # Errors
-/// Where `/etc/resolv.conf` cannot be read.
-pub fn resolvers() -> Result<Vec<SocketAddr>, Failure> {
-    // Read each time: the file is small, and changes with the network.
-    let (config, _) = hickory_resolver::system_conf::read_system_conf()
-        .map_err(|error| Failure::again(format!("/etc/resolv.conf: {error}")))?;
+/// Where `/etc/resolv.conf` cannot be read, or names none.
+pub fn resolvers() -> Result<Vec<SocketAddr>, String> {
+    let (config, _) =
+        hickory_resolver::system_conf::read_system_conf().map_err(|error| format!("/etc/resolv.conf: {error}"))?;
     let found: Vec<SocketAddr> = config
         .name_servers()
         .iter()
         .take(MOST_RESOLVERS)
         .map(|server| (server.ip, server.connections.first().map_or(53, |connection| connection.port)).into())
         .collect();
-    if found.is_empty() { Err(Failure::again("no resolver is configured in /etc/resolv.conf")) } else { Ok(found) }
+    if found.is_empty() { Err("no resolver is configured in /etc/resolv.conf".to_owned()) } else { Ok(found) }
+}
+
+/// A question for records of a name.
+pub fn question(name: &Name, record: RecordType, recursive: bool) -> Message {
+    let mut query = Message::query();
+    query.metadata.recursion_desired = recursive;
+    query.add_query(Query::query(name.clone(), record));
+    let mut edns = Edns::new();
+    edns.set_max_payload(DATAGRAM).set_version(0);
+    query.set_edns(edns);
+    query
 }
 
 /// Asks the first of these servers that answers.
@@ -96,15 +107,11 @@ pub async fn ask(
     recursive: bool,
     until: Instant,
 ) -> Result<Message, Failure> {
-    let mut query = Message::query();
-    query.metadata.recursion_desired = recursive;
-    query.add_query(Query::query(name.clone(), record));
-    let mut edns = Edns::new();
-    edns.set_max_payload(DATAGRAM).set_version(0);
-    query.set_edns(edns);
+    let query = question(name, record, recursive);
     let bytes = query.to_vec().map_err(|error| Failure::refused(format!("{name}: {error}")))?;
     let asked = tokio::time::timeout_at(until.into(), over_udp(server, &query, &bytes)).await;
-    let answer = asked.map_err(|_| Failure::unknown(format!("{server} did not answer in time")))??;
+    let asked = asked.map_err(|_| Failure::unknown(format!("{server} did not answer in time")))?;
+    let answer = asked.map_err(|error| Failure::unknown(format!("{server} does not answer: {error}")))?;
     let Some(answer) = answer else {
         let bytes = exchange(server, &bytes, until).await?;
         return Message::from_vec(&bytes)
@@ -115,21 +122,24 @@ pub async fn ask(
     Ok(answer)
 }
 
-/// `None`: the answer was cut.
-async fn over_udp(server: SocketAddr, query: &Message, bytes: &[u8]) -> Result<Option<Message>, Failure> {
-    let fault = |error: std::io::Error| Failure::unknown(format!("{server} does not answer: {error}"));
+/// Asks one server over UDP, again and again until it answers: bound it. `None`: the answer was cut.
+///
+/// # Errors
+/// What the system says of it, also ICMP's "port unreachable".
+pub async fn over_udp(server: SocketAddr, query: &Message, bytes: &[u8]) -> io::Result<Option<Message>> {
     let any: SocketAddr = if server.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
-    let socket = UdpSocket::bind(any).await.map_err(fault)?;
-    // Connected, so that only this server's datagrams come through.
-    socket.connect(server).await.map_err(fault)?;
+    let socket = UdpSocket::bind(any).await?;
+    // Connected, so that only this server's datagrams come through, and ICMP's "port unreachable" comes back as an
+    // error.
+    socket.connect(server).await?;
     let mut buffer = vec![0; usize::from(u16::MAX)];
     loop {
-        socket.send(bytes).await.map_err(fault)?;
+        socket.send(bytes).await?;
         let again = tokio::time::sleep(AGAIN);
         tokio::pin!(again);
         loop {
             let length = tokio::select! {
-                received = socket.recv(&mut buffer) => received.map_err(fault)?,
+                received = socket.recv(&mut buffer) => received?,
                 () = &mut again => break,
             };
             match Message::from_vec(&buffer[..length]) {
@@ -157,25 +167,34 @@ pub async fn exchange(server: SocketAddr, message: &[u8], until: Instant) -> Res
         Ok(Err(error)) => return Err(Failure::again(format!("cannot connect to {server}: {error}"))),
         Err(_) => return Err(Failure::again(format!("cannot connect to {server}: no answer in time"))),
     };
-    let length = u16::try_from(message.len()).map_err(|_| Failure::refused("a DNS message is longer than 64 KiB"))?;
-    let talk = async {
-        let mut framed = length.to_be_bytes().to_vec();
-        framed.extend_from_slice(message);
-        stream.write_all(&framed).await?;
-        let length = stream.read_u16().await?;
-        let mut buffer = vec![0; usize::from(length)];
-        stream.read_exact(&mut buffer).await?;
-        Ok::<_, std::io::Error>(buffer)
-    };
-    match tokio::time::timeout_at(until.into(), talk).await {
+    let framed = framed(message).ok_or_else(|| Failure::refused("a DNS message is longer than 64 KiB"))?;
+    match tokio::time::timeout_at(until.into(), over_stream(&mut stream, &framed)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(Failure::unknown(format!("the connection to {server} broke: {error}"))),
         Err(_) => Err(Failure::unknown(format!("{server} did not answer in time"))),
     }
 }
 
+/// A message as a stream carries it (RFC 7766, section 8); `None` where it is longer than 64 KiB.
+pub fn framed(message: &[u8]) -> Option<Vec<u8>> {
+    let length = u16::try_from(message.len()).ok()?;
+    Some([&length.to_be_bytes(), message].concat())
+}
+
+/// Sends what is [`framed`], and reads the answer to it: bound it.
+///
+/// # Errors
+/// Where the stream breaks.
+pub async fn over_stream(stream: &mut TcpStream, framed: &[u8]) -> io::Result<Vec<u8>> {
+    stream.write_all(framed).await?;
+    let length = stream.read_u16().await?;
+    let mut buffer = vec![0; usize::from(length)];
+    stream.read_exact(&mut buffer).await?;
+    Ok(buffer)
+}
+
 /// Is this the answer to our question (RFC 5452, section 9.1)?
-fn belongs(query: &Message, answer: &Message) -> bool {
+pub fn belongs(query: &Message, answer: &Message) -> bool {
     answer.metadata.id == query.metadata.id
         && answer.metadata.message_type == MessageType::Response
         // A server that cannot parse a question may leave it out.

@@ -363,7 +363,11 @@ impl Counters {
             )?,
             undelivered: make.flags("notifications_undelivered", "Notices that wait in the outbox.", &["route"])?,
             commands: make.counters("commands_total", "Commands of operators.", &["command", "result"])?,
-            reloads: make.counters("config_reloads_total", "Reloads of the configuration.", &["result"])?,
+            reloads: make.counters(
+                "config_reloads_total",
+                "Reloads of the configuration; refused also where only the certificates were.",
+                &["result"],
+            )?,
             ballots: make.counters(
                 "ballots_total",
                 "Answers of witnesses: counted, silent, or why they were refused.",

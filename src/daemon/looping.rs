@@ -22,6 +22,7 @@ use super::sight_log::SightLog;
 use super::signals::{Signals, Wish};
 use super::voice::Question;
 use super::witnesses::Witnesses;
+use crate::config::load::Loaded;
 use crate::control::health::Pulse;
 use crate::control::metrics::Metrics;
 use crate::core::view::StatusView;
@@ -319,29 +320,40 @@ impl Loop {
     async fn reload(&mut self) -> Result<(), JournalError> {
         self.systemd.reloading();
         let taken = self.reloader.load().await;
-        self.metrics.config_reload(taken.is_ok());
         match taken {
             Ok(loaded) => {
-                if let Err(error) = self.witnesses.reload(&loaded.file, &loaded.settings) {
-                    tracing::error!("the witnesses are asked as before: {error}");
-                }
-                if let Some(Err(error)) =
-                    self.members.as_mut().map(|members| members.reload(&loaded.file, &loaded.settings.name))
-                {
-                    tracing::error!("the others are told our votes under the former certificate: {error}");
-                }
+                let vantages_taken = self.reload_vantages(&loaded);
+                self.metrics.config_reload(vantages_taken);
                 self.readiness.replace(Subject::of(&loaded));
                 self.anchors.replace(loaded.file.audit.clone());
                 let settings = self.reloader.take(&loaded, &self.runner, &mut self.notices, &self.metrics);
                 self.feed(Event::Reload(Box::new(settings)))?;
                 loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
                 self.warm();
-                tracing::info!(hash = %loaded.hash, "configuration reloaded; what is running keeps its plan");
+                let but = if vantages_taken { "" } else { ", but for the certificates, of which the former ones hold" };
+                tracing::info!(hash = %loaded.hash, "configuration reloaded{but}; what is running keeps its plan");
             }
-            Err(error) => tracing::error!("the configuration was not reloaded, the old one holds:\n{error}"),
+            Err(error) => {
+                self.metrics.config_reload(false);
+                tracing::error!("the configuration was not reloaded, the old one holds:\n{error}");
+            }
         }
         self.systemd.ready(&self.summary());
         Ok(())
+    }
+
+    /// Asks the other vantages, and is asked by them, as the configuration says now; `false` where one of both stays
+    /// as it was.
+    fn reload_vantages(&mut self, loaded: &Loaded) -> bool {
+        let asked = self.witnesses.reload(&loaded.file, &loaded.settings);
+        if let Err(error) = &asked {
+            tracing::error!("the witnesses are asked as before: {error}");
+        }
+        let told = self.members.as_mut().map_or(Ok(()), |members| members.reload(&loaded.file, &loaded.settings.name));
+        if let Err(error) = &told {
+            tracing::error!("the others are told our votes under the former certificate: {error}");
+        }
+        asked.is_ok() && told.is_ok()
     }
 
     /// Readies what a run will need.

@@ -11,6 +11,7 @@ use crate::core::view::{MemberView, MembershipView};
 use crate::core::{Answer, Command, Event, Membership, Refusal, Resigned};
 use crate::model::{Term, VantageId, WallTime};
 use crate::ports::JournalError;
+use crate::state::crash::journal_schema;
 use crate::state::etcd::{self, Asked, Cluster, Errand, EtcdSettings, EtcdTls, JOURNAL_SCHEMA, MemberCard, StoreEvent};
 use crate::vantage::wire;
 
@@ -67,7 +68,7 @@ pub(super) fn card(loaded: &Loaded, since: WallTime) -> MemberCard {
         name: loaded.settings.name.clone(),
         domain: loaded.settings.domain.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        schema: JOURNAL_SCHEMA,
+        schema: journal_schema(JOURNAL_SCHEMA),
         since,
         records: 0,
     }

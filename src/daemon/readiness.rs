@@ -15,7 +15,7 @@ use crate::config::shape::NotifyFrom;
 use crate::core::readiness::{LagHistory, Tell, next_due, tell};
 use crate::core::view::{PlanReadinessView, ReadinessView, StatusView};
 use crate::model::{Importance, Notice, NoticeKind, PlanName, PlanReadiness, ProbeName, Readiness};
-use crate::readiness::{Evaluator, Kept, Subject};
+use crate::readiness::{Evaluator, Kept, Presented, Subject};
 
 /// The probes have looked by then, and a daemon that is started into an outage has begun its run.
 const FIRST: Duration = Duration::from_secs(5);
@@ -37,13 +37,13 @@ struct Shared {
 }
 
 impl Desk {
-    /// Begins to look. `kept` is the file of what outlives the daemon. What people are to be told comes
+    /// Begins to look. `kept` is the file of what outlives the daemon, `presented` what other vantages show. What people are to be told comes
     /// through the channel, and is the loop's to keep.
     pub(super) fn start(
         subject: Subject,
         clients: Arc<Clients>,
         status: watch::Receiver<Arc<StatusView>>,
-        kept: PathBuf,
+        (kept, presented): (PathBuf, Presented),
         stop: CancellationToken,
     ) -> (Self, mpsc::Receiver<Notice>) {
         let (told, notices) = mpsc::channel(NOTICES);
@@ -52,7 +52,7 @@ impl Desk {
         let all_day = AllDay {
             desk: desk.clone(),
             subjects,
-            evaluator: Evaluator::new(clients),
+            evaluator: Evaluator::new(clients, presented),
             status,
             lags: BTreeMap::new(),
             kept: Kept::default(),

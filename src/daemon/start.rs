@@ -296,7 +296,8 @@ async fn set_up(
     let (status, status_seen) = watch::channel(Arc::new(brain.status(clock.now())));
     let (requests_in, requests) = mpsc::channel(REQUESTS);
     let pulse = Pulse::new();
-    let (desk, readiness) = Desk::start(Subject::of(loaded), clients, status_seen.clone(), kept, stop.clone());
+    let (desk, readiness) =
+        Desk::start(Subject::of(loaded), clients, status_seen.clone(), (kept, witnesses.presented()), stop.clone());
     let handle = Handle {
         requests: requests_in,
         status: status_seen.clone(),

@@ -223,18 +223,19 @@ impl Witness {
         let settings = taken.and_then(|loaded| {
             let settings = settings_of(&loaded, &self.name).map_err(|error| error.to_string())?;
             self.runner.replace(self.builder.specs(&loaded, &self.runner)?);
-            if let Some(table) = loaded.file.witnesses.get(self.name.as_str())
-                && let Err(error) = self.voice.reload(&loaded.file, &self.name, table)
-            {
+            let table = loaded.file.witnesses.get(self.name.as_str());
+            let told = table.map_or(Ok(()), |table| self.voice.reload(&loaded.file, &self.name, table));
+            if let Err(error) = &told {
                 tracing::error!("votes are told under the former certificate: {error}");
             }
-            Ok(settings)
+            Ok((settings, told.is_ok()))
         });
-        self.metrics.config_reload(settings.is_ok());
+        self.metrics.config_reload(matches!(settings, Ok((_, true))));
         match settings {
-            Ok(settings) => {
+            Ok((settings, told)) => {
                 self.feed(Event::Reload(Box::new(settings)));
-                tracing::info!("configuration reloaded; its address is taken at the next start");
+                let but = if told { "" } else { ", but for the certificate, of which the former one holds" };
+                tracing::info!("configuration reloaded{but}; its address is taken at the next start");
             }
             Err(error) => tracing::error!("the configuration was not reloaded, the old one holds:\n{error}"),
         }

@@ -14,6 +14,7 @@ use crate::config::shape::File;
 use crate::control::metrics::Metrics;
 use crate::core::{Event, Juror};
 use crate::model::{Settings, VantageId};
+use crate::readiness::Presented;
 use crate::vantage::ask::{self, Heard, Unheard};
 use crate::vantage::identity::Identity;
 
@@ -32,6 +33,7 @@ pub(super) struct Witnesses {
     jurors: BTreeMap<VantageId, (Juror, Option<Unheard>)>,
     /// With which they are asked.
     identity: Option<Identity>,
+    presented: Presented,
     metrics: Metrics,
 }
 
@@ -39,7 +41,12 @@ impl Witnesses {
     /// Asks nobody yet.
     pub(super) fn new(heard: mpsc::Sender<Heard>, metrics: Metrics, stop: CancellationToken) -> Self {
         let asking = stop.child_token();
-        Self { heard, stop, asking, jurors: BTreeMap::new(), identity: None, metrics }
+        Self { heard, stop, asking, jurors: BTreeMap::new(), identity: None, presented: Presented::default(), metrics }
+    }
+
+    /// The certificates under which they answer.
+    pub(super) fn presented(&self) -> Presented {
+        self.presented.clone()
     }
 
     /// Asks the witnesses of this configuration instead of all others, with the certificates as they are on
@@ -78,6 +85,7 @@ impl Witnesses {
             self.jurors.insert(name, (juror, trouble));
             tokio::spawn(ask::keep_asking(witness, client, self.heard.clone(), self.asking.clone()));
         }
+        self.presented.retain(|name| self.jurors.contains_key(name));
         self.show();
         Ok(())
     }
@@ -94,6 +102,9 @@ impl Witnesses {
         let name = heard.witness.as_str();
         let (juror, trouble) = self.jurors.get_mut(&heard.witness)?;
         juror.ask(clock.mono(heard.asked), heard.nonce);
+        if let Some(certificate) = heard.certificate {
+            self.presented.note(&heard.witness, certificate);
+        }
         let judged =
             heard.answer.and_then(|ballot| juror.judge(clock.now().mono, &ballot, settings).map_err(Unheard::Refused));
         let before = std::mem::replace(trouble, judged.as_ref().err().cloned());

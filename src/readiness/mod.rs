@@ -1,13 +1,14 @@
 //! Plans looked at without doing them, for the daemon (all day) and for `failoverd readiness --local`.
 //!
 //! Lives here: who looks at what, how many at once and for how long ([`Evaluator`]), and what is kept of
-//! it from one life to the next ([`Kept`]). Does not live here: what an action looks at (its `ready`), what
+//! it from one life to the next ([`Kept`]), and of the certificates of others ([`Presented`]). Does not live here: what an action looks at (its `ready`), what
 //! findings come to ([`crate::core::readiness`]), when it is done and who is told (the daemon).
 //!
 //! Every look is as of a dry run: no permit is ever given in it, so that an action which changed something
 //! while it looks would be refused.
 
 mod kept;
+mod presented;
 mod subject;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 pub use kept::{Kept, KeptError, kept_path};
+pub use presented::Presented;
 pub use subject::Subject;
 
 use crate::actions;
@@ -50,12 +52,13 @@ impl Authority for NothingMayChange {
 /// Looks at plans.
 pub struct Evaluator {
     clients: Arc<Clients>,
+    presented: Presented,
 }
 
 impl Evaluator {
-    /// One that calls through these clients.
-    pub fn new(clients: Arc<Clients>) -> Self {
-        Self { clients }
+    /// One that calls through these clients, and knows what other vantages have presented.
+    pub fn new(clients: Arc<Clients>, presented: Presented) -> Self {
+        Self { clients, presented }
     }
 
     /// Looks at a plan. `status` and `lags` are what the daemon's probes know; without them nothing is said
@@ -82,12 +85,7 @@ impl Evaluator {
             took: HumanDuration::ZERO,
             verdict: Readiness::Ready,
             steps,
-            // Only what is wrong: that we are well says nothing of the plan.
-            general: own_certificates(subject)
-                .await
-                .into_iter()
-                .filter(|own| own.verdict != Readiness::Ready)
-                .collect(),
+            general: self.certificates(subject).await,
             lost,
             proof,
             last_good: good.map(|good| good.at),
@@ -97,6 +95,17 @@ impl Evaluator {
         found.verdict = combine(found.findings());
         found.drift = good.map(|good| drift(&found, good)).unwrap_or_default();
         found.took = HumanDuration(began.elapsed());
+        found
+    }
+
+    /// The certificates of the daemon and of the other vantages, where they end soon. That they are well says nothing
+    /// of the plan.
+    async fn certificates(&self, subject: &Subject) -> Vec<Finding> {
+        let mut found = own_certificates(subject).await;
+        let left = limits(subject).certificate_left;
+        let shown = self.presented.all().into_iter();
+        found.extend(shown.map(|(name, shown)| lasts(format!("certificate of vantage {name}"), &shown, left)));
+        found.retain(|finding| finding.verdict != Readiness::Ready);
         found
     }
 

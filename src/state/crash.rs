@@ -9,6 +9,16 @@
 //! process's `I`-th append (`append:7:after`). Of several daemons, `cluster:before` and `cluster:after` each write
 //! to the cluster, and `permitted` between each permit and its call.
 
+/// With the feature, the version of the journal's records up to which this process says that it reads them: it plays a
+/// later version of `failoverd` beside one of now.
+pub const SCHEMA: &str = "FAILOVERD_PLAYS_JOURNAL_SCHEMA";
+
+/// The version of the journal's records that this process reads.
+pub fn journal_schema(known: u32) -> u32 {
+    let played = cfg!(feature = "crash-points").then(|| std::env::var(SCHEMA).ok()?.parse().ok()).flatten();
+    played.unwrap_or(known)
+}
+
 /// The variable that names where to die.
 pub const VARIABLE: &str = "FAILOVERD_CRASH_AT";
 

@@ -55,6 +55,8 @@ pub struct Heard {
     pub asked: Instant,
     /// The ballot, if it is the witness's own.
     pub answer: Result<Ballot, Unheard>,
+    /// The certificate (DER) under which it came.
+    pub certificate: Option<Vec<u8>>,
 }
 
 /// Why there is no ballot.
@@ -109,8 +111,12 @@ pub async fn keep_asking(
             answer = ask(&witness, &client, &nonce, known) => answer,
         };
         let failed = answer.is_err();
+        let (answer, certificate) = match answer {
+            Ok((ballot, certificate)) => (Ok(ballot), certificate),
+            Err(why) => (Err(why), None),
+        };
         known = answer.as_ref().ok().map(|ballot| ballot.change);
-        let told = Heard { witness: witness.name.clone(), nonce, asked, answer };
+        let told = Heard { witness: witness.name.clone(), nonce, asked, answer, certificate };
         if heard.send(told).await.is_err() {
             return;
         }
@@ -128,7 +134,7 @@ async fn ask(
     client: &reqwest::Client,
     nonce: &Nonce,
     known: Option<u64>,
-) -> Result<Ballot, Unheard> {
+) -> Result<(Ballot, Option<Vec<u8>>), Unheard> {
     let wait_ms = u64::try_from(witness.wait.as_millis()).unwrap_or(u64::MAX);
     let request = BallotRequest { asker: witness.asker.clone(), nonce: nonce.clone(), known, wait_ms };
     let mut url = witness.url.clone();
@@ -151,7 +157,8 @@ async fn ask(
             body.extend_from_slice(&chunk);
         }
         let now = jiff::Timestamp::now().as_second();
-        open(&body, signature.as_deref(), certificate.as_deref(), now).map_err(Unheard::Refused)
+        let opened = open(&body, signature.as_deref(), certificate.as_deref(), now);
+        opened.map(|ballot| (ballot, certificate)).map_err(Unheard::Refused)
     };
     let late = |_| Unheard::Silent("no answer in time".into());
     tokio::time::timeout(witness.within(), exchange).await.map_err(late)?

@@ -107,7 +107,9 @@ pub fn lasts(subject: String, certificate: &[u8], longer_than: Duration) -> Find
     let left = Duration::from_secs(u64::try_from(ends).unwrap_or_default().saturating_sub(now));
     let when = Timestamp::from_second(ends).map(|ends| ends.to_string()).unwrap_or_default();
     let days = left.as_secs() / 86_400;
-    let wrong = (left <= longer_than)
-        .then(|| format!("it ends in {days} days, on {when}; less than {} is not ready", HumanDuration(longer_than)));
+    let wrong = (left <= longer_than).then(|| match (left.is_zero(), HumanDuration(longer_than)) {
+        (true, _) => format!("it ended on {when}"),
+        (false, least) => format!("it ends in {days} days, on {when}; less than {least} is not ready"),
+    });
     Finding::judged(subject, Aspect::Fresh, wrong).measuring("ends", when)
 }

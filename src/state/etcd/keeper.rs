@@ -14,7 +14,7 @@ use super::keys::Keys;
 use super::look::{Look, look};
 use super::remote::{Remote, Unreachable};
 use super::roll::{self, RollError, tail_seq};
-use super::{Asked, EtcdSettings, JOURNAL_SCHEMA, MemberCard, StoreEvent, requests};
+use super::{Asked, EtcdSettings, MemberCard, StoreEvent, requests};
 use crate::core::campaign::{Unproven, may_campaign, proven};
 use crate::core::lease::Lease;
 use crate::model::{MonoTime, Term, VantageId};
@@ -31,7 +31,7 @@ pub struct Shared {
     pub(super) runtime: Handle,
     pub(super) shown: String,
     pub(super) ttl: Duration,
-    me: MemberCard,
+    pub(super) me: MemberCard,
     members: Vec<VantageId>,
     wishes: Mutex<Wishes>,
     wake: Notify,
@@ -174,7 +174,10 @@ struct Keeper {
 enum Trouble {
     Roll(RollError),
     /// The journal is of a newer version.
-    Schema(u32),
+    Schema {
+        journal: u32,
+        known: u32,
+    },
     /// It may not be the one that the members wrote.
     Unproven(Unproven),
 }
@@ -196,9 +199,9 @@ impl std::fmt::Display for Trouble {
         match self {
             Self::Roll(why) => why.fmt(f),
             Self::Unproven(why) => why.fmt(f),
-            Self::Schema(schema) => write!(
+            Self::Schema { journal, known } => write!(
                 f,
-                "the journal is of schema {schema}, and this version ({}) reads {JOURNAL_SCHEMA}: upgrade this member",
+                "the journal is of schema {journal}, and this version ({}) reads {known}: upgrade this member",
                 env!("CARGO_PKG_VERSION")
             ),
         }
@@ -286,8 +289,9 @@ impl Keeper {
         if !seen.members.contains(&card) {
             requests::put_card(&self.shared, &card, lease).await?;
         }
-        if let Some(schema) = seen.schema.filter(|schema| *schema > JOURNAL_SCHEMA) {
-            return Err(Trouble::Schema(schema));
+        let known = self.shared.me.schema;
+        if let Some(journal) = seen.schema.filter(|journal| *journal > known) {
+            return Err(Trouble::Schema { journal, known });
         }
         if seen.leader.is_some() {
             self.free_since = None;

@@ -8,7 +8,7 @@ use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp};
 use super::keeper::Shared;
 use super::look::Look;
 use super::remote::Unreachable;
-use super::{Asked, JOURNAL_SCHEMA, MemberCard, Reply};
+use super::{Asked, MemberCard, Reply};
 use crate::core::Refusal;
 use crate::model::{Term, VantageId};
 
@@ -65,7 +65,8 @@ pub async fn resign(shared: &Shared, term: Term, heir: Option<&VantageId>) -> Re
 
 /// Raises the version of the journal to what every member that is there can read.
 pub async fn raise_schema(shared: &Shared, term: Term, seen: &Look) -> Result<(), Unreachable> {
-    let common = seen.members.iter().map(|member| member.schema).min().unwrap_or(JOURNAL_SCHEMA).min(JOURNAL_SCHEMA);
+    let common = seen.members.iter().map(|member| member.schema).chain([shared.me.schema]).min();
+    let Some(common) = common else { return Ok(()) };
     if seen.schema.is_some_and(|known| known >= common) {
         return Ok(());
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
+use failoverd::model::{Finding, PlanReadiness};
 use rcgen::string::Ia5String;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
 use rustix::process::Signal;
@@ -89,6 +90,16 @@ async fn a_member_whose_certificate_has_run_out_is_not_heard_and_not_needed() ->
     team.member(late).running.signal(Signal::HUP)?;
     team.member(leader).running.wait_log(PATIENCE, "the witness is not heard: refused: expired").await?;
     hears(&mut team, leader, 1).await?;
+    // The file is on that member's host; the others know it by what it showed.
+    let looked = team.verb(leader, &["readiness", "--now", "--json"]).run(PATIENCE).await?;
+    let plans: Vec<PlanReadiness> = serde_json::from_str(&looked.stdout)?;
+    let of_vantages = |finding: &&Finding| finding.subject.starts_with("certificate of vantage ");
+    let found: Vec<&Finding> = plans.iter().flat_map(|plan| &plan.general).filter(of_vantages).collect();
+    ensure!(!found.is_empty(), "{}", looked.stdout);
+    for finding in found {
+        ensure!(finding.subject == format!("certificate of vantage {}", NAMES[late]), "the other one is well");
+        ensure!(finding.verdict.reason().starts_with("it ended on "), "{finding:?}");
+    }
     team.world.kill_primary();
     is_done_once(&mut team, leader).await?;
     ensure!(leaders(&team.one_journal().await?) == [NAMES[leader]]);
@@ -105,6 +116,7 @@ async fn a_reload_does_not_take_a_certificate_that_has_run_out() -> Result<()> {
         let running = &mut team.member(place).running;
         running.wait_log(PATIENCE, "the witnesses are asked as before").await?;
         running.wait_log(PATIENCE, "told our votes under the former certificate").await?;
+        running.wait_log(PATIENCE, "configuration reloaded, but for the certificates").await?;
         hears(&mut team, place, 2).await?;
     }
     team.world.kill_primary();

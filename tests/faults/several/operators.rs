@@ -7,6 +7,8 @@ use failoverd::core::Command;
 use failoverd::model::{Entry, Record};
 use rustix::process::Signal;
 
+#[cfg(feature = "crash-points")]
+use super::others;
 use super::{PATIENCE, is_done_once, leaders, see_the_outage, team};
 use crate::fleet::eventually;
 use crate::fleet::process::Failoverd;
@@ -113,6 +115,53 @@ async fn a_rolling_restart_in_an_outage_loses_nothing() -> Result<()> {
     let leader = team.leader().await?;
     is_done_once(&mut team, leader).await?;
     team.one_journal().await.map(drop)
+}
+
+/// Ends a member in order, and starts it as one that reads the journal up to this version.
+#[cfg(feature = "crash-points")]
+async fn becomes(team: &mut Team, place: usize, schema: u32) -> Result<()> {
+    let status = team.member(place).running.terminate(Duration::from_secs(40)).await?;
+    ensure!(status.success(), "{status}");
+    team.set_env_of(place, failoverd::state::crash::SCHEMA, &schema.to_string());
+    team.life(place, None)
+}
+
+/// A later version is played by the one of now, which says that it reads more.
+#[cfg(feature = "crash-points")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_upgrade_in_an_outage_raises_the_journal_when_all_can_read_it() -> Result<()> {
+    let mut team = team(&[]).await?;
+    let old = team.leader().await?;
+    let [first, second] = [others(old)[0], others(old)[1]];
+    for place in [first, second] {
+        becomes(&mut team, place, 2).await?;
+        team.settled().await?;
+    }
+    let done = team.verb(old, &["hand-over", NAMES[first]]).run(PATIENCE).await?;
+    ensure!(done.status.success(), "{done:?}");
+    ensure!(team.leader().await? == first, "one of the later version leads");
+    ensure!(team.etcd.value("/shop/schema").await? == "1", "one that is there cannot read more");
+    team.world.kill_primary();
+    team.status(first, "the incident", |status| {
+        ensure!(status.scenarios[0].incident.is_some());
+        Ok(())
+    })
+    .await?;
+    becomes(&mut team, old, 2).await?;
+    is_done_once(&mut team, first).await?;
+    let done = team.verb(first, &["hand-over", NAMES[second]]).run(PATIENCE).await?;
+    ensure!(done.status.success(), "{done:?}");
+    ensure!(team.leader().await? == second);
+    ensure!(team.etcd.value("/shop/schema").await? == "2", "all can read it now");
+    // Back to the earlier version: it cannot read what the others write from here on.
+    becomes(&mut team, old, 1).await?;
+    team.status(old, "the reason", |status| {
+        let trouble = status.members.clone().and_then(|members| members.trouble).unwrap_or_default();
+        ensure!(trouble.contains("schema 2") && trouble.contains("upgrade this member"), "{trouble}");
+        Ok(())
+    })
+    .await?;
+    is_done_once(&mut team, second).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

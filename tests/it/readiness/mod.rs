@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use failoverd::clients::Clients;
 use failoverd::config::{LoadOptions, load};
 use failoverd::model::{Aspect, Finding, PlanReadiness, WallTime};
-use failoverd::readiness::{Evaluator, Subject};
+use failoverd::readiness::{Evaluator, Presented, Subject};
 
 use crate::actions::assert_no_secret;
 
@@ -53,7 +53,7 @@ async fn look_again(
     let loaded = load(&LoadOptions::file_only(file.path())).map_err(|faults| anyhow::anyhow!("{faults}"))?;
     let subject = Subject::of(&loaded);
     let plan = subject.plans.first().context("a plan")?;
-    let evaluator = Evaluator::new(Arc::clone(clients));
+    let evaluator = Evaluator::new(Arc::clone(clients), Presented::default());
     let found = evaluator.evaluate(&subject, plan, WallTime(0), None, &BTreeMap::new(), good).await;
     assert_no_secret(&format!("{found:?}"));
     Ok(found)
