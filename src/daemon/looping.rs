@@ -18,11 +18,11 @@ use super::notify_socket::Systemd;
 use super::readiness::Desk;
 use super::recording::Recording;
 use super::reload::{self, Reloader};
+use super::renewal::Renewals;
 use super::sight_log::SightLog;
 use super::signals::{Signals, Wish};
 use super::voice::Question;
 use super::witnesses::Witnesses;
-use crate::config::load::Loaded;
 use crate::control::health::Pulse;
 use crate::control::metrics::Metrics;
 use crate::core::view::StatusView;
@@ -52,6 +52,7 @@ pub(super) struct Ears {
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) readiness: mpsc::Receiver<Notice>,
     pub(super) signals: Signals,
+    pub(super) renewals: mpsc::Receiver<()>,
     pub(super) members: MemberEars,
 }
 
@@ -69,6 +70,7 @@ pub(super) struct Loop {
     pub(super) systemd: Systemd,
     pub(super) reloader: Reloader,
     pub(super) witnesses: Witnesses,
+    pub(super) renewals: Renewals,
     pub(super) sight_log: SightLog,
     pub(super) history: History,
     pub(super) readiness: Desk,
@@ -92,6 +94,7 @@ enum Heard {
     Store(StoreEvent),
     Question(Question),
     Wish(Wish),
+    Renewed,
     Beat,
     Wake,
     Tell,
@@ -126,6 +129,7 @@ impl Loop {
                 Some(question) = ears.members.questions.recv() => Heard::Question(question),
                 Some(request) = ears.requests.recv() => Heard::Request(request),
                 Some(notice) = ears.readiness.recv() => Heard::Readiness(notice),
+                Some(()) = ears.renewals.recv() => Heard::Renewed,
                 Some(report) = ears.reports.recv() => Heard::Report(report),
             };
             self.pulse.beat();
@@ -173,6 +177,7 @@ impl Loop {
             }
             Heard::Beat => self.beat()?,
             Heard::Tell => self.publish(),
+            Heard::Renewed => self.renew(),
             Heard::Report(_) | Heard::Wish(_) => {}
         }
         Ok(())
@@ -340,20 +345,6 @@ impl Loop {
         }
         self.systemd.ready(&self.summary());
         Ok(())
-    }
-
-    /// Asks the other vantages, and is asked by them, as the configuration says now; `false` where one of both stays
-    /// as it was.
-    fn reload_vantages(&mut self, loaded: &Loaded) -> bool {
-        let asked = self.witnesses.reload(&loaded.file, &loaded.settings);
-        if let Err(error) = &asked {
-            tracing::error!("the witnesses are asked as before: {error}");
-        }
-        let told = self.members.as_mut().map_or(Ok(()), |members| members.reload(&loaded.file, &loaded.settings.name));
-        if let Err(error) = &told {
-            tracing::error!("the others are told our votes under the former certificate: {error}");
-        }
-        asked.is_ok() && told.is_ok()
     }
 
     /// Readies what a run will need.

@@ -90,10 +90,10 @@ impl Members {
     }
 
     /// See [`Voice::reload`].
-    pub(super) fn reload(&mut self, file: &File, name: &VantageId) -> Result<(), String> {
+    pub(super) fn reload(&mut self, file: &File, name: &VantageId) -> Result<bool, String> {
         match (&mut self.voice, file.members.get(name.as_str())) {
             (Some(voice), Some(own)) => voice.reload(file, name, own),
-            _ => Ok(()),
+            _ => Ok(false),
         }
     }
 

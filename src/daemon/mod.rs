@@ -20,6 +20,7 @@ pub mod notify_socket;
 mod readiness;
 mod recording;
 mod reload;
+mod renewal;
 mod sight_log;
 mod signals;
 mod start;

@@ -36,7 +36,7 @@ pub(super) struct Reloader {
 }
 
 /// Settings that hold for the life of a process.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Fixed {
     state: String,
     socket: std::path::PathBuf,
@@ -46,6 +46,8 @@ pub(super) struct Fixed {
     history: (crate::model::HumanDuration, u32),
     links: Option<(String, Option<crate::config::shape::LinksTls>)>,
     recording: (crate::model::HumanDuration, u32),
+    etcd: Option<crate::config::shape::Etcd>,
+    members: Vec<String>,
 }
 
 impl Fixed {
@@ -59,6 +61,8 @@ impl Fixed {
             history: (file.history.keep, file.history.max_size_mib),
             links: file.links.as_ref().map(|links| (links.listen.clone(), links.tls.clone())),
             recording: (file.recording.keep, file.recording.max_size_mib),
+            etcd: file.etcd.clone(),
+            members: file.members.keys().cloned().collect(),
         }
     }
 }
@@ -84,7 +88,8 @@ impl Reloader {
         if fixed != self.fixed {
             tracing::warn!(
                 "daemon.state, daemon.socket, metrics.listen, health_switch.listen, health_switch.directory, \
-                 links.listen, links.tls, [history] and [recording] are taken at the next start only"
+                 links.listen, links.tls, [etcd], who is in [members], [history] and [recording] are taken at the next \
+                 start only"
             );
         }
         self.switches.replace(switches::initially(&loaded.file.health_switch));

@@ -22,6 +22,7 @@ use super::notify_socket::Systemd;
 use super::readiness::Desk;
 use super::recording::Recording;
 use super::reload::{Fixed, ProbeBuilder, Reloader, lists, routes};
+use super::renewal::Renewals;
 use super::sight_log::SightLog;
 use super::signals::Signals;
 use super::switches;
@@ -308,6 +309,7 @@ async fn set_up(
     let socket = serve_control(socket_path, handle, gate, &metrics, stop)?;
     serve_health(file.metrics.listen.as_deref(), &pulse, status_seen, &metrics, stop).await?;
     let signals = Signals::new().map_err(system("cannot listen to signals"))?;
+    let (renewals, renewed) = Renewals::start(file, reloader.options.user, stop);
     let history = History::start(&file.history, beside, &metrics);
     let recording = Recording::start(&file.recording, inputs_path(&state_file), &metrics);
     let notices = Notices::start(Arc::new(Mutex::new(outbox)), routes, &metrics);
@@ -324,6 +326,7 @@ async fn set_up(
         systemd: Systemd::from_env(),
         reloader,
         witnesses,
+        renewals,
         sight_log: SightLog::default(),
         history,
         readiness: desk,
@@ -344,7 +347,9 @@ async fn set_up(
     the_loop.pulse.set_state_open(true);
     the_loop.runner.replace(specs);
     probe_runner.on_own_thread().map_err(system("cannot start the thread of the probes"))?;
-    Ok((the_loop, Ears { finished, reports, votes, requests, readiness, signals, members: joined.ears }, socket))
+    let members = joined.ears;
+    let ears = Ears { finished, reports, votes, requests, readiness, signals, renewals: renewed, members };
+    Ok((the_loop, ears, socket))
 }
 
 /// Who may use the socket.

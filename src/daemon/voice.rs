@@ -125,18 +125,18 @@ impl Voice {
         (Self { teller: None, changes, said: Vec::new(), all_well: false }, seen)
     }
 
-    /// Answers under the certificate that is on disk now, where it is another one than before.
+    /// Answers under the certificate that is on disk now; `false` where it is the one that is shown.
     ///
     /// # Errors
     /// What cannot be used, and what to do; then everything stays as it was.
-    pub(super) fn reload(&mut self, file: &File, name: &VantageId, table: &Witness) -> Result<(), String> {
-        let (Some(teller), Some(tls)) = (&mut self.teller, &file.vantage_tls) else { return Ok(()) };
+    pub(super) fn reload(&mut self, file: &File, name: &VantageId, table: &Witness) -> Result<bool, String> {
+        let (Some(teller), Some(tls)) = (&mut self.teller, &file.vantage_tls) else { return Ok(false) };
         let identity = identity(tls, name, table).map_err(|error| error.to_string())?;
         if !identity.replaces(&teller.shown, UnixTime::now()).map_err(|error| error.to_string())? {
-            return Ok(());
+            return Ok(false);
         }
         let before = std::mem::replace(&mut teller.shown, Arc::new(identity));
-        teller.tell().inspect_err(|_| teller.shown = before)
+        teller.tell().map(|()| true).inspect_err(|_| teller.shown = before)
     }
 
     /// Can this event change no vote? Asked before the brain is told.

@@ -11,6 +11,7 @@ use super::clock::Clock;
 use super::logging;
 use super::notify_socket::Systemd;
 use super::reload::{ProbeBuilder, load_again};
+use super::renewal::{Renewals, tell};
 use super::sight_log::SightLog;
 use super::signals::{Signals, Wish};
 use super::start::{StartError, serve_health};
@@ -42,6 +43,7 @@ struct Witness {
     pulse: Pulse,
     status: watch::Sender<Arc<StatusView>>,
     voice: Voice,
+    renewals: Renewals,
     sight_log: SightLog,
     systemd: Systemd,
     refreshed: Instant,
@@ -103,6 +105,7 @@ async fn live(loaded: &Loaded, load: LoadOptions, name: &VantageId) -> Result<()
     let pulse = Pulse::new();
     serve_health(loaded.file.metrics.listen.as_deref(), &pulse, status_seen, &metrics, &stop).await?;
     pulse.set_state_open(true);
+    let (renewals, mut renewed) = Renewals::start(&loaded.file, load.user, &stop);
     let mut signals =
         Signals::new().map_err(|source| StartError::System { what: "cannot listen to signals", source })?;
     runner.replace(specs);
@@ -119,13 +122,14 @@ async fn live(loaded: &Loaded, load: LoadOptions, name: &VantageId) -> Result<()
         pulse,
         status,
         voice,
+        renewals,
         sight_log: SightLog::default(),
         systemd: Systemd::from_env(),
         refreshed: Instant::now(),
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), hash = %loaded.hash, "{}", witness.summary());
     witness.systemd.ready(&witness.summary());
-    witness.run(&mut reports, &mut questions, &mut signals).await;
+    witness.run(&mut reports, &mut questions, &mut renewed, &mut signals).await;
     witness.systemd.stopping("ended");
     stop.cancel();
     tracing::info!("ended");
@@ -137,6 +141,7 @@ impl Witness {
         &mut self,
         reports: &mut mpsc::Receiver<RunnerEvent>,
         questions: &mut mpsc::Receiver<Question>,
+        renewed: &mut mpsc::Receiver<()>,
         signals: &mut Signals,
     ) {
         let mut beat = tokio::time::interval(BEAT.min(self.systemd.watchdog_interval().unwrap_or(BEAT)));
@@ -159,10 +164,18 @@ impl Witness {
                     // Whoever asked may have gone away.
                     drop(question.send(self.brain.own_votes(self.clock.now())));
                 }
+                Some(()) = renewed.recv() => self.renew(),
                 Some(report) = reports.recv() => self.report(report),
             }
             self.pulse.beat();
         }
+    }
+
+    /// Takes the certificate that is on disk now, where it is another one than before.
+    fn renew(&mut self) {
+        let file = self.renewals.file();
+        let table = file.witnesses.get(self.name.as_str());
+        tell(table.map_or(Ok(false), |table| self.voice.reload(file, &self.name, table)));
     }
 
     fn beat(&mut self) {
@@ -224,7 +237,8 @@ impl Witness {
             let settings = settings_of(&loaded, &self.name).map_err(|error| error.to_string())?;
             self.runner.replace(self.builder.specs(&loaded, &self.runner)?);
             let table = loaded.file.witnesses.get(self.name.as_str());
-            let told = table.map_or(Ok(()), |table| self.voice.reload(&loaded.file, &self.name, table));
+            let told = table.map_or(Ok(false), |table| self.voice.reload(&loaded.file, &self.name, table));
+            self.renewals.replace(&loaded.file);
             if let Err(error) = &told {
                 tracing::error!("votes are told under the former certificate: {error}");
             }

@@ -90,6 +90,19 @@ impl Witnesses {
         Ok(())
     }
 
+    /// Asks under the certificates that are on disk now; `false` where they are those that are used.
+    ///
+    /// # Errors
+    /// See [`Self::reload`].
+    pub(super) fn renew(&mut self, file: &File, settings: &Settings) -> Result<bool, String> {
+        let (Some(tls), Some(before)) = (&file.vantage_tls, &self.identity) else { return Ok(false) };
+        let identity = Identity::load(tls).map_err(|error| error.to_string())?;
+        if !identity.replaces(before, UnixTime::now()).map_err(|error| error.to_string())? {
+            return Ok(false);
+        }
+        self.reload(file, settings).map(|()| true)
+    }
+
     /// Shows who is heard.
     fn show(&self) {
         let all = self.jurors.iter().map(|(name, (_, trouble))| (name.to_string(), trouble.is_none()));

@@ -318,6 +318,14 @@ async fn a_witness_with_another_ones_certificate_does_not_start_and_one_of_anoth
 {
     let mut eyes = Eyes::open().await?;
     eyes.all_up().await?;
+    // A new one of its own is used, also where nobody tells it so.
+    for file in ["eu.pem", "eu.key"] {
+        std::fs::remove_file(eyes.folder.path().join(file))?;
+    }
+    certs(eyes.folder.path(), &["issue", "eu", "--domain", "eu-central-1", "--host", "127.0.0.1"]).await?;
+    own_files(eyes.folder.path(), "eu", "eu")?;
+    eyes.witnesses[0].process.wait_log(PATIENCE, "the certificates were renewed").await?;
+    eyes.metric("failoverd_witness_up{witness=\"eu\"} 1").await?;
     eyes.witnesses[0].process.kill9();
     own_files(eyes.folder.path(), "eu", "ap")?;
     let mut wrong = eyes.start(&["witness", "eu"], "eu").await?;

@@ -1,0 +1,193 @@
+//! Certificates that are renewed while they are in use.
+//!
+//! Whoever puts new ones in the place of the old (cert-manager, a timer) seldom tells the daemon too. Without a look
+//! at the files those in use run out while those on disk are well, and no vantage is heard any more.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::looping::Loop;
+use crate::config::fault::Level;
+use crate::config::load::Loaded;
+use crate::config::shape::{File, VantageTls};
+use crate::config::trust::{self, Matter};
+
+/// The files are read this often.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Reads the files of `[vantage_tls]` again and again.
+pub(super) struct Renewals {
+    /// The configuration that holds.
+    file: File,
+    files: watch::Sender<Option<VantageTls>>,
+}
+
+impl Renewals {
+    /// Begins to look. What comes through the channel says that the files may be other ones than those in use.
+    pub(super) fn start(file: &File, user: Option<u32>, stop: &CancellationToken) -> (Self, mpsc::Receiver<()>) {
+        let (told, changes) = mpsc::channel(1);
+        let (files, of_now) = watch::channel(file.vantage_tls.clone());
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = keep_looking(of_now, user, EVERY, told) => {}
+            }
+        });
+        (Self { file: file.clone(), files }, changes)
+    }
+
+    /// Another configuration holds from now on.
+    pub(super) fn replace(&mut self, file: &File) {
+        self.file = file.clone();
+        self.files.send_replace(file.vantage_tls.clone());
+    }
+
+    /// The configuration that holds.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+/// What was read. Holds a key: never shown.
+#[derive(PartialEq)]
+struct Look {
+    texts: [Option<Vec<u8>>; 3],
+    /// Why it is not to be used: others may write it.
+    refused: Vec<String>,
+}
+
+impl Look {
+    fn at(files: &VantageTls, user: Option<u32>) -> Self {
+        let all = [
+            (files.ca_file.as_path(), Matter::Decision),
+            (files.certificate_file.as_path(), Matter::Decision),
+            (files.key_file.as_path(), Matter::Secret),
+        ];
+        let refused = |(path, matter): (&Path, Matter)| {
+            trust::look(path, matter, user).into_iter().filter(|found| found.level == Level::Error)
+        };
+        let refused = all.into_iter().flat_map(refused);
+        Self {
+            texts: all.map(|(path, _)| std::fs::read(path).ok()),
+            refused: refused
+                .map(|found| format!("{}: {}; {}", found.path.display(), found.message, found.fix))
+                .collect(),
+        }
+    }
+}
+
+/// Until nobody hears it any more.
+async fn keep_looking(
+    mut files: watch::Receiver<Option<VantageTls>>,
+    user: Option<u32>,
+    every: Duration,
+    told: mpsc::Sender<()>,
+) {
+    let mut known = None;
+    loop {
+        let of_now = files.borrow_and_update().clone();
+        if let Some(of_now) = of_now
+            && let Ok(look) = tokio::task::spawn_blocking(move || Look::at(&of_now, user)).await
+            && known.as_ref() != Some(&look)
+        {
+            look.refused.iter().for_each(|why| tracing::error!("certificates on disk are not used: {why}"));
+            if look.refused.is_empty() && told.send(()).await.is_err() {
+                return;
+            }
+            known = Some(look);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            changed = files.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                // They are taken by the reload itself: what was known before says nothing of them.
+                known = None;
+            }
+        }
+    }
+}
+
+/// Says what came of it, once for each change of the files.
+pub(super) fn tell(renewed: Result<bool, String>) {
+    match renewed {
+        Ok(true) => tracing::info!("the certificates were renewed: the new ones are used from now on"),
+        Ok(false) => {}
+        // A key that is there before its certificate is the next look's.
+        Err(error) => tracing::warn!("certificates on disk are not used, the former ones hold: {error}"),
+    }
+}
+
+impl Loop {
+    /// Asks the other vantages, and is asked by them, as the configuration says now; `false` where one of both stays
+    /// as it was.
+    pub(super) fn reload_vantages(&mut self, loaded: &Loaded) -> bool {
+        let asked = self.witnesses.reload(&loaded.file, &loaded.settings);
+        if let Err(error) = &asked {
+            tracing::error!("the witnesses are asked as before: {error}");
+        }
+        let name = &loaded.settings.name;
+        let told = self.members.as_mut().map_or(Ok(false), |members| members.reload(&loaded.file, name));
+        if let Err(error) = &told {
+            tracing::error!("the others are told our votes under the former certificate: {error}");
+        }
+        self.renewals.replace(&loaded.file);
+        asked.is_ok() && told.is_ok()
+    }
+
+    /// Takes the certificates that are on disk now, where they are other ones than before.
+    pub(super) fn renew(&mut self) {
+        let (file, settings) = (self.renewals.file(), self.brain.settings());
+        let asked = self.witnesses.renew(file, settings);
+        let told = self.members.as_mut().map_or(Ok(false), |members| members.reload(file, &settings.name));
+        tell(asked.and_then(|asked| told.map(|told| asked || told)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const OFTEN: Duration = Duration::from_millis(20);
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn a_change_is_told_once_and_what_others_may_write_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = |name: &str| folder.path().join(name);
+        let write = |name: &str, text: &str| std::fs::write(file(name), text).expect("written");
+        let mode = |name: &str, mode: u32| {
+            std::fs::set_permissions(file(name), std::fs::Permissions::from_mode(mode)).expect("set");
+        };
+        let all = ["ca.pem", "own.pem", "own.key"];
+        all.iter().for_each(|name| write(name, "one"));
+        all.iter().for_each(|name| mode(name, 0o600));
+        let [ca_file, certificate_file, key_file] = all.map(file);
+        let files = VantageTls { ca_file, certificate_file, key_file };
+        let (configured, of_now) = watch::channel(None);
+        let (told, mut changes) = mpsc::channel(1);
+        tokio::spawn(keep_looking(of_now, None, OFTEN, told));
+        assert!(timeout(OFTEN * 3, changes.recv()).await.is_err(), "there are none");
+        configured.send_replace(Some(files.clone()));
+        assert_eq!(timeout(SOON, changes.recv()).await, Ok(Some(())), "nothing is known of those in use");
+        for name in all {
+            assert!(timeout(OFTEN * 3, changes.recv()).await.is_err(), "nothing has changed");
+            write(name, "another");
+            assert_eq!(timeout(SOON, changes.recv()).await, Ok(Some(())), "{name}");
+        }
+        mode("own.pem", 0o666);
+        write("own.pem", "a stranger's");
+        assert!(timeout(OFTEN * 3, changes.recv()).await.is_err(), "anybody may have written it");
+        mode("own.pem", 0o600);
+        assert_eq!(timeout(SOON, changes.recv()).await, Ok(Some(())), "it is ours again");
+    }
+}
