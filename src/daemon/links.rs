@@ -4,14 +4,16 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use super::handle::Handle;
+use super::renewal;
 use super::start::StartError;
 use crate::clients::tls;
-use crate::config::shape::{File, Links};
+use crate::config::shape::{File, LinksTls};
+use crate::config::trust::Matter;
 use crate::control::links::{Signer, router};
 use crate::control::metrics::Metrics;
 use crate::control::serve::{Bounds, TcpSource, serve};
@@ -60,7 +62,7 @@ impl Notifier for Linked {
 /// # Errors
 /// [`StartError`], where it cannot listen or its certificate cannot be used.
 pub(super) async fn start(
-    file: &File,
+    (file, user): (&File, Option<u32>),
     handle: Handle,
     metrics: &Metrics,
     stop: &CancellationToken,
@@ -77,8 +79,10 @@ pub(super) async fn start(
         setting: "links.listen",
         source,
     })?;
-    match server_tls(links)? {
-        Some(config) => {
+    match &links.tls {
+        Some(tls) => {
+            let (shown, config) = watch::channel(server(tls).map_err(StartError::Configuration)?);
+            tokio::spawn(stop.clone().run_until_cancelled_owned(keep_renewed(tls.clone(), user, shown)));
             let source = TlsSource { listener: Arc::new(listener), config };
             tokio::spawn(serve(source, router, Bounds::default(), stop.clone()))
         }
@@ -87,8 +91,21 @@ pub(super) async fn start(
     Ok(Some(signers))
 }
 
-fn server_tls(links: &Links) -> Result<Option<Arc<rustls::ServerConfig>>, StartError> {
-    let Some(tls) = &links.tls else { return Ok(None) };
-    let config = tls::server(&tls.certificate_file, &tls.key_file);
-    config.map(Some).map_err(|error| StartError::Configuration(format!("links.tls.{error}")))
+fn server(tls: &LinksTls) -> Result<Arc<rustls::ServerConfig>, String> {
+    tls::server(&tls.certificate_file, &tls.key_file).map_err(|error| format!("links.tls.{error}"))
+}
+
+/// Shows the certificate that is on disk, whenever it is another one.
+async fn keep_renewed(files: LinksTls, user: Option<u32>, shown: watch::Sender<Arc<rustls::ServerConfig>>) {
+    let all = vec![(files.certificate_file.clone(), Matter::Decision), (files.key_file.clone(), Matter::Secret)];
+    let (of_now, (told, mut changes)) = (watch::channel(all), mpsc::channel(1));
+    let renewed = async {
+        let mut is_first = true;
+        while changes.recv().await.is_some() {
+            let config = server(&files).map(|config| shown.send_replace(config));
+            // At the first look nothing is known of the one in use, which it mostly is.
+            renewal::tell(config.map(|_| !std::mem::replace(&mut is_first, false)));
+        }
+    };
+    tokio::join!(renewal::keep_looking(of_now.1, user, renewal::EVERY, told), renewed);
 }

@@ -3,7 +3,7 @@
 //! Whoever puts new ones in the place of the old (cert-manager, a timer) seldom tells the daemon too. Without a look
 //! at the files those in use run out while those on disk are well, and no vantage is heard any more.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -12,24 +12,27 @@ use tokio_util::sync::CancellationToken;
 use super::looping::Loop;
 use crate::config::fault::Level;
 use crate::config::load::Loaded;
-use crate::config::shape::{File, VantageTls};
+use crate::config::shape::File;
 use crate::config::trust::{self, Matter};
 
 /// The files are read this often.
-const EVERY: Duration = Duration::from_secs(10);
+pub(super) const EVERY: Duration = Duration::from_secs(10);
+
+/// Files that are read again and again, and what each is for us.
+type Files = Vec<(PathBuf, Matter)>;
 
 /// Reads the files of `[vantage_tls]` again and again.
 pub(super) struct Renewals {
     /// The configuration that holds.
     file: File,
-    files: watch::Sender<Option<VantageTls>>,
+    files: watch::Sender<Files>,
 }
 
 impl Renewals {
     /// Begins to look. What comes through the channel says that the files may be other ones than those in use.
     pub(super) fn start(file: &File, user: Option<u32>, stop: &CancellationToken) -> (Self, mpsc::Receiver<()>) {
         let (told, changes) = mpsc::channel(1);
-        let (files, of_now) = watch::channel(file.vantage_tls.clone());
+        let (files, of_now) = watch::channel(of_vantage(file));
         let stop = stop.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -43,7 +46,7 @@ impl Renewals {
     /// Another configuration holds from now on.
     pub(super) fn replace(&mut self, file: &File) {
         self.file = file.clone();
-        self.files.send_replace(file.vantage_tls.clone());
+        self.files.send_replace(of_vantage(file));
     }
 
     /// The configuration that holds.
@@ -52,27 +55,31 @@ impl Renewals {
     }
 }
 
+fn of_vantage(file: &File) -> Files {
+    let all = file.vantage_tls.iter().flat_map(|tls| {
+        [
+            (tls.ca_file.clone(), Matter::Decision),
+            (tls.certificate_file.clone(), Matter::Decision),
+            (tls.key_file.clone(), Matter::Secret),
+        ]
+    });
+    all.collect()
+}
+
 /// What was read. Holds a key: never shown.
 #[derive(PartialEq)]
 struct Look {
-    texts: [Option<Vec<u8>>; 3],
+    texts: Vec<Option<Vec<u8>>>,
     /// Why it is not to be used: others may write it.
     refused: Vec<String>,
 }
 
 impl Look {
-    fn at(files: &VantageTls, user: Option<u32>) -> Self {
-        let all = [
-            (files.ca_file.as_path(), Matter::Decision),
-            (files.certificate_file.as_path(), Matter::Decision),
-            (files.key_file.as_path(), Matter::Secret),
-        ];
-        let refused = |(path, matter): (&Path, Matter)| {
-            trust::look(path, matter, user).into_iter().filter(|found| found.level == Level::Error)
-        };
-        let refused = all.into_iter().flat_map(refused);
+    fn at(files: &Files, user: Option<u32>) -> Self {
+        let found = files.iter().flat_map(|(path, matter)| trust::look(path, *matter, user));
+        let refused = found.filter(|found| found.level == Level::Error);
         Self {
-            texts: all.map(|(path, _)| std::fs::read(path).ok()),
+            texts: files.iter().map(|(path, _)| std::fs::read(path).ok()).collect(),
             refused: refused
                 .map(|found| format!("{}: {}; {}", found.path.display(), found.message, found.fix))
                 .collect(),
@@ -80,9 +87,9 @@ impl Look {
     }
 }
 
-/// Until nobody hears it any more.
-async fn keep_looking(
-    mut files: watch::Receiver<Option<VantageTls>>,
+/// Tells whenever the files may be other ones than those in use, until nobody hears it any more.
+pub(super) async fn keep_looking(
+    mut files: watch::Receiver<Files>,
     user: Option<u32>,
     every: Duration,
     told: mpsc::Sender<()>,
@@ -90,7 +97,7 @@ async fn keep_looking(
     let mut known = None;
     loop {
         let of_now = files.borrow_and_update().clone();
-        if let Some(of_now) = of_now
+        if !of_now.is_empty()
             && let Ok(look) = tokio::task::spawn_blocking(move || Look::at(&of_now, user)).await
             && known.as_ref() != Some(&look)
         {
@@ -102,10 +109,7 @@ async fn keep_looking(
         }
         tokio::select! {
             () = tokio::time::sleep(every) => {}
-            changed = files.changed() => {
-                if changed.is_err() {
-                    return;
-                }
+            Ok(()) = files.changed() => {
                 // They are taken by the reload itself: what was known before says nothing of them.
                 known = None;
             }
@@ -171,13 +175,12 @@ mod tests {
         let all = ["ca.pem", "own.pem", "own.key"];
         all.iter().for_each(|name| write(name, "one"));
         all.iter().for_each(|name| mode(name, 0o600));
-        let [ca_file, certificate_file, key_file] = all.map(file);
-        let files = VantageTls { ca_file, certificate_file, key_file };
-        let (configured, of_now) = watch::channel(None);
+        let files = all.map(|name| (file(name), Matter::Decision)).to_vec();
+        let (configured, of_now) = watch::channel(Vec::new());
         let (told, mut changes) = mpsc::channel(1);
         tokio::spawn(keep_looking(of_now, None, OFTEN, told));
         assert!(timeout(OFTEN * 3, changes.recv()).await.is_err(), "there are none");
-        configured.send_replace(Some(files.clone()));
+        configured.send_replace(files);
         assert_eq!(timeout(SOON, changes.recv()).await, Ok(Some(())), "nothing is known of those in use");
         for name in all {
             assert!(timeout(OFTEN * 3, changes.recv()).await.is_err(), "nothing has changed");

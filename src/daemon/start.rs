@@ -305,7 +305,7 @@ async fn set_up(
         readiness: desk.clone(),
         state: state_file.clone(),
     };
-    reloader.links = links::start(file, handle.clone(), &metrics, stop).await?;
+    reloader.links = links::start((file, reloader.options.user), handle.clone(), &metrics, stop).await?;
     let socket = serve_control(socket_path, handle, gate, &metrics, stop)?;
     serve_health(file.metrics.listen.as_deref(), &pulse, status_seen, &metrics, stop).await?;
     let signals = Signals::new().map_err(system("cannot listen to signals"))?;

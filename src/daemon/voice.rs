@@ -62,7 +62,7 @@ impl Teller {
         // that stand are ended, and whoever asks comes again.
         self.telling.cancel();
         self.telling = self.stop.child_token();
-        let source = TlsSource { listener: Arc::clone(&self.listener), config };
+        let source = TlsSource { listener: Arc::clone(&self.listener), config: watch::channel(config).1 };
         let votes: Arc<dyn Votes> = self.answers.clone();
         let routes = router(Arc::clone(&self.shown), votes, boot);
         tokio::spawn(serve(source, routes, BOUNDS, self.telling.clone()));

@@ -103,8 +103,8 @@ async fn tell(State(teller): State<Teller>, body: Bytes) -> Response {
 pub struct TlsSource {
     /// The socket; another source may go on with it.
     pub listener: Arc<TcpListener>,
-    /// The server's side of the handshake.
-    pub config: Arc<ServerConfig>,
+    /// The server's side of each handshake that begins from then on.
+    pub config: watch::Receiver<Arc<ServerConfig>>,
 }
 
 impl Source for TlsSource {
@@ -116,7 +116,7 @@ impl Source for TlsSource {
         let (stream, caller) = self.listener.accept().await?;
         // An answer is one small packet after another.
         stream.set_nodelay(true)?;
-        let accept = TlsAcceptor::from(Arc::clone(&self.config)).accept(stream);
+        let accept = TlsAcceptor::from(Arc::clone(&self.config.borrow())).accept(stream);
         Ok((Handshaking::Greets(Box::new(accept)), caller))
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rustls::pki_types::UnixTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use super::certs::{authority, issue};
 use super::identity::Identity;
@@ -72,7 +73,7 @@ async fn a_handshake_that_failed_is_used_again_without_harm() {
     authority(folder.path(), 30).expect("an authority");
     let config = identity(folder.path(), "eu", "eu-central-1").server().expect("a server");
     let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.expect("a port"));
-    let mut source = TlsSource { listener: Arc::clone(&listener), config };
+    let mut source = TlsSource { listener: Arc::clone(&listener), config: watch::channel(config).1 };
     let mut client = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("connected");
     client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("written");
     let (mut connection, _) = source.accept().await.expect("accepted");

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::shop::{SOON, Shop, Sketch};
+use super::shop::{SOON, Shop, Sketch, stop};
 use crate::fleet::{eventually, http, port};
 
 /// A key that nothing may ever show.
@@ -143,4 +143,42 @@ async fn what_is_no_link_is_refused_and_written_down_and_a_no_holds() -> Result<
     })
     .await?;
     Ok(())
+}
+
+/// A certificate of its own for the pages, in the place of the one before.
+fn certificate(shop: &Shop) -> Result<reqwest::Certificate> {
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()])?;
+    std::fs::write(shop.dir().join("links-key.pem"), made.signing_key.serialize_pem())?;
+    std::fs::write(shop.dir().join("links.pem"), made.cert.pem())?;
+    Ok(reqwest::Certificate::from_pem(made.cert.pem().as_bytes())?)
+}
+
+/// One that trusts this certificate only; a connection of its own.
+async fn opens(listen: u16, trusted: &reqwest::Certificate) -> Result<u16> {
+    let client = reqwest::Client::builder().tls_certs_only([trusted.clone()]).no_proxy().build()?;
+    Ok(client.get(format!("https://127.0.0.1:{listen}/a/x")).timeout(SOON).send().await?.status().as_u16())
+}
+
+#[tokio::test]
+async fn the_pages_show_a_certificate_that_was_renewed_without_being_told() -> Result<()> {
+    let listen = port()?;
+    let shop = Shop::open(Sketch::default()).await?;
+    let file = |name: &str| shop.dir().join(name).display().to_string();
+    std::fs::write(file("link.key"), KEY)?;
+    let first = certificate(&shop)?;
+    let more = format!(
+        "[links]\nurl = \"https://127.0.0.1:{listen}\"\nlisten = \"127.0.0.1:{listen}\"\nkey = {{ file = {:?} }}\n\
+         tls = {{ certificate_file = {:?}, key_file = {:?} }}\n",
+        file("link.key"),
+        file("links.pem"),
+        file("links-key.pem")
+    );
+    shop.configure(Sketch { more: &more, ..Sketch::default() })?;
+    let mut daemon = shop.start().await?;
+    opens(listen, &first).await?;
+    let second = certificate(&shop)?;
+    daemon.wait_log(SOON, "the certificates were renewed").await?;
+    opens(listen, &second).await?;
+    ensure!(opens(listen, &first).await.is_err(), "it is shown no more");
+    stop(&mut daemon).await
 }
