@@ -98,14 +98,14 @@ fn server(tls: &LinksTls) -> Result<Arc<rustls::ServerConfig>, String> {
 /// Shows the certificate that is on disk, whenever it is another one.
 async fn keep_renewed(files: LinksTls, user: Option<u32>, shown: watch::Sender<Arc<rustls::ServerConfig>>) {
     let all = vec![(files.certificate_file.clone(), Matter::Decision), (files.key_file.clone(), Matter::Secret)];
-    let (of_now, (told, mut changes)) = (watch::channel(all), mpsc::channel(1));
+    let (of_now, (wanted, mut renewals)) = (watch::channel(all), mpsc::channel::<renewal::Renewal>(1));
     let renewed = async {
         let mut is_first = true;
-        while changes.recv().await.is_some() {
+        while let Some(renewal) = renewals.recv().await {
             let config = server(&files).map(|config| shown.send_replace(config));
-            // At the first look nothing is known of the one in use, which it mostly is.
-            renewal::tell(config.map(|_| !std::mem::replace(&mut is_first, false)));
+            // The first one is mostly that of the start.
+            drop(renewal.send(config.map(|_| !std::mem::replace(&mut is_first, false))));
         }
     };
-    tokio::join!(renewal::keep_looking(of_now.1, user, renewal::EVERY, told), renewed);
+    tokio::join!(renewal::keep_looking(of_now.1, user, renewal::EVERY, wanted), renewed);
 }

@@ -18,7 +18,7 @@ use super::notify_socket::Systemd;
 use super::readiness::Desk;
 use super::recording::Recording;
 use super::reload::{self, Reloader};
-use super::renewal::Renewals;
+use super::renewal::{Renewal, Renewals};
 use super::sight_log::SightLog;
 use super::signals::{Signals, Wish};
 use super::voice::Question;
@@ -52,7 +52,7 @@ pub(super) struct Ears {
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) readiness: mpsc::Receiver<Notice>,
     pub(super) signals: Signals,
-    pub(super) renewals: mpsc::Receiver<()>,
+    pub(super) renewals: mpsc::Receiver<Renewal>,
     pub(super) members: MemberEars,
 }
 
@@ -94,7 +94,7 @@ enum Heard {
     Store(StoreEvent),
     Question(Question),
     Wish(Wish),
-    Renewed,
+    Renewal(Renewal),
     Beat,
     Wake,
     Tell,
@@ -129,7 +129,7 @@ impl Loop {
                 Some(question) = ears.members.questions.recv() => Heard::Question(question),
                 Some(request) = ears.requests.recv() => Heard::Request(request),
                 Some(notice) = ears.readiness.recv() => Heard::Readiness(notice),
-                Some(()) = ears.renewals.recv() => Heard::Renewed,
+                Some(renewal) = ears.renewals.recv() => Heard::Renewal(renewal),
                 Some(report) = ears.reports.recv() => Heard::Report(report),
             };
             self.pulse.beat();
@@ -177,7 +177,7 @@ impl Loop {
             }
             Heard::Beat => self.beat()?,
             Heard::Tell => self.publish(),
-            Heard::Renewed => self.renew(),
+            Heard::Renewal(renewal) => self.renew(renewal),
             Heard::Report(_) | Heard::Wish(_) => {}
         }
         Ok(())

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::looping::Loop;
@@ -29,18 +29,18 @@ pub(super) struct Renewals {
 }
 
 impl Renewals {
-    /// Begins to look. What comes through the channel says that the files may be other ones than those in use.
-    pub(super) fn start(file: &File, user: Option<u32>, stop: &CancellationToken) -> (Self, mpsc::Receiver<()>) {
-        let (told, changes) = mpsc::channel(1);
+    /// Begins to look. What comes through the channel is to be answered.
+    pub(super) fn start(file: &File, user: Option<u32>, stop: &CancellationToken) -> (Self, mpsc::Receiver<Renewal>) {
+        let (wanted, renewals) = mpsc::channel(1);
         let (files, of_now) = watch::channel(of_vantage(file));
         let stop = stop.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = keep_looking(of_now, user, EVERY, told) => {}
+                () = keep_looking(of_now, user, EVERY, wanted) => {}
             }
         });
-        (Self { file: file.clone(), files }, changes)
+        (Self { file: file.clone(), files }, renewals)
     }
 
     /// Another configuration holds from now on.
@@ -87,44 +87,55 @@ impl Look {
     }
 }
 
-/// Tells whenever the files may be other ones than those in use, until nobody hears it any more.
+/// Wants the files to be used, and to hear what came of it: whether they are other ones than before, or why they
+/// cannot be used.
+pub(super) type Renewal = oneshot::Sender<Result<bool, String>>;
+
+/// Asks for the files to be used whenever they may be other ones than those in use, until nobody hears it any more.
 pub(super) async fn keep_looking(
     mut files: watch::Receiver<Files>,
     user: Option<u32>,
     every: Duration,
-    told: mpsc::Sender<()>,
+    wanted: mpsc::Sender<Renewal>,
 ) {
-    let mut known = None;
+    let (mut known, mut is_used) = (None, false);
     loop {
         let of_now = files.borrow_and_update().clone();
         if !of_now.is_empty()
             && let Ok(look) = tokio::task::spawn_blocking(move || Look::at(&of_now, user)).await
-            && known.as_ref() != Some(&look)
         {
-            look.refused.iter().for_each(|why| tracing::error!("certificates on disk are not used: {why}"));
-            if look.refused.is_empty() && told.send(()).await.is_err() {
-                return;
+            let is_new = known.as_ref() != Some(&look);
+            // One that is not valid yet will be, without another change of the file.
+            if is_new || !is_used {
+                let Some(came) = want(&look, &wanted).await else { return };
+                is_used = came.is_ok();
+                match came {
+                    Ok(true) => tracing::info!("the certificates were renewed: the new ones are used from now on"),
+                    Ok(false) => {}
+                    Err(why) if is_new => {
+                        tracing::warn!("certificates on disk are not used, the former ones hold: {why}");
+                    }
+                    Err(_) => {}
+                }
+                known = Some(look);
             }
-            known = Some(look);
         }
         tokio::select! {
             () = tokio::time::sleep(every) => {}
-            Ok(()) = files.changed() => {
-                // They are taken by the reload itself: what was known before says nothing of them.
-                known = None;
-            }
+            // They are taken by the reload itself: what was known before says nothing of them.
+            Ok(()) = files.changed() => known = None,
         }
     }
 }
 
-/// Says what came of it, once for each change of the files.
-pub(super) fn tell(renewed: Result<bool, String>) {
-    match renewed {
-        Ok(true) => tracing::info!("the certificates were renewed: the new ones are used from now on"),
-        Ok(false) => {}
-        // A key that is there before its certificate is the next look's.
-        Err(error) => tracing::warn!("certificates on disk are not used, the former ones hold: {error}"),
+/// What came of it; `None` where nobody hears it.
+async fn want(look: &Look, wanted: &mpsc::Sender<Renewal>) -> Option<Result<bool, String>> {
+    if !look.refused.is_empty() {
+        return Some(Err(look.refused.join("; ")));
     }
+    let (answer, came) = oneshot::channel();
+    wanted.send(answer).await.ok()?;
+    came.await.ok()
 }
 
 impl Loop {
@@ -145,11 +156,12 @@ impl Loop {
     }
 
     /// Takes the certificates that are on disk now, where they are other ones than before.
-    pub(super) fn renew(&mut self) {
+    pub(super) fn renew(&mut self, renewal: Renewal) {
         let (file, settings) = (self.renewals.file(), self.brain.settings());
         let asked = self.witnesses.renew(file, settings);
         let told = self.members.as_mut().map_or(Ok(false), |members| members.reload(file, &settings.name));
-        tell(asked.and_then(|asked| told.map(|told| asked || told)));
+        // Who looks at the files ends with the daemon.
+        drop(renewal.send(asked.and_then(|asked| told.map(|told| asked || told))));
     }
 }
 
@@ -165,7 +177,7 @@ mod tests {
     const SOON: Duration = Duration::from_secs(20);
 
     #[tokio::test]
-    async fn a_change_is_told_once_and_what_others_may_write_is_not() {
+    async fn a_change_is_told_until_it_is_used_and_what_others_may_write_is_not() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = |name: &str| folder.path().join(name);
         let write = |name: &str, text: &str| std::fs::write(file(name), text).expect("written");
@@ -177,20 +189,25 @@ mod tests {
         all.iter().for_each(|name| mode(name, 0o600));
         let files = all.map(|name| (file(name), Matter::Decision)).to_vec();
         let (configured, of_now) = watch::channel(Vec::new());
-        let (told, mut changes) = mpsc::channel(1);
-        tokio::spawn(keep_looking(of_now, None, OFTEN, told));
-        assert!(timeout(OFTEN * 3, changes.recv()).await.is_err(), "there are none");
+        let (wanted, mut renewals) = mpsc::channel(1);
+        tokio::spawn(keep_looking(of_now, None, OFTEN, wanted));
+        let mut wants = async |within| timeout(within, renewals.recv()).await.ok().flatten();
+        assert!(wants(OFTEN * 3).await.is_none(), "there are none");
         configured.send_replace(files);
-        assert_eq!(timeout(SOON, changes.recv()).await, Ok(Some(())), "nothing is known of those in use");
+        let renewal: Renewal = wants(SOON).await.expect("nothing is known of those in use");
+        renewal.send(Ok(false)).expect("heard");
         for name in all {
-            assert!(timeout(OFTEN * 3, changes.recv()).await.is_err(), "nothing has changed");
+            assert!(wants(OFTEN * 3).await.is_none(), "nothing has changed");
             write(name, "another");
-            assert_eq!(timeout(SOON, changes.recv()).await, Ok(Some(())), "{name}");
+            let renewal = wants(SOON).await.unwrap_or_else(|| panic!("{name} has changed"));
+            renewal.send(Err("it is not valid yet".to_owned())).expect("heard");
+            let renewal = wants(SOON).await.unwrap_or_else(|| panic!("{name} was not used"));
+            renewal.send(Ok(true)).expect("heard");
         }
         mode("own.pem", 0o666);
         write("own.pem", "a stranger's");
-        assert!(timeout(OFTEN * 3, changes.recv()).await.is_err(), "anybody may have written it");
+        assert!(wants(OFTEN * 3).await.is_none(), "anybody may have written it");
         mode("own.pem", 0o600);
-        assert_eq!(timeout(SOON, changes.recv()).await, Ok(Some(())), "it is ours again");
+        assert!(wants(SOON).await.is_some(), "it is ours again");
     }
 }

@@ -11,7 +11,7 @@ use super::clock::Clock;
 use super::logging;
 use super::notify_socket::Systemd;
 use super::reload::{ProbeBuilder, load_again};
-use super::renewal::{Renewals, tell};
+use super::renewal::{Renewal, Renewals};
 use super::sight_log::SightLog;
 use super::signals::{Signals, Wish};
 use super::start::{StartError, serve_health};
@@ -141,7 +141,7 @@ impl Witness {
         &mut self,
         reports: &mut mpsc::Receiver<RunnerEvent>,
         questions: &mut mpsc::Receiver<Question>,
-        renewed: &mut mpsc::Receiver<()>,
+        renewed: &mut mpsc::Receiver<Renewal>,
         signals: &mut Signals,
     ) {
         let mut beat = tokio::time::interval(BEAT.min(self.systemd.watchdog_interval().unwrap_or(BEAT)));
@@ -164,7 +164,7 @@ impl Witness {
                     // Whoever asked may have gone away.
                     drop(question.send(self.brain.own_votes(self.clock.now())));
                 }
-                Some(()) = renewed.recv() => self.renew(),
+                Some(renewal) = renewed.recv() => self.renew(renewal),
                 Some(report) = reports.recv() => self.report(report),
             }
             self.pulse.beat();
@@ -172,10 +172,11 @@ impl Witness {
     }
 
     /// Takes the certificate that is on disk now, where it is another one than before.
-    fn renew(&mut self) {
+    fn renew(&mut self, renewal: Renewal) {
         let file = self.renewals.file();
         let table = file.witnesses.get(self.name.as_str());
-        tell(table.map_or(Ok(false), |table| self.voice.reload(file, &self.name, table)));
+        // Who looks at the files ends with the daemon.
+        drop(renewal.send(table.map_or(Ok(false), |table| self.voice.reload(file, &self.name, table))));
     }
 
     fn beat(&mut self) {
