@@ -50,16 +50,12 @@ pub(super) fn etcd_settings(file: &File) -> Result<Option<EtcdSettings>, String>
         return Ok(None);
     };
     let table = file.etcd.clone().unwrap_or_default();
-    let user = match &table.user {
-        None => None,
-        Some(user) => {
-            let password = user.password.read().map_err(|error| format!("etcd.user.password: {error}"))?;
-            Some((user.name.clone(), password))
-        }
-    };
+    if let Some(user) = &table.user {
+        user.password.read().map_err(|error| format!("etcd.user.password: {error}"))?;
+    }
     let tls = table.tls.map(|tls| EtcdTls { ca_file: tls.ca_file, identity: tls.certificate_file.zip(tls.key_file) });
     let members = file.members.keys().map(|name| name.as_str().into()).collect();
-    Ok(Some(EtcdSettings { endpoints, prefix, ttl: table.ttl.get(), user, tls, members }))
+    Ok(Some(EtcdSettings { endpoints, prefix, ttl: table.ttl.get(), user: table.user, tls, members }))
 }
 
 /// How this member shows itself.

@@ -199,6 +199,14 @@ impl Etcd {
         run(ctl, Duration::from_secs(20)).await
     }
 
+    /// [`USER`] has another password, and none of its logins counts any more.
+    pub async fn change_password(&self, password: &str) -> Result<()> {
+        let name = USER.0;
+        self.ctl(&["user", "delete", name]).await?;
+        self.ctl(&["user", "add", name, "--new-user-password", password]).await?;
+        self.ctl(&["user", "grant-role", name, name]).await.map(drop)
+    }
+
     /// The value of a key; empty where there is none.
     pub async fn value(&self, key: &str) -> Result<String> {
         Ok(self.ctl(&["get", key, "--print-value-only"]).await?.trim().to_owned())

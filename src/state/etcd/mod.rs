@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::shape::EtcdUser;
 use crate::core::Refusal;
 use crate::core::event::{Answer, Command};
 use crate::model::{FailureDomain, Record, Term, VantageId, WallTime};
@@ -46,8 +47,8 @@ pub struct EtcdSettings {
     pub prefix: String,
     /// After so long without a renewal another member may lead.
     pub ttl: Duration,
-    /// A user of etcd, with the password.
-    pub user: Option<(String, String)>,
+    /// A user of etcd. Its password is read at each login.
+    pub user: Option<EtcdUser>,
     /// Over TLS.
     pub tls: Option<EtcdTls>,
     /// All members, by the configuration.

@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::EtcdSettings;
+use crate::config::shape::EtcdUser;
 
 /// Certificates for the cluster.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ pub struct Unreachable(pub String);
 pub struct Remote {
     endpoints: Vec<Endpoint>,
     current: AtomicUsize,
-    user: Option<(String, String)>,
+    user: Option<EtcdUser>,
     tls: Option<EtcdTls>,
     /// For one call to one member.
     patience: Duration,
@@ -111,8 +112,10 @@ impl Remote {
         let mut options = ConnectOptions::new()
             .with_connect_timeout(self.patience)
             .with_keep_alive(Duration::from_secs(5), self.patience);
-        if let Some((name, password)) = &self.user {
-            options = options.with_user(name.clone(), password.clone());
+        if let Some(user) = &self.user {
+            // Another one since the last time is found.
+            let password = user.password.read().map_err(|error| format!("etcd.user.password: {error}"))?;
+            options = options.with_user(user.name.clone(), password);
         }
         if let Some(tls) = &self.tls {
             options = options.with_tls(tls.options().map_err(|error| error.to_string())?);

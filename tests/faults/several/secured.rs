@@ -16,8 +16,9 @@ async fn secured(password: &str) -> Result<Team> {
         team.set_env(&format!("FAILOVERD__ETCD__TLS__{key}"), &file.display().to_string());
     }
     team.set_env("FAILOVERD__ETCD__USER__NAME", USER.0);
-    team.set_env("FAILOVERD__ETCD__USER__PASSWORD__ENV", "ETCD_PASSWORD");
-    team.set_env("ETCD_PASSWORD", password);
+    let file = team.dir().join("etcd-password");
+    std::fs::write(&file, password)?;
+    team.set_env("FAILOVERD__ETCD__USER__PASSWORD__FILE", &file.display().to_string());
     Ok(team)
 }
 
@@ -40,9 +41,25 @@ async fn over_tls_and_with_a_password_they_fail_over_also_when_the_cluster_has_r
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_that_lets_nobody_in_is_told_without_the_password() -> Result<()> {
     let mut team = secured("canary-wrong-password").await?;
-    team.life(0, None)?;
+    (0..3).try_for_each(|place| team.life(place, None))?;
     is_told(&team, "authentication failed").await?;
     let log = team.member(0).running.stderr();
     ensure!(!log.contains("canary-"), "{log}");
-    Ok(())
+    std::fs::write(team.dir().join("etcd-password"), USER.1)?;
+    team.leader().await.map(drop)
+}
+
+/// The file is written first, as a secret's manager does, and nobody tells the members.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_that_is_changed_in_use_is_found_by_all() -> Result<()> {
+    let mut team = secured(USER.1).await?;
+    (0..3).try_for_each(|place| team.life(place, None))?;
+    team.settled().await?;
+    let next = "canary-next-password";
+    std::fs::write(team.dir().join("etcd-password"), next)?;
+    team.etcd.change_password(next).await?;
+    let leader = team.leader().await?;
+    team.world.kill_primary();
+    is_done_once(&mut team, leader).await?;
+    team.one_journal().await.map(drop)
 }
