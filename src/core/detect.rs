@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::flap::Flap;
 use super::loss::Positions;
+use super::sightings::Sightings;
 use crate::model::{Cause, Facts, Health, Lag, MonoTime, Observation, ProbeSettings, Vote};
 
 /// How many lag samples are kept: at 2 s from start to start, twenty minutes.
@@ -61,8 +62,9 @@ pub(super) struct Detector {
     seen: MonoTime,
     pub(super) latest: Option<Latest>,
     pub(super) last_up: Option<MonoTime>,
-    /// When another vantage last saw it up. No vote, but what was seen: it outlives the vote and whoever gave it.
-    up_elsewhere: Option<MonoTime>,
+    /// When other vantages last saw it up.
+    #[serde(default)]
+    pub(super) elsewhere: Sightings,
     pub(super) last_bad: Option<MonoTime>,
     pub(super) latency: Option<Duration>,
     pub(super) facts: Option<Box<Facts>>,
@@ -103,7 +105,7 @@ impl Detector {
             seen: MonoTime::ZERO,
             latest: None,
             last_up: None,
-            up_elsewhere: None,
+            elsewhere: Sightings::default(),
             last_bad: None,
             latency: None,
             facts: None,
@@ -303,16 +305,6 @@ impl Detector {
     /// Did commits wait for a standby when last seen, no earlier than `from`?
     pub(super) fn synchronous_since(&self, from: MonoTime) -> bool {
         self.synchronous.is_some_and(|(at, synchronous)| synchronous && at >= from)
-    }
-
-    /// Another vantage voted that it was up when it looked.
-    pub(super) fn was_up_elsewhere(&mut self, at: MonoTime) {
-        self.up_elsewhere = self.up_elsewhere.max(Some(at));
-    }
-
-    /// When anybody last saw it up.
-    pub(super) fn up_anywhere(&self) -> Option<MonoTime> {
-        self.last_up.max(self.up_elsewhere)
     }
 
     /// Takes over what a former life saw last, where this one has seen nothing yet.

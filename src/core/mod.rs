@@ -54,6 +54,7 @@ mod run_undo;
 mod scenario;
 pub mod scorecard;
 mod sight;
+mod sightings;
 mod situation;
 pub mod slo;
 mod stakes;

@@ -1,5 +1,6 @@
 //! Policy: guards, deadlines, and the decision that follows.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::brain::Brain;
@@ -92,7 +93,8 @@ impl Brain {
     /// They ended with the first bad observation of the primary, by the last vantage that saw it: the
     /// clock of the incident started earlier, perhaps much earlier, with whatever failed first. A
     /// standby is believed until the last good one: cut off after it, it believes that it has
-    /// everything.
+    /// everything. So whoever says that the primary was up makes the loss greater; that the standby could
+    /// be believed until then takes our own eyes, or as many others as decide that something is up.
     pub(super) fn last_writes(&self, scenario: &ScenarioSettings, pair: &ReplicationPair, now: MonoTime) -> LastWrites {
         if let Some(index) = pair.primary.as_ref().and_then(|primary| self.index.get(primary)) {
             return self.last_writes_of(*index, now);
@@ -108,19 +110,20 @@ impl Brain {
 
     pub(super) fn last_writes_of(&self, index: usize, now: MonoTime) -> LastWrites {
         let own = &self.detectors[index];
-        let mut up = own.up_anywhere();
+        let mut elsewhere = Cow::Borrowed(&own.elsewhere);
         let mut bad = own.failing_since().filter(|_| own.health() == Some(Health::Down) && own.is_fresh(now));
         for peer in self.peers[index].iter().filter(|peer| peer.is_fresh(now, own.settings.max_age)) {
             if let (Health::Down, Some(first)) = (peer.health, peer.first_bad) {
                 bad = bad.max(Some(first));
                 // It saw it up at the attempt before.
-                up = up.max(Some(first.minus(own.settings.interval.get())));
+                elsewhere.to_mut().note(&peer.domain, first.minus(own.settings.interval.get()));
             }
         }
         let is_down = self.fell(index, now).is_some();
         // One good answer does not make it Up again, but whoever answers may take writes.
-        let ended = bad.filter(|_| is_down).map(|bad| up.map_or(bad, |up| up.max(bad)));
-        LastWrites { believed: up, ended }
+        let ended =
+            bad.filter(|_| is_down).map(|bad| own.last_up.max(elsewhere.latest()).map_or(bad, |up| up.max(bad)));
+        LastWrites { believed: own.last_up.max(elsewhere.agreed(self.settings.quorum)), ended }
     }
 
     /// Did each commit of the primary wait for a standby, as long as it could take any?

@@ -74,7 +74,7 @@ impl Brain {
     pub(super) fn peer_vote(&mut self, probe: &ProbeName, vote: PeerVote) -> bool {
         let Some(&index) = self.index.get(probe) else { return false };
         if vote.health == Health::Up {
-            self.detectors[index].was_up_elsewhere(vote.seen);
+            self.detectors[index].elsewhere.note(&vote.domain, vote.seen);
         }
         let votes = &mut self.peers[index];
         match votes.iter_mut().find(|known| known.vantage == vote.vantage) {
@@ -108,7 +108,7 @@ impl Brain {
             said[index] = true;
             let (vantage, domain, seen) = (vantage.clone(), domain.clone(), seen.min(now.mono));
             if health == Health::Up {
-                self.detectors[index].was_up_elsewhere(seen);
+                self.detectors[index].elsewhere.note(&domain, seen);
             }
             let vote = PeerVote { vantage, domain, health, seen, first_bad, degraded, cause };
             match self.peers[index].iter_mut().find(|known| known.vantage == vote.vantage) {

@@ -32,15 +32,30 @@ fn our_own_vote_is_not_a_quorum_of_two() {
     run_with(&mut desk, 10, &[("w1", "b", Health::Up)]);
     // Only our own way to the primary is broken; it works, and the standby follows it.
     PRIMARY.iter().for_each(|probe| desk.see(probe, bad()));
-    run_with(&mut desk, 60, &[("w1", "b", Health::Up)]);
+    run_with(&mut desk, 60, &[("w1", "b", Health::Up), ("w2", "c", Health::Up)]);
     assert_eq!(desk.decision(), "none");
     desk.outage();
-    run_with(&mut desk, 30, &[("w1", "b", Health::Down)]);
+    run_with(&mut desk, 30, &[("w1", "b", Health::Down), ("w2", "c", Health::Down)]);
     assert_eq!(desk.result(), Some(RunResult::Done));
     let voted: Vec<_> = desk.run().votes.iter().filter(|vote| vote.health == Health::Down).collect();
     assert!(
         voted.iter().any(|vote| vote.domain.as_str() == "b") && voted.iter().any(|vote| vote.domain.as_str() == "here")
     );
+}
+
+/// One that says so may be wrong. What the standby told meanwhile may be of a primary that was gone.
+#[test]
+fn a_standby_is_not_believed_on_the_word_of_one_domain_alone() {
+    for others in [&["w1"][..], &["w1", "w2"]] {
+        let votes = |health| others.iter().map(|name| (*name, "b", health)).collect::<Vec<_>>();
+        let mut desk = Desk::settled(quorum_of_two());
+        run_with(&mut desk, 10, &votes(Health::Up));
+        PRIMARY.iter().for_each(|probe| desk.see(probe, bad()));
+        run_with(&mut desk, 60, &votes(Health::Up));
+        desk.outage();
+        run_with(&mut desk, 30, &votes(Health::Down));
+        assert_eq!((desk.decision(), desk.runs().len()), ("hold:lag_above_rpo".to_owned(), 0), "{others:?}");
+    }
 }
 
 #[test]

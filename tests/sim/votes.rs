@@ -32,8 +32,8 @@ struct Theirs {
 pub struct Votes {
     own: BTreeMap<ProbeName, Own>,
     theirs: BTreeMap<(ProbeName, VantageId), Theirs>,
-    /// When any of them last saw the database up, whatever became of its vote since.
-    theirs_up: Option<MonoTime>,
+    /// When each of their domains last saw the database up, whatever became of its vote since.
+    theirs_up: BTreeMap<FailureDomain, MonoTime>,
     tilt_until: Option<MonoTime>,
     /// When this life began.
     pub started: MonoTime,
@@ -117,7 +117,8 @@ impl Votes {
         };
         let vote = Theirs { domain: domain.clone(), health: *health, seen: *seen.min(&now), first_bad: *first_bad };
         if vote.health == Health::Up && probe.as_str() == "db" {
-            self.theirs_up = self.theirs_up.max(Some(vote.seen));
+            let known = self.theirs_up.entry(vote.domain.clone()).or_insert(vote.seen);
+            *known = vote.seen.max(*known);
         }
         let key = (probe.clone(), vantage.clone());
         if self.theirs.get(&key).is_none_or(|known| known.seen < vote.seen) {
@@ -275,17 +276,39 @@ impl Votes {
         let theirs = self.their_votes_on_the_database().filter(|vote| now.since(vote.seen) <= max_age);
         let bad = own.and_then(|db| db.failing).max(theirs.filter_map(|vote| vote.first_bad).max())?;
         // Whoever answered anybody after that may have taken writes.
-        Some(self.well(settings, now).map_or(bad, |well| well.max(bad)))
+        let well = self.eyes(settings, now).into_iter().max();
+        Some(well.map_or(bad, |well| well.max(bad)))
     }
 
-    /// When anybody last saw the database up.
+    /// When the database was last seen up: by us, and by each domain of others.
+    fn eyes(&self, settings: &Settings, now: MonoTime) -> Vec<MonoTime> {
+        self.own_eyes().into_iter().chain(self.their_eyes(settings, now)).collect()
+    }
+
+    fn own_eyes(&self) -> Option<MonoTime> {
+        self.own.get(&"db".into()).and_then(|db| db.last_up)
+    }
+
+    fn their_eyes(&self, settings: &Settings, now: MonoTime) -> Vec<MonoTime> {
+        let Some(probe) = settings.probe(&"db".into()) else { return Vec::new() };
+        let mut all = self.theirs_up.clone();
+        for vote in self.their_votes_on_the_database().filter(|vote| now.since(vote.seen) <= probe.max_age.get()) {
+            // A witness that saw it down saw it up at the attempt before.
+            let Some(up) = vote.first_bad.map(|bad| bad.minus(probe.interval.get())) else { continue };
+            let known = all.entry(vote.domain.clone()).or_insert(up);
+            *known = up.max(*known);
+        }
+        let mut all: Vec<MonoTime> = all.into_values().collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Until when the database was up for certain: by our own eyes, or as a quorum of others says, one of whom may
+    /// lie.
     fn well(&self, settings: &Settings, now: MonoTime) -> Option<MonoTime> {
-        let probe = settings.probe(&"db".into())?;
-        let own = self.own.get(&"db".into()).and_then(|db| db.last_up);
-        let fresh = |vote: &&Theirs| now.since(vote.seen) <= probe.max_age.get();
-        let bad = self.their_votes_on_the_database().filter(fresh).filter_map(|vote| vote.first_bad).max();
-        // A witness that saw it down saw it up at the attempt before.
-        own.max(self.theirs_up).max(bad.map(|bad| bad.minus(probe.interval.get())))
+        let theirs = self.their_eyes(settings, now);
+        let enough = theirs.len().checked_sub(settings.quorum.max(1) as usize);
+        self.own_eyes().max(enough.map(|place| theirs[place]))
     }
 
     fn their_votes_on_the_database(&self) -> impl Iterator<Item = &Theirs> {

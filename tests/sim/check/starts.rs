@@ -1,5 +1,7 @@
 //! What has to hold at the instant at which a run starts.
 
+use std::time::Duration;
+
 use failoverd::model::*;
 
 use super::{ANSWER_VALID_FOR, Checker, Truth};
@@ -27,7 +29,7 @@ impl Checker {
         ensure(held.is_some(), "S4", || format!("{run} started without a quorum of fresh votes"))?;
         let confirmed = held >= Some(settings.confirm_for.get());
         ensure(confirmed, "S4", || format!("{run} started after {held:?} of {}", settings.confirm_for))?;
-        self.check_correlation(now, run, &settings)?;
+        self.check_correlation(now, run, &settings, held.unwrap_or_default())?;
         self.check_grace(now, run, incident.as_ref(), &settings)?;
         self.check_trigger(now, trigger, incident.as_ref(), *epoch, plan_hash, &settings, daemon)?;
         self.check_loss(now, run, trigger, &settings, truth)?;
@@ -35,8 +37,14 @@ impl Checker {
     }
 
     /// No narrow plan where another scenario explains more, or all of it more closely; nor while the
-    /// outage spreads.
-    fn check_correlation(&self, now: Now, run: &RunId, scenario: &ScenarioSettings) -> Result<(), Violation> {
+    /// outage spreads. `held`: for how long what it waits for has held, by whoever the run is started by.
+    fn check_correlation(
+        &self,
+        now: Now,
+        run: &RunId,
+        scenario: &ScenarioSettings,
+        held: Duration,
+    ) -> Result<(), Violation> {
         let own = self.votes.explained(&self.settings, scenario, now.mono);
         let wanted = scenario.when.wanted_down();
         let others = self.settings.scenarios.iter().filter(|other| other.name != scenario.name);
@@ -48,7 +56,6 @@ impl Checker {
                 format!("{run} of {}, which explains {own:?}, and {} explains {theirs:?}", scenario.name, other.name)
             })?;
         }
-        let held = self.votes.held_for(&scenario.name, false, now.mono).unwrap_or_default();
         let broader = self.settings.scenarios.iter().flat_map(|other| other.when.wanted_down());
         for probe in broader.filter(|probe| !wanted.contains(probe)) {
             let Some(since) = self.votes.doubted_since(&self.settings, &probe, now.mono) else { continue };
