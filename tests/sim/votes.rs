@@ -41,7 +41,7 @@ pub struct Votes {
     held: BTreeMap<ScenarioName, MonoTime>,
     /// The same, or by what is left where the only witness may have fallen with the region.
     held_by_those_left: BTreeMap<ScenarioName, MonoTime>,
-    /// What our own attempts saw, by when they began.
+    /// What our own attempts saw, up or down, by when they began.
     looks: BTreeMap<ProbeName, (MonoTime, Health)>,
     /// How far behind the standby said that it was.
     lags: Vec<(MonoTime, Duration)>,
@@ -74,7 +74,10 @@ impl Votes {
         }
         own.newest = Some(started);
         let health = observation.health();
-        self.looks.insert(settings.name.clone(), (started, health));
+        // One that could not look takes nothing back of what was seen.
+        if health != Health::Unknown {
+            self.looks.insert(settings.name.clone(), (started, health));
+        }
         if let Some(lag) = observation.facts().and_then(|facts| facts.lag) {
             self.lags.push((started, lag.time));
         }
