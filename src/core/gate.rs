@@ -35,7 +35,7 @@ pub(super) enum Gate {
     Passed {
         at: MonoTime,
         when: Condition,
-        /// What it saw down.
+        /// What it, or others in its place, saw down: what may be.
         #[serde(default)]
         down: Vec<ProbeName>,
         /// One of them has answered since: before the first change it is looked again.
@@ -99,8 +99,9 @@ impl Brain {
             Some(Gate::Looking(look)) if started >= look.since => {
                 look.seen.insert(probe.clone(), health);
             }
-            // Between the look and the change the journal is written, which takes as long as its store takes.
-            Some(Gate::Passed { at, down, doubted, .. }) if health == Health::Up && started >= *at => {
+            // Between the look and the change the journal is written, which takes as long as its store takes. What
+            // comes now began after what was seen down, if perhaps before the look was judged.
+            Some(Gate::Passed { down, doubted, .. }) if health == Health::Up => {
                 *doubted |= down.contains(probe);
             }
             _ => {}
@@ -135,8 +136,8 @@ impl Brain {
                     if let Some(reason) = self.vetoed_at_gate(now, &driver.run) {
                         return self.abort_at_gate(now, driver, &reason);
                     }
-                    let down = look.seen.iter().filter(|(_, health)| **health == Health::Down);
-                    let down = down.map(|(probe, _)| probe.clone()).collect();
+                    let mut down = look.when.wanted_down();
+                    down.retain(|probe| look.seen.get(probe) != Some(&Health::Up));
                     driver.gate = Gate::Passed { at: now.mono, when: look.when.clone(), down, doubted: false };
                     self.tell_it_goes_on(now, &driver.run);
                     false

@@ -8,6 +8,8 @@ use failoverd::model::*;
 use crate::desk::{Desk, Reply};
 use crate::settings::*;
 
+const PRIMARY: [&str; 3] = ["api", "db", "cache"];
+
 /// A desk whose last look is answered by hand, with the run just started.
 fn at_the_look(settings: Settings) -> Desk {
     let mut desk = Desk::settled(settings);
@@ -285,4 +287,83 @@ fn a_primary_that_answers_between_the_look_and_the_change_is_looked_at_again() {
     desk.run_for(40);
     assert_eq!(desk.changes(), "", "it is back: nothing is changed");
     assert_eq!(desk.result(), Some(RunResult::Aborted));
+}
+
+/// The look has passed; what the first steps found comes only with [`they_tell`].
+fn past_the_look(settings: Settings, answered: impl FnOnce(&mut Desk)) -> (Desk, Vec<CallId>) {
+    let steps: Vec<StepName> = settings.plans[0].steps.iter().map(|step| step.name.clone()).collect();
+    let mut desk = Desk::settled(settings);
+    desk.answers_now = false;
+    for step in &steps {
+        desk.answer_always(step.as_str(), Phase::Observe, &Reply::Silence);
+    }
+    answered(&mut desk);
+    assert!(!desk.brain.status(desk.now).run.expect("a run").last_look, "{:?}", desk.run());
+    steps.iter().for_each(|step| desk.as_usual(step.as_str(), Phase::Observe));
+    let out = desk.calls.iter().map(|call| call.call).collect();
+    (desk, out)
+}
+
+fn they_tell(desk: &mut Desk, out: Vec<CallId>) {
+    for call in out {
+        desk.event(Event::Outcome { call, outcome: not_done() });
+    }
+}
+
+#[test]
+fn an_answer_that_began_before_the_look_was_judged_has_it_looked_again() {
+    let see = |desk: &mut Desk, probe: &str, began: MonoTime, observation: Observation| {
+        desk.event(Event::Observed { probe: probe.into(), started: began, observation });
+    };
+    let mut ups = MonoTime::ZERO;
+    let (mut desk, out) = past_the_look(settings(), |desk| {
+        desk.outage();
+        while desk.runs().is_empty() {
+            desk.go_on();
+        }
+        let began = desk.now.mono;
+        let after = |milliseconds| began + Duration::from_millis(milliseconds);
+        ups = after(20);
+        desk.move_to(after(30));
+        PRIMARY.iter().for_each(|probe| see(desk, probe, after(10), bad()));
+    });
+    PRIMARY.iter().for_each(|probe| see(&mut desk, probe, ups, up()));
+    they_tell(&mut desk, out);
+    assert_eq!(desk.changes(), "", "it is looked again first");
+    desk.recovery();
+    desk.run_for(20);
+    assert_eq!((desk.result(), desk.changes().as_str()), (Some(RunResult::Aborted), ""));
+}
+
+#[test]
+fn where_others_looked_for_us_an_answer_that_we_get_has_it_looked_again() {
+    let votes = |desk: &mut Desk| {
+        for (vantage, domain) in [("w1", "b"), ("w2", "c")] {
+            PRIMARY.iter().for_each(|probe| desk.vote(vantage, domain, probe, Health::Down));
+            desk.vote(vantage, domain, "standby", Health::Up);
+        }
+    };
+    let (mut desk, out) = past_the_look(with(|s| s.quorum = 2), |desk| {
+        desk.outage();
+        for _ in 0..60 {
+            votes(desk);
+            desk.go_on();
+            // We cannot look any more once it is to be looked.
+            if !desk.runs().is_empty() {
+                PRIMARY.iter().for_each(|probe| desk.see(probe, blind()));
+            }
+            if desk.brain.status(desk.now).run.is_some_and(|run| !run.last_look) {
+                break;
+            }
+        }
+    });
+    let now = desk.now.mono;
+    for probe in PRIMARY {
+        desk.event(Event::Observed { probe: probe.into(), started: now, observation: up() });
+    }
+    they_tell(&mut desk, out);
+    assert_eq!(desk.changes(), "", "it is looked again first");
+    desk.recovery();
+    desk.run_for(20);
+    assert_eq!((desk.result(), desk.changes().as_str()), (Some(RunResult::Aborted), ""));
 }
