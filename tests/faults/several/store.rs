@@ -91,18 +91,23 @@ async fn a_compaction_and_a_restart_of_the_whole_cluster_lose_nothing() -> Resul
     team.one_journal().await.map(drop)
 }
 
-/// Somebody wiped it, or put an older copy in its place: the epochs would begin anew.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_that_was_set_back_is_not_led_on() -> Result<()> {
-    let mut team = team(&[]).await?;
-    team.leader().await?;
-    // One that has no copy yet could not tell an empty cluster from one that was emptied.
+/// One that has no copy yet could not tell an empty cluster from one that was emptied; that somebody leads does not say
+/// that the others have read what it wrote.
+async fn each_has_a_copy(team: &Team) -> Result<()> {
     eventually(PATIENCE, "each member to have a copy", async || {
         let copies = (0..3).map(|place| team.records(place)).collect::<Result<Vec<_>>>()?;
         ensure!(copies.iter().all(|copy| !copy.is_empty()), "one is empty");
         Ok(())
     })
-    .await?;
+    .await
+}
+
+/// Somebody wiped it, or put an older copy in its place: the epochs would begin anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_was_set_back_is_not_led_on() -> Result<()> {
+    let mut team = team(&[]).await?;
+    team.leader().await?;
+    each_has_a_copy(&team).await?;
     team.etcd.ctl(&["del", "--prefix", "/shop/"]).await?;
     nobody_leads(&mut team).await?;
     is_told(&team, "not the one that this member has a copy of").await?;
@@ -144,6 +149,7 @@ async fn nobody_begins_a_journal_before_each_member_has_said_that_it_has_none() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_without_a_copy_does_not_lead_on_a_wiped_cluster() -> Result<()> {
     let mut team = team(&[]).await?;
+    each_has_a_copy(&team).await?;
     (0..3).for_each(|place| team.kill9(place));
     team.etcd.ctl(&["del", "--prefix", "/shop/"]).await?;
     for ending in ["", "-wal", "-shm"] {
