@@ -41,8 +41,8 @@ RUN_TESTS = if cargo nextest --version >/dev/null 2>&1; \
 KERNEL = cd tests/kernel && CARGO_TARGET_DIR=$(abspath $(or $(CARGO_TARGET_DIR),target))/kernel cargo
 
 SEEDS ?= 10000
-sim: ## Seeds of faults against real brains in virtual time: SEEDS=10000, or one with its trace: SEED=17
-	@$(if $(SEED),SIM_SEED=$(SEED) SIM_LINES=$(or $(LINES),400),SIM_SEEDS=$(SEEDS)) bash -c '$(KERNEL) test --locked --test sim -- --nocapture $(if $(SEED),seeds_hold)'
+sim: ## Seeds of faults against real brains in virtual time: SEEDS=10000, on from FROM=0, or one with its trace: SEED=17
+	@$(if $(SEED),SIM_SEED=$(SEED) SIM_LINES=$(or $(LINES),400),SIM_SEEDS=$(SEEDS) SIM_FROM=$(or $(FROM),0)) bash -c '$(KERNEL) test --locked --test sim -- --nocapture $(if $(SEED),seeds_hold)'
 
 mutants: ## Breaks what decides and what keeps the journal, one expression at a time: does a test notice? FILES="src/core/quorum.rs"
 	@tests/mutants/run.sh $(FILES)

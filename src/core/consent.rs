@@ -157,4 +157,9 @@ mod tests {
         assert_eq!(joined(&["ann", "bob"]), "ann and bob");
         assert_eq!(joined(&["ann", "bob", "cid"]), "ann, bob and cid");
     }
+
+    #[test]
+    fn how_many_are_missing_is_said_as_people_do() {
+        assert_eq!((others(1).as_str(), others(2).as_str()), ("one more person has", "2 more persons have"));
+    }
 }

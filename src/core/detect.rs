@@ -448,6 +448,73 @@ mod tests {
         assert_eq!(detector.health(), Some(Health::Up));
     }
 
+    /// What the views and the pace of the probes hang on: any change of what is concluded, and the beginning and end
+    /// of a doubt.
+    #[test]
+    fn what_changes_is_told_and_nothing_else() {
+        use Change::{Changed, Same};
+        let unwell = || Observation::degraded(Duration::from_millis(1), CauseKind::Slow, "");
+        let mut detector = detector(2, 2);
+        let story = [
+            (up(), Changed, false),
+            (up(), Same, false),
+            (down(), Changed, true),
+            (unknown(), Same, true),
+            (down(), Changed, false),
+            (down(), Same, false),
+            (up(), Changed, true),
+            (unknown(), Same, true),
+            (up(), Changed, false),
+            (unwell(), Same, false),
+            (unwell(), Changed, false),
+            (unwell(), Same, false),
+            (unknown(), Same, false),
+            (unknown(), Changed, false),
+            (unknown(), Same, false),
+            (down(), Changed, true),
+            (up(), Same, true),
+            (down(), Same, true),
+            (down(), Changed, false),
+            (unknown(), Same, false),
+            (unknown(), Changed, false),
+            (up(), Changed, true),
+        ];
+        for (second, (observation, change, doubt)) in story.into_iter().enumerate() {
+            assert_eq!(detector.observe(at(second as u64 + 1), observation), change, "{second}");
+            assert_eq!(detector.in_doubt(), doubt, "{second}");
+        }
+    }
+
+    #[test]
+    fn a_conclusion_holds_since_the_look_that_concluded_it() {
+        let mut detector = detector(2, 2);
+        feed(&mut detector, &[up(), up(), down(), down(), down()]);
+        assert_eq!((detector.since(), detector.seen()), (at(4), at(5)));
+        feed(&mut detector, &[up(), up(), up()]);
+        assert_eq!((detector.since(), detector.seen()), (at(7), at(8)));
+    }
+
+    #[test]
+    fn so_many_lags_are_kept_and_no_more() {
+        let mut detector = detector(2, 2);
+        let lagging = |seconds| Observation::Up {
+            latency: Duration::from_millis(1),
+            facts: Some(Box::new(Facts {
+                lag: Some(Lag { time: Duration::from_secs(seconds), bytes: None }),
+                ..Facts::default()
+            })),
+            degraded: None,
+        };
+        let all = LAG_SAMPLES as u64;
+        for second in 1..=all {
+            detector.observe(at(second), lagging(second));
+        }
+        assert!(detector.lag_at(at(1)).is_some());
+        detector.observe(at(all + 1), lagging(0));
+        assert_eq!(detector.lag_at(at(1)), None);
+        assert!(detector.lag_at(at(2)).is_some());
+    }
+
     #[test]
     fn a_vote_expires_although_unknown_observations_go_on() {
         let mut detector = detector(10, 1);

@@ -121,7 +121,8 @@ impl Brain {
         format!("{} in {fallen} does not answer, and may have gone down with it", names.join(" and "))
     }
 
-    /// Why there is no verdict, with the witnesses that do not answer where it is for want of them.
+    /// Why there is no verdict, with what keeps us from looking, and the witnesses that do not answer where it
+    /// is for want of them.
     pub(super) fn why_inconclusive(&self, index: usize, why: Inconclusive, now: MonoTime) -> String {
         let silent = match why {
             Inconclusive::TooFewVotes | Inconclusive::NoWitness | Inconclusive::Expired => {
@@ -129,10 +130,17 @@ impl Brain {
             }
             Inconclusive::NotYet | Inconclusive::Split | Inconclusive::Isolated | Inconclusive::Tilt => Vec::new(),
         };
-        if silent.is_empty() || self.settings.quorum <= 1 {
-            return why.to_string();
+        // Our own eyes: what keeps them shut can be mended.
+        let detector = &self.detectors[index];
+        let blinded = detector.latest.as_ref().filter(|_| detector.health() == Some(Health::Unknown));
+        let mut text = why.to_string();
+        if let Some(cause) = blinded.and_then(|latest| latest.cause.as_ref()) {
+            text = format!("{text}; here: {cause}");
         }
-        let names: Vec<&str> = silent.iter().map(|witness| witness.name.as_str()).collect();
-        format!("{why}; no answer of {}", names.join(", "))
+        if !silent.is_empty() && self.settings.quorum > 1 {
+            let names: Vec<&str> = silent.iter().map(|witness| witness.name.as_str()).collect();
+            text = format!("{text}; no answer of {}", names.join(", "));
+        }
+        text
     }
 }

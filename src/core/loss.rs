@@ -11,8 +11,8 @@ use super::brain::Brain;
 use super::detect::Detector;
 use super::run_ledger::RunLedger;
 use crate::model::{
-    Divergence, Entry, Health, HumanDuration, MonoTime, Now, PredictedLoss, ReplicationPair, Role, RunResult,
-    ScenarioSettings, Trigger, Writes,
+    Divergence, Entry, HumanDuration, MonoTime, Now, PredictedLoss, ReplicationPair, Role, RunResult, ScenarioSettings,
+    Trigger, Writes,
 };
 
 /// An old primary that goes on writing is told of again once it has so much more.
@@ -83,13 +83,11 @@ impl Brain {
         }
     }
 
-    /// Cheap, and almost always no: has an old primary said anything that is newer than its fall?
+    /// Not while a run is under way, which may be about to make a primary of the old one again. What is left is
+    /// cheap, and almost always no: does anybody hear of an old primary?
     fn may_tell(&self, now: Now, scenario: &ScenarioSettings) -> bool {
         let of = |pair: &ReplicationPair| pair.primary.as_ref().and_then(|primary| self.index.get(primary)).copied();
-        let is_back = |index: usize| {
-            let primary = &self.detectors[index];
-            primary.is_fresh(now.mono) && primary.health() != Some(Health::Unknown)
-        };
+        let is_back = |index: usize| self.detectors[index].is_fresh(now.mono);
         self.ledger.active_run().is_none() && scenario.replication.iter().filter_map(of).any(is_back)
     }
 
@@ -228,5 +226,60 @@ impl Position {
             bytes: Some(self.offset.saturating_sub(other.offset)),
             transactions: self.transaction.zip(other.transaction).map(|(this, other)| this.saturating_sub(other)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Facts;
+
+    fn at(seconds: u64) -> MonoTime {
+        MonoTime::ZERO + Duration::from_secs(seconds)
+    }
+
+    /// Each as seconds and offset.
+    fn told(positions: &[(u64, u64)]) -> Positions {
+        let mut all = Positions::default();
+        for (seconds, offset) in positions {
+            all.take(at(*seconds), &Facts { offset: Some(*offset), ..Facts::default() });
+        }
+        all
+    }
+
+    fn expected(positions: &[(u64, u64)], seconds: u64) -> u64 {
+        told(positions).expected(at(seconds)).expect("a position").offset
+    }
+
+    #[test]
+    fn the_pace_is_that_of_the_last_minute() {
+        assert_eq!(expected(&[(0, 0), (10, 1000), (20, 1000)], 30), 1500, "and not that of the last look");
+        assert_eq!(expected(&[(0, 0), (60, 600), (61, 601)], 71), 611, "a minute and a second is too long");
+        assert_eq!(expected(&[(0, 0), (61, 100), (70, 1000)], 80), 2000);
+    }
+
+    #[test]
+    fn a_log_that_begins_anew_has_a_pace_of_its_own() {
+        let anew = [(0, 5000), (10, 100), (20, 1100)];
+        assert_eq!(expected(&anew[..2], 20), 100, "nothing is known of it yet");
+        assert_eq!(expected(&anew, 30), 2100);
+    }
+
+    #[test]
+    fn where_it_was_promoted_is_kept_for_as_long_as_it_is_no_replica() {
+        let facts = |role, promoted_at, offset| Facts {
+            role: Some(role),
+            promoted_at,
+            offset: Some(offset),
+            transaction: Some(offset / 100),
+            ..Facts::default()
+        };
+        let mut positions = Positions::default();
+        positions.take(at(1), &facts(Role::Replica, None, 700));
+        positions.take(at(2), &facts(Role::Primary, Some(700), 800));
+        positions.take(at(3), &facts(Role::Primary, None, 900));
+        assert_eq!(positions.promoted(), Some((700, Some(7))));
+        positions.take(at(4), &facts(Role::Replica, None, 950));
+        assert_eq!(positions.promoted(), None);
     }
 }

@@ -73,7 +73,6 @@ impl Watch {
         }
         self.truth = truth;
         self.wake = None;
-        self.not_before = self.not_before.filter(|at| now < *at);
         if truth == Truth::True {
             self.held_since.get_or_insert(now);
         } else {
@@ -428,5 +427,31 @@ fn key(decision: &Decision) -> &'static str {
         Decision::Alert => "alert",
         Decision::AskApproval { .. } => "ask_approval",
         Decision::Act => "act",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever leads next has seen it for as long, and has told nobody anything.
+    #[test]
+    fn who_leads_no_more_keeps_what_was_seen_and_nothing_else() {
+        let at = |seconds| MonoTime::ZERO + std::time::Duration::from_secs(seconds);
+        let mut watch = Watch {
+            is_flapping: true,
+            unknown_since: Some(at(1)),
+            blind: true,
+            noticed: [Cow::Borrowed("lag_unknown")].into(),
+            vain: 3,
+            not_before: Some(at(9)),
+            ..Watch::default()
+        };
+        watch.confirm(at(2), Truth::True, true);
+        watch.wake = Some(at(3));
+        watch.forget_decisions();
+        assert_eq!((watch.truth, watch.is_alone, watch.held_since), (Truth::True, true, Some(at(2))));
+        assert!(!watch.is_flapping && watch.unknown_since.is_none() && !watch.blind);
+        assert!(watch.noticed.is_empty() && watch.vain == 0 && watch.not_before.is_none() && watch.wake.is_none());
     }
 }

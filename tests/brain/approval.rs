@@ -113,22 +113,68 @@ fn an_approval_is_worth_nothing_once_the_plan_is_another_one() {
     assert_eq!(desk.notices_of(NoticeKind::ApprovalAsked).len(), 1, "and so it is asked for the new one");
 }
 
-#[test]
-fn an_approval_is_worth_nothing_under_another_epoch() {
-    let mut desk = Desk::in_outage(
-        with(|s| {
-            *s = asking(OnNoAnswer::Hold);
-            s.cool_down = HumanDuration::ZERO;
-            s.scenarios.push(scenario("other", down("standby"), "other"));
-            s.scenarios[1].requires.clear();
-            s.plans.push(small_plan("other", "restart", EffectKind::Call));
-        }),
-        5,
-    );
-    desk.command(approve(&desk)).unwrap();
+/// The same, and another scenario that changes nothing of this one but the epoch.
+fn asking_beside_another() -> Settings {
+    with(|s| {
+        *s = asking(OnNoAnswer::Hold);
+        s.cool_down = HumanDuration::ZERO;
+        s.scenarios.push(scenario("other", down("standby"), "other"));
+        s.scenarios[1].requires.clear();
+        s.plans.push(small_plan("other", "restart", EffectKind::Call));
+    })
+}
+
+fn the_other_runs(desk: &mut Desk) {
     desk.command(Command::Failover { scenario: "other".into(), allow_data_loss: Some(HumanDuration::secs(9)) })
         .unwrap();
     assert_eq!(desk.run().scenario.as_str(), "other");
+}
+
+#[test]
+fn who_is_asked_is_asked_again_once_it_is_for_something_else() {
+    let mut changed = asking_beside_another();
+    changed.plans[0].steps.pop();
+    let reload = |desk: &mut Desk| desk.reload(changed.clone());
+    let others: [(&str, &dyn Fn(&mut Desk)); 2] = [("plan", &reload), ("epoch", &the_other_runs)];
+    for (what, change) in others {
+        let mut desk = Desk::in_outage(asking_beside_another(), 20);
+        let asked = |desk: &Desk| desk.notices_of(NoticeKind::ApprovalAsked).len();
+        assert_eq!((desk.decision().as_str(), asked(&desk)), ("ask_approval", 1));
+        change(&mut desk);
+        desk.run_for(5);
+        assert_eq!((desk.decision().as_str(), asked(&desk)), ("ask_approval", 2), "another {what}");
+    }
+}
+
+#[test]
+fn the_question_names_the_plan_and_what_comes_of_no_answer() {
+    for (otherwise, said) in
+        [(OnNoAnswer::Failover, "it fails over by itself then"), (OnNoAnswer::Hold, "it holds then")]
+    {
+        let desk = Desk::in_outage(asking(otherwise), 20);
+        let asked = &desk.notices_of(NoticeKind::ApprovalAsked)[0].subject;
+        assert!(asked.contains("approve plan regional (") && asked.contains(said), "{asked}");
+    }
+}
+
+/// A report shows what was foreseen when something could be done about it; a hold foresees nothing.
+#[test]
+fn only_a_decision_to_do_something_is_written_down_with_what_it_foresees() {
+    let desk = Desk::in_outage(asking(OnNoAnswer::Failover), 100);
+    let decided = desk.durable.iter().filter_map(|record| match &record.entry {
+        Entry::Decided { decision, outlook, .. } => Some((decision, outlook)),
+        _ => None,
+    });
+    let (holds, others): (Vec<_>, Vec<_>) = decided.partition(|(decision, _)| matches!(decision, Decision::Hold(_)));
+    assert!(!holds.is_empty() && holds.iter().all(|(_, outlook)| outlook.is_none()), "{holds:?}");
+    assert!(others.len() == 2 && others.iter().all(|(_, outlook)| outlook.is_some()), "{others:?}");
+}
+
+#[test]
+fn an_approval_is_worth_nothing_under_another_epoch() {
+    let mut desk = Desk::in_outage(asking_beside_another(), 5);
+    desk.command(approve(&desk)).unwrap();
+    the_other_runs(&mut desk);
     desk.run_for(30);
     assert_eq!((desk.decision().as_str(), desk.runs().len()), ("ask_approval", 1));
 }

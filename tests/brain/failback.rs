@@ -1,9 +1,9 @@
 //! What was really lost, and what the old primary has before it is overwritten.
 
-use failoverd::core::Command;
+use failoverd::core::{Command, Event};
 use failoverd::model::*;
 
-use crate::desk::Desk;
+use crate::desk::{Desk, Reply};
 use crate::persons::at;
 use crate::settings::*;
 
@@ -142,4 +142,96 @@ fn nothing_fails_back_by_itself() {
     let mut desk = failed_over(Some(up_with(primary(12_000, 45))));
     desk.run_for(900);
     assert_eq!(desk.runs().len(), 1);
+}
+
+fn measured(desk: &Desk) -> usize {
+    desk.entries(|entry| matches!(entry, Entry::LossMeasured { .. }))
+}
+
+/// In the middle of it the old primary is a primary again, and has what was written since: no loss.
+#[test]
+fn a_failback_under_way_is_no_time_to_measure() {
+    let mut desk = failed_over(Some(standby(8_500, 90)));
+    desk.answer_always("bring-back", Phase::Observe, &Reply::Silence);
+    desk.command(failback(false)).unwrap();
+    desk.see("db", up_with(primary(20_000, 95)));
+    desk.run_for(5);
+    assert_eq!((desk.result(), measured(&desk)), (None, 0));
+}
+
+#[test]
+fn that_nothing_was_lost_is_told_once_and_again_where_something_comes_up_after_all() {
+    let mut desk = failed_over(Some(up_with(primary(8_000, 45))));
+    desk.run_for(10);
+    assert_eq!(measured(&desk), 1, "{:?}", desk.run().measured);
+    // Less than what is told anew of one that is known to have something of its own.
+    desk.see("db", up_with(primary(8_400, 47)));
+    desk.run_for(10);
+    assert_eq!(measured(&desk), 2);
+    desk.see("db", up_with(primary(8_500, 48)));
+    desk.run_for(10);
+    assert_eq!(measured(&desk), 2);
+    assert_eq!(desk.run().measured[0].writes, Writes { bytes: Some(400), transactions: Some(2) });
+}
+
+#[test]
+fn what_was_lost_is_of_the_run_that_failed_this_service_over() {
+    let mut desk = Desk::settled(with(|s| {
+        *s = shop();
+        s.cool_down = HumanDuration::ZERO;
+        s.scenarios.push(scenario("other", down("cache"), "other"));
+        s.scenarios[1].requires.clear();
+        s.scenarios[1].replication.clear();
+        s.plans.push(small_plan("other", "restart", EffectKind::Call));
+    }));
+    desk.see("db", up_with(primary(10_000, 50)));
+    desk.see("standby", standby(8_000, 45));
+    desk.run_for(5);
+    let by_hand =
+        |scenario: &str| Command::Failover { scenario: scenario.into(), allow_data_loss: Some(HumanDuration::secs(9)) };
+    desk.command(by_hand(REGIONAL)).unwrap();
+    desk.see("db", bad());
+    desk.see("standby", promoted(8_000));
+    desk.run_for(10);
+    desk.command(by_hand("other")).unwrap();
+    desk.run_for(5);
+    assert!(desk.runs().len() == 2 && desk.runs().iter().all(|run| run.ended.is_some()), "{:?}", desk.runs());
+    desk.see("db", up_with(primary(12_000, 51)));
+    desk.run_for(5);
+    let lost: Vec<usize> = desk.runs().iter().map(|run| run.measured.len()).collect();
+    assert_eq!(lost, [1, 0]);
+}
+
+/// What it had is no word of what it has.
+#[test]
+fn an_old_primary_that_does_not_tell_now_is_not_compared() {
+    for asked_in_vain in [true, false] {
+        let mut desk = failed_over(Some(up_with(primary(8_000, 45))));
+        if asked_in_vain {
+            desk.see("db", up());
+            desk.run_for(1);
+        } else {
+            desk.move_to(desk.now.mono + std::time::Duration::from_secs(8));
+            for probe in ["api", "cache"] {
+                let started = desk.now.mono;
+                desk.event(Event::Observed { probe: probe.into(), started, observation: up() });
+            }
+        }
+        let refusal = desk.command(failback(false)).unwrap_err();
+        assert!(refusal.message.contains("db does not answer"), "{refusal}");
+    }
+}
+
+#[test]
+fn of_another_cluster_nobody_can_tell_how_many_writes_are_missing() {
+    for (cluster, bytes) in [("7", Some(2_000)), ("8", None)] {
+        let mut desk = Desk::settled(shop());
+        desk.see("db", up_with(Facts { cluster: Some(cluster.into()), ..primary(10_000, 50) }));
+        desk.see("standby", standby(8_000, 45));
+        desk.run_for(5);
+        desk.outage();
+        desk.see("standby", standby(8_000, 45));
+        desk.run_for(20);
+        assert_eq!(desk.run().predicted_writes.bytes, bytes, "{cluster}");
+    }
 }

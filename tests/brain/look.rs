@@ -335,18 +335,36 @@ fn an_answer_that_began_before_the_look_was_judged_has_it_looked_again() {
     assert_eq!((desk.result(), desk.changes().as_str()), (Some(RunResult::Aborted), ""));
 }
 
+/// Two other failure domains see the primary down.
+fn others_vote(desk: &mut Desk) {
+    for (vantage, domain) in [("w1", "b"), ("w2", "c")] {
+        PRIMARY.iter().for_each(|probe| desk.vote(vantage, domain, probe, Health::Down));
+        desk.vote(vantage, domain, "standby", Health::Up);
+    }
+}
+
+/// They look once an interval as well, and not because we ask ourselves something.
+#[test]
+fn others_whose_last_word_is_a_moment_older_than_the_look_stand_in_for_us() {
+    let mut desk = Desk::settled(with(|s| s.quorum = 2));
+    desk.answers_now = false;
+    desk.outage();
+    while desk.runs().is_empty() {
+        others_vote(&mut desk);
+        assert!(desk.runs().is_empty(), "else their word is of the look");
+        desk.go_on();
+    }
+    PRIMARY.iter().for_each(|probe| desk.see(probe, blind()));
+    desk.run_for(3);
+    assert!(!desk.changes().is_empty(), "{:?}", desk.run());
+}
+
 #[test]
 fn where_others_looked_for_us_an_answer_that_we_get_has_it_looked_again() {
-    let votes = |desk: &mut Desk| {
-        for (vantage, domain) in [("w1", "b"), ("w2", "c")] {
-            PRIMARY.iter().for_each(|probe| desk.vote(vantage, domain, probe, Health::Down));
-            desk.vote(vantage, domain, "standby", Health::Up);
-        }
-    };
     let (mut desk, out) = past_the_look(with(|s| s.quorum = 2), |desk| {
         desk.outage();
         for _ in 0..60 {
-            votes(desk);
+            others_vote(desk);
             desk.go_on();
             // We cannot look any more once it is to be looked.
             if !desk.runs().is_empty() {
@@ -366,4 +384,76 @@ fn where_others_looked_for_us_an_answer_that_we_get_has_it_looked_again() {
     desk.recovery();
     desk.run_for(20);
     assert_eq!((desk.result(), desk.changes().as_str()), (Some(RunResult::Aborted), ""));
+}
+
+/// Nothing comes from the probes (their tasks hang): the end of the look is what the brain asked to be woken for.
+#[test]
+fn a_look_of_which_nothing_comes_ends_by_the_wake_up_alone() {
+    let mut desk = at_the_look(settings());
+    let began = desk.now.mono;
+    while desk.result().is_none() {
+        let wake = desk.brain.next_wake().expect("the look has an end");
+        desk.move_to(wake.max(desk.now.mono));
+        desk.event(Event::Tick);
+        assert!(desk.now.mono.since(began) < Duration::from_secs(10), "{:?}", desk.run());
+    }
+    assert_eq!(desk.now.mono.since(began), Duration::from_secs(2), "a probe's timeout of 1 s, and 1 s more");
+    assert_eq!((desk.result(), desk.changes().as_str()), (Some(RunResult::Aborted), ""));
+}
+
+/// Only an answer makes a doubt. Each Down in between would cost one more look, and a slow journal would never get to
+/// its first change.
+#[test]
+fn a_primary_that_is_still_down_after_the_look_is_not_looked_at_again() {
+    let (mut desk, out) = past_the_look(settings(), seen_down);
+    let now = desk.now.mono + Duration::from_millis(1);
+    desk.move_to(now);
+    for probe in PRIMARY {
+        desk.event(Event::Observed { probe: probe.into(), started: now, observation: bad() });
+    }
+    they_tell(&mut desk, out);
+    assert!(!desk.changes().is_empty(), "{:?}", desk.run());
+}
+
+fn is_at_the_look(desk: &Desk) -> bool {
+    desk.brain.status(desk.now).run.is_some_and(|run| run.last_look)
+}
+
+fn seen_down(desk: &mut Desk) {
+    desk.outage();
+    while desk.runs().is_empty() {
+        desk.go_on();
+    }
+    let now = desk.now.mono;
+    for probe in PRIMARY {
+        desk.event(Event::Observed { probe: probe.into(), started: now, observation: bad() });
+    }
+}
+
+/// Whatever held the first change up, and although nothing was seen since that would speak against it.
+#[test]
+fn a_look_counts_for_ten_seconds_and_no_longer() {
+    for (milliseconds, is_looked_again) in [(10_000, false), (10_001, true)] {
+        let (mut desk, out) = past_the_look(settings(), seen_down);
+        desk.move_to(desk.now.mono + Duration::from_millis(milliseconds));
+        they_tell(&mut desk, out);
+        assert_eq!(desk.changes().is_empty(), is_looked_again, "{milliseconds}: {:?}", desk.run());
+        assert_eq!(is_at_the_look(&desk), is_looked_again, "{milliseconds}");
+    }
+}
+
+#[test]
+fn after_an_answer_it_is_looked_again_at_once() {
+    let (mut desk, out) = past_the_look(settings(), seen_down);
+    let now = desk.now.mono + Duration::from_millis(1);
+    desk.move_to(now);
+    desk.event(Event::Observed { probe: "api".into(), started: now, observation: up() });
+    they_tell(&mut desk, out);
+    assert!(is_at_the_look(&desk), "{:?}", desk.run());
+}
+
+#[test]
+fn that_a_run_goes_on_pages_only_after_looks_in_vain() {
+    let desk = Desk::in_outage(settings(), 30);
+    assert_eq!((desk.result(), pages(&desk, NoticeKind::RunStarted)), (Some(RunResult::Done), 1));
 }

@@ -110,6 +110,21 @@ fn one_that_steps_down_forgets_what_is_not_durable_and_can_lead_again() {
     assert_eq!(desk.runs().len(), 1);
 }
 
+/// What it saw as a leader it has seen: it does not begin to confirm anew.
+#[test]
+fn one_that_leads_again_has_seen_the_outage_for_as_long_as_it_lasts() {
+    let mut desk = Desk::following(settings());
+    desk.event(leads(1));
+    desk.run_for(20);
+    desk.outage();
+    desk.run_for(9);
+    assert_eq!(desk.decision(), "hold:confirming");
+    desk.step_down(desk.durable.len());
+    desk.event(leads(2));
+    desk.run_for(5);
+    assert_eq!(desk.result(), Some(RunResult::Done), "{}", desk.decision());
+}
+
 #[test]
 fn a_new_leader_tells_people_once_and_pages_only_where_an_incident_is_open() {
     for open in [false, true] {

@@ -70,9 +70,11 @@ fn what_came_before_the_outage_is_no_veto() {
 /// It was asked when it failed first, and died before that attempt had ended.
 #[test]
 fn what_came_while_the_first_bad_attempt_ran_is_no_veto() {
-    let mut desk = unreachable();
-    run_with(&mut desk, 14, |second| Duration::from_secs(second).saturating_sub(Duration::from_millis(900)));
-    assert_eq!(desk.result(), Some(RunResult::Done));
+    for (after, acts) in [(900, true), (1_000, true), (1_001, false)] {
+        let mut desk = unreachable();
+        run_with(&mut desk, 14, |second| Duration::from_secs(second).saturating_sub(Duration::from_millis(after)));
+        assert_eq!(!desk.runs().is_empty(), acts, "{after} ms after it began, of a timeout of 1 s");
+    }
 }
 
 #[test]

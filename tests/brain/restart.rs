@@ -135,6 +135,33 @@ fn a_primary_that_came_back_after_it_fell_may_take_writes_again() {
 }
 
 #[test]
+fn a_primary_that_cannot_be_told_is_not_back() {
+    let mut desk = nothing_may_be_lost();
+    desk.outage();
+    desk.run_for(4);
+    assert_eq!(seen_anew(&desk), 1);
+    desk.see("db", blind());
+    desk.run_for(8);
+    assert_eq!((seen_anew(&desk), desk.runs().len()), (1, 0));
+}
+
+/// The replication names no primary: it is whatever the condition wants down, and nothing else that it asks for.
+#[test]
+fn what_an_incident_knows_is_taken_up_for_a_primary_that_is_not_named() {
+    let mut desk = Desk::in_outage(
+        with(|s| {
+            s.scenarios[0].replication[0].primary = None;
+            let when = s.scenarios[0].when.clone();
+            s.scenarios[0].when = Condition::All(vec![when, is("standby", Health::Up)]);
+        }),
+        5,
+    );
+    desk.restart(desk.durable.len());
+    desk.run_for(30);
+    assert_eq!(desk.result(), Some(RunResult::Done), "{}", desk.decision());
+}
+
+#[test]
 fn a_primary_that_flaps_does_not_fill_the_journal() {
     let mut desk = nothing_may_be_lost();
     desk.command(failoverd::core::Command::Pause).unwrap();

@@ -27,6 +27,8 @@ fn everything_unknown_holds_and_pages_once() {
     assert!(desk.runs().is_empty() && desk.calls.is_empty());
     let pages = desk.notices_of(NoticeKind::Blind);
     assert_eq!((pages.len(), pages[0].importance), (1, Importance::Page));
+    let subject = &pages[0].subject;
+    assert!(["api (", "db (", "cache (", "no socket"].iter().all(|part| subject.contains(part)), "{subject}");
     desk.recovery();
     desk.run_for(10);
     for probe in ["api", "db", "cache"] {
@@ -34,6 +36,24 @@ fn everything_unknown_holds_and_pages_once() {
     }
     desk.run_for(60);
     assert_eq!(desk.notices_of(NoticeKind::Blind).len(), 2, "blind again is told again");
+}
+
+/// A condition may ask for what is neither up nor down.
+#[test]
+fn a_condition_on_degraded_or_unknown_holds_then_and_only_then() {
+    let unwell = Observation::degraded(Duration::from_millis(5), CauseKind::Slow, "slow");
+    for (wanted, seen) in [(Is::Degraded, unwell), (Is::Unknown, blind())] {
+        let mut desk = Desk::settled(with(|s| {
+            s.scenarios[0].when = Condition::Probe(Subject { probe: "api".into(), is: wanted });
+        }));
+        assert_eq!(desk.decision(), "none", "{wanted:?}");
+        desk.see("api", seen);
+        desk.run_for(8);
+        assert_eq!(desk.decision(), "hold:confirming", "{wanted:?}");
+        desk.see("api", up());
+        desk.run_for(5);
+        assert_eq!(desk.decision(), "none", "{wanted:?}");
+    }
 }
 
 #[test]

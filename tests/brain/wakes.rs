@@ -25,6 +25,21 @@ fn a_silent_change_is_given_up_by_the_wake_up_alone() {
     assert!(desk.phases("fence").starts_with("observe apply observe"), "{}", desk.phases("fence"));
 }
 
+/// That the condition cannot be told is told by the time alone.
+#[test]
+fn blindness_is_told_by_the_wake_up_alone() {
+    let mut desk = Desk::settled(settings());
+    for wakes in 0.. {
+        if !desk.notices_of(NoticeKind::Blind).is_empty() {
+            break;
+        }
+        let wake = desk.brain.next_wake().expect("it has to be told");
+        desk.move_to(wake.max(desk.now.mono));
+        desk.event(Event::Tick);
+        assert!(wakes < 100, "{wake:?}");
+    }
+}
+
 /// Its probes say nothing at all any more (their tasks hang): it is woken when its last vote expires, and once more
 /// when it has seen nothing for five seconds.
 #[test]

@@ -50,13 +50,18 @@ mod votes;
 mod world;
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use mutation::Mutation;
 use sim::Sim;
 use trace::Violation;
 
-/// How many seeds are tried unless `SIM_SEEDS` says otherwise: where the brain is optimised, many.
+/// How many seeds are tried, from `SIM_FROM` on, unless `SIM_SEEDS` says otherwise: where the brain is optimised, many.
 const SEEDS: u64 = if cfg!(feature = "sabotage") { 4_000 } else { 200 };
+/// How often long work says how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 /// Within so many seeds each mutation has to be seen.
 const SEEDS_FOR_MUTATION: u64 = 4_000;
 
@@ -207,10 +212,12 @@ fn seeds_hold_the_promises() {
         return assert_eq!(result, Ok(()), "{}", explain(seed));
     }
     let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
+    let first = number("SIM_FROM").unwrap_or(0);
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     let mut events = 0;
     let mut broken: Vec<(u64, Violation)> = Vec::new();
-    for results in parallel(seeds, |seed| {
+    for results in parallel(seeds, |index| {
+        let seed = first + index;
         let (sim, result) = run(seed, Mutation::None, false);
         (seed, sim.trace.events, sim.trace.counts, result)
     }) {
@@ -234,13 +241,23 @@ fn seeds_hold_the_promises() {
 /// Runs seeds on all processors, in shares; the results come in the order of the seeds.
 fn parallel<T: Send>(seeds: u64, work: impl Fn(u64) -> T + Sync) -> Vec<T> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let done = AtomicU64::new(0);
+    let told = Mutex::new(Instant::now());
+    let play = |seed: u64| {
+        let result = (seed, work(seed));
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Ok(mut told) = told.try_lock()
+            && told.elapsed() >= TELL_EVERY
+        {
+            *told = Instant::now();
+            eprintln!("{done} of {seeds} played");
+        }
+        result
+    };
     let mut results: Vec<(u64, T)> = std::thread::scope(|scope| {
-        let work = &work;
-        let shares = (0..threads).map(|share| {
-            scope.spawn(move || {
-                (share..seeds).step_by(threads as usize).map(|seed| (seed, work(seed))).collect::<Vec<_>>()
-            })
-        });
+        let play = &play;
+        let shares = (0..threads)
+            .map(|share| scope.spawn(move || (share..seeds).step_by(threads as usize).map(play).collect::<Vec<_>>()));
         let handles: Vec<_> = shares.collect();
         handles.into_iter().flat_map(|handle| handle.join().expect("a share of the seeds")).collect()
     });
