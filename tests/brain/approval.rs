@@ -132,17 +132,19 @@ fn the_other_runs(desk: &mut Desk) {
 
 #[test]
 fn who_is_asked_is_asked_again_once_it_is_for_something_else() {
-    let mut changed = asking_beside_another();
-    changed.plans[0].steps.pop();
-    let reload = |desk: &mut Desk| desk.reload(changed.clone());
-    let others: [(&str, &dyn Fn(&mut Desk)); 2] = [("plan", &reload), ("epoch", &the_other_runs)];
-    for (what, change) in others {
+    let mut another_plan = asking_beside_another();
+    another_plan.plans[0].steps.pop();
+    for plan in [true, false] {
         let mut desk = Desk::in_outage(asking_beside_another(), 20);
         let asked = |desk: &Desk| desk.notices_of(NoticeKind::ApprovalAsked).len();
         assert_eq!((desk.decision().as_str(), asked(&desk)), ("ask_approval", 1));
-        change(&mut desk);
+        if plan {
+            desk.reload(another_plan.clone());
+        } else {
+            the_other_runs(&mut desk);
+        }
         desk.run_for(5);
-        assert_eq!((desk.decision().as_str(), asked(&desk)), ("ask_approval", 2), "another {what}");
+        assert_eq!((desk.decision().as_str(), asked(&desk)), ("ask_approval", 2), "another plan: {plan}, else epoch");
     }
 }
 
