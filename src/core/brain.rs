@@ -253,7 +253,13 @@ impl Brain {
     }
 
     pub(super) fn earliest_wake(&self, now: MonoTime) -> Option<MonoTime> {
-        let expiries = self.detectors.iter().filter(|d| d.is_fresh(now)).filter_map(Detector::expires);
+        let own = self.detectors.iter().filter(|d| d.is_fresh(now)).filter_map(Detector::expires);
+        // One that expires, and is given anew a moment later, has interrupted what it was part of.
+        let theirs = self.detectors.iter().zip(&self.peers).flat_map(|(probe, peers)| {
+            let max_age = probe.settings.max_age;
+            peers.iter().filter(move |peer| peer.is_fresh(now, max_age)).map(move |peer| peer.seen + max_age.get())
+        });
+        let expiries = own.chain(theirs);
         // A vote counts up to and including the instant that it expires at.
         let expiries = expiries.map(|at| at + std::time::Duration::from_nanos(1));
         let watches = self.watches.iter().filter_map(|watch| watch.wake);

@@ -58,7 +58,7 @@ impl Brain {
         domains.sort_unstable();
         domains.dedup();
         let enough = domains.len() + 1 >= self.settings.quorum as usize;
-        let is_tilted = self.tilt_until.is_some_and(|until| now < until);
+        let is_tilted = self.question(index, now).tilt;
         let first = fresh.iter().filter_map(|vote| vote.first_bad).chain([first_bad]).min();
         first.filter(|_| in_it && looks && agree && enough && !is_tilted)
     }
@@ -137,7 +137,7 @@ impl Brain {
         if let Some(cause) = blinded.and_then(|latest| latest.cause.as_ref()) {
             text = format!("{text}; here: {cause}");
         }
-        if !silent.is_empty() && self.settings.quorum > 1 {
+        if !silent.is_empty() {
             let names: Vec<&str> = silent.iter().map(|witness| witness.name.as_str()).collect();
             text = format!("{text}; no answer of {}", names.join(", "));
         }

@@ -185,6 +185,18 @@ mod tests {
     }
 
     #[test]
+    fn at_the_threshold_nothing_is_held_back_yet() {
+        let mut flap = Flap::default();
+        let damping = FlapDamping { suppress: 2000, ..DAMPING };
+        for (health, held_back) in
+            [(Health::Up, false), (Health::Down, false), (Health::Up, false), (Health::Down, true)]
+        {
+            flap.note(at(10), health, &damping);
+            assert_eq!(flap.until(at(10), &damping).is_some(), held_back, "{}", flap.penalty);
+        }
+    }
+
+    #[test]
     fn what_stays_down_is_released_after_a_while() {
         let flap = flapped(5);
         assert_eq!((left(&flap, 50), left(&flap, 109), left(&flap, 110)), (Some(110), Some(110), None));

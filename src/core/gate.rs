@@ -38,7 +38,11 @@ pub(super) enum Gate {
         /// What it, or others in its place, saw down: what may be.
         #[serde(default)]
         down: Vec<ProbeName>,
-        /// One of them has answered since: before the first change it is looked again.
+        /// Since when anchors answered; `None` where it was not by our own eyes, or nothing says that we see.
+        #[serde(default)]
+        anchored: Option<MonoTime>,
+        /// One of them has answered since, or the anchors have fallen silent: before the first change it is looked
+        /// again.
         #[serde(default)]
         doubted: bool,
     },
@@ -85,7 +89,7 @@ impl Brain {
         let longest = probes.iter().filter_map(|probe| self.settings.probe(probe)).map(|probe| probe.timeout.get());
         let until = now.mono + longest.max().unwrap_or_default() + MARGIN;
         if probes.is_empty() {
-            return Gate::Passed { at: now.mono, when, down: Vec::new(), doubted: false };
+            return Gate::Passed { at: now.mono, when, down: Vec::new(), anchored: None, doubted: false };
         }
         let asked = probes.into_iter().chain(self.settings.anchors.iter().cloned());
         self.effects.extend(asked.map(crate::core::Effect::ProbeNow));
@@ -120,6 +124,10 @@ impl Brain {
         if self.tilt_until.is_some() {
             return self.abort_at_gate(now, driver, "the clock jumped or the loop stalled before the first change");
         }
+        if let Gate::Passed { anchored: Some(since), doubted, .. } = &mut driver.gate {
+            // Cut off between the look and the change: would we have seen it come back?
+            *doubted |= self.is_isolated_since(*since);
+        }
         match &driver.gate {
             Gate::Open => false,
             Gate::Lost => self.abort_at_gate(now, driver, "its scenario is not in the configuration any more"),
@@ -138,7 +146,9 @@ impl Brain {
                     }
                     let mut down = look.when.wanted_down();
                     down.retain(|probe| look.seen.get(probe) != Some(&Health::Up));
-                    driver.gate = Gate::Passed { at: now.mono, when: look.when.clone(), down, doubted: false };
+                    let anchored = (!self.is_isolated_since(look.since)).then_some(look.since);
+                    driver.gate =
+                        Gate::Passed { at: now.mono, when: look.when.clone(), down, anchored, doubted: false };
                     self.tell_it_goes_on(now, &driver.run);
                     false
                 }

@@ -249,3 +249,96 @@ fn what_was_not_seen_since_the_outage_began_is_in_doubt_too() {
     desk.run_for(5);
     assert_eq!(ran(&desk), [DATABASE], "and no longer than it would need to fall");
 }
+
+/// How long `check` says that a database's failover may have to wait for the other scenario.
+fn waits_for(other: Condition, change: impl FnOnce(&mut Settings)) -> u64 {
+    let mut settings = of(&[(DATABASE, down("db")), (REGIONAL, other)]);
+    settings.probes.iter_mut().filter(|probe| probe.name.as_str() != "db").for_each(|probe| probe.fall = 6);
+    change(&mut settings);
+    failoverd::core::plan::recovery_budget(&settings, &settings.scenarios[0]).unwrap().correlation.as_secs()
+}
+
+#[test]
+fn only_a_broader_one_that_has_to_do_with_it_is_waited_for() {
+    let broader = || all(&["api", "db"]);
+    assert_eq!(waits_for(broader(), |_| {}), 7, "six times a second and the timeout: for api, and not for its own db");
+    assert_eq!(waits_for(all(&["api", "cache"]), |_| {}), 0, "nothing in common");
+    let in_one_region = |s: &mut Settings| s.probes.iter_mut().for_each(|probe| probe.region = Some("east".into()));
+    assert_eq!(waits_for(all(&["api", "cache"]), in_one_region), 7);
+    assert_eq!(waits_for(down("api"), in_one_region), 0, "no broader");
+    assert_eq!(waits_for(broader(), |s| s.scenarios[1].service = "books".into()), 0, "another service");
+}
+
+#[test]
+fn of_two_that_are_as_good_the_first_acts() {
+    let mut desk = Desk::settled(of(&[("left", any(&["api", "db"])), ("right", any(&["db", "cache"]))]));
+    fell(&mut desk, &["db"]);
+    desk.run_for(60);
+    assert_eq!(ran(&desk), ["left"]);
+    assert_eq!(reason(&desk, "right"), explained_by("left", Preference::ComesFirst, &["db"]));
+}
+
+/// Puts probes into zones, as `(probe, region, zone)`.
+fn zoned(places: &[(&str, &str, &str)]) -> Desk {
+    let mut settings = of(&[(DATABASE, down("db")), (REGIONAL, all(&["api", "cache"]))]);
+    settings.cool_down = HumanDuration::ZERO;
+    for (name, region, zone) in places {
+        let probe = settings.probes.iter_mut().find(|probe| probe.name.as_str() == *name).unwrap();
+        (probe.region, probe.zone) = (Some((*region).into()), Some((*zone).into()));
+    }
+    let mut desk = Desk::settled(settings);
+    fell(&mut desk, &["api", "db", "cache"]);
+    desk.run_for(60);
+    desk
+}
+
+#[test]
+fn in_a_zone_that_is_down_they_are_one_outage_too_and_a_zone_of_that_name_elsewhere_is_another() {
+    let one = zoned(&[("db", "east", "a"), ("api", "east", "a"), ("cache", "east", "a"), ("queue", "east", "b")]);
+    assert_eq!(ran(&one), [REGIONAL]);
+    assert_eq!(reason(&one, DATABASE), explained_by(REGIONAL, Preference::ExplainsMore, &["api", "cache"]));
+    let two = zoned(&[("db", "east", "a"), ("api", "west", "a"), ("cache", "west", "a"), ("queue", "east", "b")]);
+    assert_eq!(ran(&two), [DATABASE, REGIONAL]);
+    let regions = zoned(&[("db", "east", "a"), ("api", "west", "b"), ("cache", "west", "b"), ("queue", "west", "c")]);
+    assert_eq!(ran(&regions), [DATABASE, REGIONAL]);
+}
+
+/// `db` fails at the very moment in which the others were seen well last, and nothing comes of them since.
+#[test]
+fn what_was_well_when_the_outage_began_is_in_no_doubt() {
+    let mut settings = of(&[(DATABASE, down("db")), (REGIONAL, all(&["api", "db", "cache"]))]);
+    settings.scenarios[0].confirm_for = HumanDuration::ZERO;
+    let mut desk = Desk::settled(settings);
+    for second in 1..=3 {
+        desk.move_to(desk.now.mono + std::time::Duration::from_secs(1));
+        let started = desk.now.mono;
+        let seen = [("api", up()), ("cache", up()), ("standby", up()), ("queue", up()), ("db", bad())];
+        for (probe, observation) in seen.into_iter().skip(if second == 1 { 0 } else { 4 }) {
+            desk.event(failoverd::core::Event::Observed { probe: probe.into(), started, observation });
+        }
+    }
+    assert_eq!(ran(&desk), [DATABASE]);
+}
+
+#[test]
+fn what_others_see_well_is_in_no_doubt_although_we_cannot_look() {
+    let mut settings = of(&[(DATABASE, down("db")), (REGIONAL, all(&["api", "db", "cache"]))]);
+    settings.scenarios[0].confirm_for = HumanDuration::ZERO;
+    settings.quorum = 2;
+    let mut desk = Desk::settled(settings);
+    fell(&mut desk, &["db"]);
+    desk.see("api", blind());
+    for _ in 0..4 {
+        for vantage in ["w1", "w2"] {
+            for (probe, health) in [("db", Health::Down), ("api", Health::Up), ("cache", Health::Up)] {
+                desk.vote(vantage, vantage, probe, health);
+            }
+            desk.vote(vantage, vantage, "standby", Health::Up);
+        }
+        desk.run_for(1);
+        if desk.brain.status(desk.now).scenarios[0].truth == Truth::True {
+            break;
+        }
+    }
+    assert_eq!(ran(&desk), [DATABASE], "{}", desk.decision_of(DATABASE));
+}

@@ -155,6 +155,11 @@ fn a_drill_that_cannot_clean_up_in_time_gives_way_and_cleans_up_afterwards() {
         assert_eq!(desk.result(), Some(RunResult::Done));
     }
     assert_eq!(desk.run().started, alone.run().started, "not a moment later");
+    let id = the_drill(&desk).id.clone();
+    if the_drill(&desk).ended.is_none() {
+        let refusal = desk.command(Command::Abort { run: Some(id) }).unwrap_err();
+        assert!(refusal.message.contains("gave way"), "{refusal}");
+    }
     // The real run is over, its incident is not: what is left of the drill is cleaned up under an epoch
     // of its own, the newest.
     desk.run_for(5);

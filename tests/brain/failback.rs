@@ -235,3 +235,25 @@ fn of_another_cluster_nobody_can_tell_how_many_writes_are_missing() {
         assert_eq!(desk.run().predicted_writes.bytes, bytes, "{cluster}");
     }
 }
+
+#[test]
+fn what_nobody_can_compare_can_be_given_up_by_name() {
+    let other = up_with(Facts { cluster: Some("8".into()), ..primary(12_000, 51) });
+    let mut desk = failed_over(Some(other));
+    let answer = desk.command(failback(true)).unwrap();
+    assert!(answer.text.contains("given up, whatever it is: db and standby are not of one cluster"), "{}", answer.text);
+}
+
+#[test]
+fn what_holds_everything_back_holds_a_failback_back_but_the_lack_of_a_plan_for_the_way_there() {
+    let mut desk = failed_over(Some(up_with(primary(8_000, 45))));
+    desk.command(Command::Pause).unwrap();
+    let refusal = desk.command(failback(false)).unwrap_err();
+    assert!(refusal.message.contains("pause"), "{refusal}");
+    desk.command(Command::Resume).unwrap();
+    let mut one_way = shop();
+    one_way.scenarios[0].plan = None;
+    desk.reload(one_way);
+    desk.run_for(5);
+    desk.command(failback(false)).unwrap();
+}

@@ -217,3 +217,109 @@ fn the_status_names_the_vantages_and_who_is_silent() {
     assert!(view.probes[0].why.starts_with("no witness answers; no answer of east"), "{}", view.probes[0].why);
     assert!(view.probes[3].why.contains("too few votes; no answer of east"), "{}", view.probes[3].why);
 }
+
+fn witness(name: &str, domain: &str) -> WitnessSettings {
+    WitnessSettings { name: name.into(), domain: domain.into() }
+}
+
+/// One vote of all is done without where a region fell with everybody in it, and nowhere else: what is left of the
+/// quorum does not vouch for the backup either.
+#[test]
+fn by_hand_the_backup_is_judged_by_fewer_only_where_a_region_fell() {
+    let cases = [
+        ("no anchors", two_regions(|s| (s.anchors, s.anchors_at_least) = (vec![], 0)), None),
+        ("our own region", two_regions(|s| s.witnesses[0].domain = "here".into()), None),
+        ("half of it", two_regions(|s| s.witnesses.push(witness("east2", "us-east-1"))), Some("east2")),
+        ("nobody fell", two_regions(|_| {}), Some("east")),
+    ];
+    for (what, settings, there) in cases {
+        let mut desk = fallen(settings, 10);
+        for _ in 0..10 {
+            if let Some(vantage) = there {
+                desk.vote(vantage, "us-east-1", "standby", Health::Unknown);
+            }
+            desk.run_for(1);
+        }
+        let by_hand = Command::Failover { scenario: REGIONAL.into(), allow_data_loss: None };
+        assert_eq!(desk.command(by_hand).unwrap_err().code, "guard", "{what}");
+    }
+}
+
+/// A region that fell takes one along, and no other may be missing: also where a quorum but for one is there without
+/// it.
+#[test]
+fn whoever_is_left_has_to_vote() {
+    for (votes, quorum, decision) in [(true, 4, "ask_approval"), (false, 3, "none")] {
+        let mut desk = Desk::settled(two_regions(|s| {
+            s.quorum = quorum;
+            s.witnesses.extend([witness("eu", "eu"), witness("ap", "ap")]);
+        }));
+        run_with(&mut desk, 5, "east", "us-east-1", Health::Up);
+        desk.outage();
+        for _ in 0..40 {
+            for (vantage, probes) in [("eu", &PRIMARY[..]), ("ap", if votes { &PRIMARY[..] } else { &[] })] {
+                probes.iter().for_each(|probe| desk.vote(vantage, vantage, probe, Health::Down));
+                desk.vote(vantage, vantage, "standby", Health::Up);
+            }
+            desk.run_for(1);
+        }
+        assert_eq!(desk.decision(), decision, "the third votes: {votes}");
+    }
+}
+
+/// A first bad answer is none yet, and an old one none any more.
+#[test]
+fn what_is_left_has_to_have_seen_it_down_and_now() {
+    let mut desk = Desk::settled(two_regions(|_| {}));
+    run_with(&mut desk, 5, "east", "us-east-1", Health::Up);
+    desk.run_for(10);
+    desk.outage();
+    desk.run_for(2);
+    assert_eq!(desk.decision(), "none", "two bad answers of three");
+    desk.run_for(20);
+    assert_eq!(desk.decision(), "ask_approval");
+    for _ in 0..8 {
+        desk.move_to(desk.now.mono + Duration::from_secs(1));
+        let started = desk.now.mono;
+        desk.event(Event::Observed { probe: "dns".into(), started, observation: up() });
+    }
+    assert_eq!(desk.decision(), "hold:inconclusive");
+}
+
+#[test]
+fn after_a_stall_nobody_is_asked_until_it_is_known_that_time_goes_on() {
+    let mut desk = fallen(two_regions(|_| {}), 30);
+    assert_eq!(desk.decision(), "ask_approval");
+    desk.event(Event::Stalled { by: Duration::from_secs(30) });
+    let until = desk.brain.status(desk.now).tilt_until.expect("a tilt");
+    while desk.now.wall < until {
+        assert_eq!(desk.decision(), "hold:tilt");
+        desk.go_on();
+    }
+    desk.run_for(30);
+    assert_eq!(desk.decision(), "ask_approval");
+}
+
+/// The condition itself may ask for the backup.
+#[test]
+fn a_condition_on_the_backup_is_judged_by_those_that_are_left() {
+    let desk = fallen(
+        two_regions(|s| {
+            let when = s.scenarios[0].when.clone();
+            s.scenarios[0].when = Condition::All(vec![when, is("standby", Health::Up)]);
+        }),
+        40,
+    );
+    assert_eq!(desk.decision(), "ask_approval");
+}
+
+#[test]
+fn a_witness_is_silent_once_its_last_word_is_older_than_a_vote_may_be() {
+    let mut desk = Desk::settled(two_regions(|_| {}));
+    desk.vote("east", "us-east-1", "standby", Health::Up);
+    let silent = |desk: &Desk| desk.brain.status(desk.now).vantages[1].silent;
+    desk.move_to(desk.now.mono + settings().probes[0].max_age.get());
+    assert!(!silent(&desk));
+    desk.move_to(desk.now.mono + Duration::from_millis(1));
+    assert!(silent(&desk));
+}

@@ -457,3 +457,50 @@ fn that_a_run_goes_on_pages_only_after_looks_in_vain() {
     let desk = Desk::in_outage(settings(), 30);
     assert_eq!((desk.result(), pages(&desk, NoticeKind::RunStarted)), (Some(RunResult::Done), 1));
 }
+
+/// Whoever is cut off between the look and the change would not see it come back.
+#[test]
+fn anchors_that_fall_silent_after_the_look_have_it_looked_again() {
+    let anchored = |quorum| {
+        with(|s| {
+            s.probes.push(probe("dns"));
+            s.anchors = vec!["dns".into()];
+            s.anchors_at_least = 1;
+            s.quorum = quorum;
+        })
+    };
+    let silence = |desk: &mut Desk| {
+        for _ in 0..3 {
+            let now = desk.now.mono + Duration::from_millis(1);
+            desk.move_to(now);
+            desk.event(Event::Observed { probe: "dns".into(), started: now, observation: bad() });
+        }
+    };
+    for (falls_silent, changes) in [(false, true), (true, false)] {
+        let (mut desk, out) = past_the_look(anchored(1), |desk| {
+            seen_down(desk);
+            let now = desk.now.mono + Duration::from_millis(1);
+            desk.move_to(now);
+            desk.event(Event::Observed { probe: "dns".into(), started: now, observation: up() });
+        });
+        if falls_silent {
+            silence(&mut desk);
+        }
+        they_tell(&mut desk, out);
+        assert_eq!((!desk.changes().is_empty(), is_at_the_look(&desk)), (changes, !changes));
+    }
+    // Where others looked in our place, that we cannot is no news.
+    let mut desk = Desk::settled(anchored(2));
+    desk.answers_now = false;
+    desk.outage();
+    while desk.runs().is_empty() {
+        others_vote(&mut desk);
+        desk.go_on();
+    }
+    desk.see("dns", bad());
+    for _ in 0..20 {
+        others_vote(&mut desk);
+        desk.go_on();
+    }
+    assert!(!desk.changes().is_empty(), "{:?}", desk.run());
+}

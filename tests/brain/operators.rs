@@ -88,6 +88,20 @@ fn what_is_not_there_cannot_be_touched() {
     assert_eq!(desk.command(retry("scale")).unwrap_err().code, "not_now");
     let other = Command::Abort { run: Some("RUN-20200101-001".into()) };
     assert_eq!(desk.command(other).unwrap_err().code, "not_found");
+    // A step that is parked, or that is no question or task, is not answered for as if it were one.
+    for step in ["fence", "scale", "promote"] {
+        for answer in [
+            Command::StepApprove { run: None, step: step.into() },
+            Command::StepDone { run: None, step: step.into(), note: None },
+        ] {
+            let refusal = desk.command(answer).unwrap_err();
+            assert!(refusal.code == "not_now" && refusal.message.contains(step), "{refusal}");
+        }
+    }
+    let ended = Desk::in_outage(settings(), 30);
+    let (id, mut desk) = (ended.run().id.clone(), ended);
+    let refusal = desk.command(Command::Abort { run: Some(id) }).unwrap_err();
+    assert!(refusal.code == "not_now" && refusal.message.contains("has ended"), "{refusal}");
     let mut idle = Desk::settled(settings());
     assert_eq!(idle.command(Command::Abort { run: None }).unwrap_err().code, "not_now");
     let nowhere = Command::Failover { scenario: "nowhere".into(), allow_data_loss: None };
@@ -219,4 +233,43 @@ fn an_acknowledgement_is_kept_and_changes_nothing_else() {
     assert_eq!(desk.brain.ledger().incidents[&incident].acknowledged_by.as_deref(), Some("ann"));
     desk.run_for(20);
     assert_eq!(desk.result(), Some(RunResult::Done));
+}
+
+#[test]
+fn a_question_or_a_task_whose_turn_has_not_come_cannot_be_answered_and_one_that_was_answered_neither() {
+    let ask = || step_of("ask", &["fence"], Work::Approval { message: "well?".into() });
+    let task = || step_of("call", &["fence"], Work::Task { message: "call them".into(), remind: None });
+    let answers = || {
+        [
+            Command::StepApprove { run: None, step: "ask".into() },
+            Command::StepDone { run: None, step: "call".into(), note: None },
+        ]
+    };
+    let last = step("promote", &["ask", "call"], EffectKind::Promote);
+    let mut desk = Desk::settled(with_steps(vec![step("fence", &[], EffectKind::Fence), ask(), task(), last]));
+    desk.answer("fence", Phase::Verify, [Reply::Silence]);
+    desk.outage();
+    desk.run_for(14);
+    for answer in answers() {
+        assert_eq!(desk.command(answer).unwrap_err().code, "not_now", "its turn has not come");
+    }
+    desk.answer("promote", Phase::Verify, [Reply::Silence]);
+    desk.run_for(70);
+    assert!(desk.is_parked("fence"));
+    desk.command(retry("fence")).unwrap();
+    desk.run_for(2);
+    for answer in answers() {
+        desk.command(answer.clone()).unwrap();
+        assert_eq!(desk.command(answer).unwrap_err().code, "not_now", "it was answered");
+    }
+}
+
+#[test]
+fn how_long_somebody_was_waited_for_is_written_down() {
+    let ask = step_of("ask", &[], Work::Approval { message: "well?".into() });
+    let mut desk = Desk::in_outage(with_steps(vec![ask, step("promote", &["ask"], EffectKind::Promote)]), 15);
+    desk.run_for(7);
+    desk.command(Command::StepApprove { run: None, step: "ask".into() }).unwrap();
+    let took = desk.run().steps[0].took.expect("it has ended");
+    assert!((7..20).contains(&took.as_secs()), "{took:?}");
 }

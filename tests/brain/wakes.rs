@@ -25,6 +25,30 @@ fn a_silent_change_is_given_up_by_the_wake_up_alone() {
     assert!(desk.phases("fence").starts_with("observe apply observe"), "{}", desk.phases("fence"));
 }
 
+/// What a witness saw counts for so long, and what was confirmed with it is confirmed no longer: at that moment, and
+/// not when something else happens, by which time it may have voted again.
+#[test]
+fn a_vote_of_a_witness_expires_by_the_wake_up_alone() {
+    let mut desk = Desk::settled(with(|s| s.quorum = 2));
+    desk.outage();
+    desk.run_for(3);
+    for probe in ["api", "db", "cache"] {
+        desk.vote("w", "b", probe, Health::Down);
+    }
+    let voted = desk.now.mono;
+    assert_eq!(desk.decision(), "hold:confirming");
+    desk.run_for(2);
+    let expires = voted + settings().probes[0].max_age.get();
+    while desk.now.mono <= expires {
+        let wake = desk.brain.next_wake().expect("an expiry").min(expires + std::time::Duration::from_nanos(1));
+        desk.move_to(wake);
+        if desk.brain.next_wake() == Some(wake) {
+            desk.event(Event::Tick);
+        }
+    }
+    assert_eq!(desk.decision(), "hold:inconclusive");
+}
+
 /// That the condition cannot be told is told by the time alone.
 #[test]
 fn blindness_is_told_by_the_wake_up_alone() {
