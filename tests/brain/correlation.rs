@@ -282,24 +282,35 @@ fn of_two_that_are_as_good_the_first_acts() {
 fn zoned(places: &[(&str, &str, &str)]) -> Desk {
     let mut settings = of(&[(DATABASE, down("db")), (REGIONAL, all(&["api", "cache"]))]);
     settings.cool_down = HumanDuration::ZERO;
+    // One probe alone is no zone that is down.
+    settings.probes.push(probe("disk"));
     for (name, region, zone) in places {
         let probe = settings.probes.iter_mut().find(|probe| probe.name.as_str() == *name).unwrap();
         (probe.region, probe.zone) = (Some((*region).into()), Some((*zone).into()));
     }
     let mut desk = Desk::settled(settings);
-    fell(&mut desk, &["api", "db", "cache"]);
+    fell(&mut desk, &["api", "db", "cache", "disk"]);
     desk.run_for(60);
     desk
 }
 
 #[test]
 fn in_a_zone_that_is_down_they_are_one_outage_too_and_a_zone_of_that_name_elsewhere_is_another() {
-    let one = zoned(&[("db", "east", "a"), ("api", "east", "a"), ("cache", "east", "a"), ("queue", "east", "b")]);
+    let places = |here: &'static str, theirs: (&'static str, &'static str), disk: &'static str, queue| {
+        [
+            ("db", "east", here),
+            ("disk", "east", disk),
+            ("api", theirs.0, theirs.1),
+            ("cache", theirs.0, theirs.1),
+            queue,
+        ]
+    };
+    let one = zoned(&places("a", ("east", "a"), "a", ("queue", "east", "b")));
     assert_eq!(ran(&one), [REGIONAL]);
     assert_eq!(reason(&one, DATABASE), explained_by(REGIONAL, Preference::ExplainsMore, &["api", "cache"]));
-    let two = zoned(&[("db", "east", "a"), ("api", "west", "a"), ("cache", "west", "a"), ("queue", "east", "b")]);
+    let two = zoned(&places("a", ("west", "a"), "a", ("queue", "east", "b")));
     assert_eq!(ran(&two), [DATABASE, REGIONAL]);
-    let regions = zoned(&[("db", "east", "a"), ("api", "west", "b"), ("cache", "west", "b"), ("queue", "west", "c")]);
+    let regions = zoned(&places("a", ("west", "b"), "c", ("queue", "west", "c")));
     assert_eq!(ran(&regions), [DATABASE, REGIONAL]);
 }
 

@@ -155,11 +155,6 @@ fn a_drill_that_cannot_clean_up_in_time_gives_way_and_cleans_up_afterwards() {
         assert_eq!(desk.result(), Some(RunResult::Done));
     }
     assert_eq!(desk.run().started, alone.run().started, "not a moment later");
-    let id = the_drill(&desk).id.clone();
-    if the_drill(&desk).ended.is_none() {
-        let refusal = desk.command(Command::Abort { run: Some(id) }).unwrap_err();
-        assert!(refusal.message.contains("gave way"), "{refusal}");
-    }
     // The real run is over, its incident is not: what is left of the drill is cleaned up under an epoch
     // of its own, the newest.
     desk.run_for(5);
@@ -175,6 +170,19 @@ fn a_drill_that_cannot_clean_up_in_time_gives_way_and_cleans_up_afterwards() {
     assert_eq!(undone, expected);
     assert!(desk.done.iter().all(|place| !place.as_str().starts_with(STAND_IN)), "{:?}", desk.done);
     assert!(subjects(&desk).iter().any(|subject| subject.contains("gives way: a run of regional starts")));
+}
+
+#[test]
+fn who_wants_a_drill_stopped_that_gave_way_is_told_what_becomes_of_it() {
+    let mut desk = hanging(with_drill(|_| {}));
+    desk.answer("promote", Phase::Compensate, [Reply::Silence]);
+    desk.answer("fence", Phase::Verify, [Reply::Silence]);
+    desk.outage();
+    desk.run_for(20);
+    assert!(desk.result().is_none() && the_drill(&desk).set_aside.is_some(), "{:?}", desk.runs());
+    let id = the_drill(&desk).id.clone();
+    let refusal = desk.command(Command::Abort { run: Some(id) }).unwrap_err();
+    assert!(refusal.code == "not_now" && refusal.message.contains("gave way"), "{refusal}");
 }
 
 #[test]

@@ -249,21 +249,22 @@ fn by_hand_the_backup_is_judged_by_fewer_only_where_a_region_fell() {
 /// it.
 #[test]
 fn whoever_is_left_has_to_vote() {
-    for (votes, quorum, decision) in [(true, 4, "ask_approval"), (false, 3, "none")] {
+    for (votes, quorum, decision) in [(true, 5, "ask_approval"), (false, 4, "none")] {
         let mut desk = Desk::settled(two_regions(|s| {
             s.quorum = quorum;
-            s.witnesses.extend([witness("eu", "eu"), witness("ap", "ap")]);
+            s.witnesses.extend([witness("eu", "eu"), witness("sa", "sa"), witness("ap", "ap")]);
         }));
         run_with(&mut desk, 5, "east", "us-east-1", Health::Up);
         desk.outage();
         for _ in 0..40 {
-            for (vantage, probes) in [("eu", &PRIMARY[..]), ("ap", if votes { &PRIMARY[..] } else { &[] })] {
+            let last = if votes { &PRIMARY[..] } else { &[] };
+            for (vantage, probes) in [("eu", &PRIMARY[..]), ("sa", &PRIMARY[..]), ("ap", last)] {
                 probes.iter().for_each(|probe| desk.vote(vantage, vantage, probe, Health::Down));
                 desk.vote(vantage, vantage, "standby", Health::Up);
             }
             desk.run_for(1);
         }
-        assert_eq!(desk.decision(), decision, "the third votes: {votes}");
+        assert_eq!(desk.decision(), decision, "all vote: {votes}");
     }
 }
 
