@@ -58,9 +58,8 @@ impl Brain {
         domains.sort_unstable();
         domains.dedup();
         let enough = domains.len() + 1 >= self.settings.quorum as usize;
-        let is_tilted = self.question(index, now).tilt;
         let first = fresh.iter().filter_map(|vote| vote.first_bad).chain([first_bad]).min();
-        first.filter(|_| in_it && looks && agree && enough && !is_tilted)
+        first.filter(|_| in_it && looks && agree && enough && !self.is_tilted(now))
     }
 
     /// Since when a probe has been down: by a quorum, or by what is left of it.
@@ -121,8 +120,8 @@ impl Brain {
         format!("{} in {fallen} does not answer, and may have gone down with it", names.join(" and "))
     }
 
-    /// Why there is no verdict, with what keeps us from looking, and the witnesses that do not answer where it
-    /// is for want of them.
+    /// Why there is no verdict, with the witnesses that do not answer where it is for want of them, and what we
+    /// met ourselves.
     pub(super) fn why_inconclusive(&self, index: usize, why: Inconclusive, now: MonoTime) -> String {
         let silent = match why {
             Inconclusive::TooFewVotes | Inconclusive::NoWitness | Inconclusive::Expired => {
@@ -130,17 +129,13 @@ impl Brain {
             }
             Inconclusive::NotYet | Inconclusive::Split | Inconclusive::Isolated | Inconclusive::Tilt => Vec::new(),
         };
-        // Our own eyes: what keeps them shut can be mended.
-        let detector = &self.detectors[index];
-        let blinded = detector.latest.as_ref().filter(|_| detector.health() == Some(Health::Unknown));
         let mut text = why.to_string();
-        if let Some(cause) = blinded.and_then(|latest| latest.cause.as_ref()) {
-            text = format!("{text}; here: {cause}");
-        }
         if !silent.is_empty() {
             let names: Vec<&str> = silent.iter().map(|witness| witness.name.as_str()).collect();
             text = format!("{text}; no answer of {}", names.join(", "));
         }
-        text
+        // Our own eyes: what keeps them shut can be mended.
+        let cause = self.detectors[index].latest.as_ref().and_then(|latest| latest.cause.as_ref());
+        cause.map_or(text.clone(), |cause| format!("{text}: {cause}"))
     }
 }

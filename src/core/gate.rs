@@ -38,7 +38,7 @@ pub(super) enum Gate {
         /// What it, or others in its place, saw down: what may be.
         #[serde(default)]
         down: Vec<ProbeName>,
-        /// Since when anchors answered; `None` where it was not by our own eyes, or nothing says that we see.
+        /// Since when enough anchors have answered; `None` where we were cut off, and others looked for us.
         #[serde(default)]
         anchored: Option<MonoTime>,
         /// One of them has answered since, or the anchors have fallen silent: before the first change it is looked

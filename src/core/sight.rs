@@ -181,6 +181,11 @@ impl Brain {
         quorum::is_degraded(&self.question(index, now), &self.detectors[index], &self.peers[index])
     }
 
+    /// Is it too early after a jump of the clock, or a stall, to believe any vote?
+    pub(super) fn is_tilted(&self, now: MonoTime) -> bool {
+        self.tilt_until.is_some_and(|until| now < until)
+    }
+
     pub(super) fn question(&self, index: usize, now: MonoTime) -> Question<'_> {
         let own = &self.detectors[index];
         let is_anchor = self.settings.anchors.contains(&own.settings.name);
@@ -192,13 +197,13 @@ impl Brain {
             need: if is_anchor { 1 } else { self.settings.quorum },
             domain: &self.settings.domain,
             isolated: isolated.then_some(why),
-            tilt: self.tilt_until.is_some_and(|until| now < until),
+            tilt: self.is_tilted(now),
         }
     }
 
     /// Our own votes, as another vantage is told them: without what we do not believe ourselves.
     pub fn own_votes(&self, now: Now) -> Vec<BallotVote> {
-        let tilt = self.tilt_until.is_some_and(|until| now.mono < until);
+        let tilt = self.is_tilted(now.mono);
         let told = self.detectors.iter().filter(|detector| !self.settings.anchors.contains(&detector.settings.name));
         told.filter_map(|detector| {
             let vote = detector.vote().filter(|_| !tilt && detector.is_fresh(now.mono))?;

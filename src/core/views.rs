@@ -121,10 +121,7 @@ impl Brain {
         let why = match &verdict {
             // A doubt that has not fallen yet is worth a word.
             Verdict::Up | Verdict::Down { .. } => cause.unwrap_or_default(),
-            Verdict::Inconclusive(why) => {
-                let why = self.why_inconclusive(index, *why, now.mono);
-                cause.map_or(why.clone(), |cause| format!("{why}: {cause}"))
-            }
+            Verdict::Inconclusive(why) => self.why_inconclusive(index, *why, now.mono),
         };
         ProbeView {
             name: detector.settings.name.clone(),

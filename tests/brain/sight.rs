@@ -28,7 +28,12 @@ fn everything_unknown_holds_and_pages_once() {
     let pages = desk.notices_of(NoticeKind::Blind);
     assert_eq!((pages.len(), pages[0].importance), (1, Importance::Page));
     let subject = &pages[0].subject;
-    assert!(["api (", "db (", "cache (", "no socket"].iter().all(|part| subject.contains(part)), "{subject}");
+    for part in ["api (", "db (", "cache (", "votes expired: local_resource: no socket)"] {
+        assert!(subject.contains(part), "{subject}");
+    }
+    // The status says the same, and once.
+    let why = &desk.brain.status(desk.now).probes[0].why;
+    assert_eq!(why.matches("no socket").count(), 1, "{why}");
     desk.recovery();
     desk.run_for(10);
     for probe in ["api", "db", "cache"] {

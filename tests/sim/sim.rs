@@ -401,9 +401,10 @@ impl Sim {
     fn has_come_to_an_end(&self) -> Result<(), Violation> {
         ensure(self.nodes.iter().any(Node::decides), "L2", || "nobody leads".into())?;
         for run in self.ledger.runs.values() {
-            // One that has just begun may be known to nobody yet.
+            // One that has just begun, and has changed nothing, may be known to nobody yet.
             let mut pinned = self.nodes.iter().filter_map(|node| node.check.plans.get(&run.id)).peekable();
-            let is_as_pinned = pinned.peek().is_none() || pinned.any(|plan| *plan == run.plan);
+            let is_as_pinned =
+                (pinned.peek().is_none() && run.intended.is_empty()) || pinned.any(|plan| *plan == run.plan);
             ensure(is_as_pinned, "S9", || format!("the plan of {} changed", run.id))?;
             ensure(run.ended.is_some() || self.is_settled(run), "L2", || {
                 format!("{} neither ended nor waits: {:?}", run.id, run.steps)
